@@ -1,0 +1,1 @@
+"""What is exported, when and where."""

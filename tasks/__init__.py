@@ -1,0 +1,1 @@
+"""The six steps of an export, one Prefect task a file."""

@@ -1,0 +1,1 @@
+"""What the steps do, without Prefect and without MLflow."""

@@ -1,0 +1,95 @@
+"""Build the module with its weights, and report every key."""
+
+import sys
+import warnings
+from typing import Any
+
+from torch import nn
+
+from tasks.core.alive import build_alive
+from tasks.core.errors import WeightsError
+from tasks.core.factories import build, find_factory, source_files
+from tasks.core.hashes import tensors_sha256
+from tasks.core.inputs import choose_inputs
+from tasks.core.records import LoadReport, Weights
+from tasks.core.spec import ExportSpec
+from tasks.core.state_dicts import Loaded, StateDict, load_state_dict, read_state_dict
+
+
+def build_with_weights(spec: ExportSpec, weights: Weights) -> tuple[nn.Module, LoadReport]:
+    """Build the spec's module, give it its weights, put it in eval mode.
+
+    Raises:
+        SpecError, ModelError: the factory can't be found or called.
+        WeightsError: the weights do not fit.
+        InputsError: random weights need an example input, and nothing says which.
+    """
+    imported_before = set(sys.modules)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # GoogLeNet and Inception announce a new default
+        model, state, loaded = _build(spec, weights)
+    text = spec.model if isinstance(spec.model, str) else None
+    tensors = {name: value for name, value in model.state_dict().items() if hasattr(value, "dtype")}
+    return model, LoadReport(
+        num_loaded=loaded.num_loaded if loaded else len(tensors),
+        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        missing=loaded.missing if loaded else (),
+        unexpected=loaded.unexpected if loaded else (),
+        renamed=loaded.renamed if loaded else (),
+        nesting=state.nesting if state else (),
+        model_class=f"{type(model).__module__}.{type(model).__qualname__}",
+        state_sha256=None if weights.tensors_sha256 else tensors_sha256(tensors),
+        source_files=source_files(text, model, imported_before),
+    )
+
+
+def _build(spec: ExportSpec, weights: Weights) -> tuple[nn.Module, StateDict | None, Loaded | None]:
+    if isinstance(spec.model, nn.Module):
+        model = spec.model.eval()
+    else:
+        factory = find_factory(spec.model)
+        kwargs = dict(spec.kwargs)
+        if weights.kind == "torchvision":
+            kwargs["weights"] = weights_enum_member(spec.model, str(spec.weights))
+        if weights.kind == "random":
+
+            def example(module: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
+                return choose_inputs(spec, module).example()
+
+            seed = weights.seed or 0
+            return build_alive(lambda: build(factory, kwargs, title=spec.title), example, seed=seed), None, None
+        model = build(factory, kwargs, title=spec.title)
+    state = _state_dict(spec, weights)
+    if state is None:
+        return model, None, None
+    loaded = load_state_dict(
+        model, state.tensors, ignore_missing=spec.ignore_missing, ignore_unexpected=spec.ignore_unexpected
+    )
+    return model.eval(), state, loaded
+
+
+def _state_dict(spec: ExportSpec, weights: Weights) -> StateDict | None:
+    if weights.kind == "state_dict":
+        return StateDict(spec.weights)
+    if weights.kind in ("file", "url", "mlflow"):
+        assert weights.path is not None
+        return read_state_dict(weights.path)
+    return None
+
+
+def weights_enum_member(model: str, name: str) -> Any:
+    """The member of torchvision's weights enum: `DEFAULT`, `IMAGENET1K_V1`, `ResNet50_Weights.DEFAULT`.
+
+    Raises:
+        SpecError: there is no such model.
+        WeightsError: it has no such weights.
+    """
+    find_factory(model)
+    from torchvision import models
+
+    enum = models.get_model_weights(model)
+    member = getattr(enum, name.rpartition(".")[2], None)
+    if not isinstance(member, enum):
+        known = ", ".join(m.name for m in enum)
+        raise WeightsError(f"{model} has no weights {name!r}; torchvision has {known}, or give a file, URL or random.")
+    return member

@@ -1,0 +1,32 @@
+"""What can be said of a spec before anything is built: does all it names exist?"""
+
+from torch import nn
+
+from tasks.core.building import weights_enum_member
+from tasks.core.download import split_url
+from tasks.core.errors import SpecError
+from tasks.core.factories import find_factory
+from tasks.core.spec import ExportSpec
+from tasks.core.weights_kinds import random_seed, weights_file, weights_kind
+
+
+def check(spec: ExportSpec) -> None:
+    """Find the model's factory, the weights and the sample of a resolved spec, without building or fetching.
+
+    Raises:
+        SpecError, ModelError: there is no such model, sample or URL.
+        WeightsError: there are no such weights.
+    """
+    if not isinstance(spec.model, nn.Module):
+        find_factory(spec.model)
+    if spec.sample is not None and not spec.sample.is_file():
+        raise SpecError(f"There is no sample file {spec.sample}; give an .npz with arrays by input name.")
+    match weights_kind(spec):
+        case "random":
+            random_seed(spec.weights)
+        case "url":
+            split_url(spec.weights)
+        case "file":
+            weights_file(spec.weights)
+        case "torchvision":
+            weights_enum_member(spec.model, spec.weights)

@@ -1,0 +1,198 @@
+"""Fetch a file over HTTP: whole, checked, resumed where the connection was cut."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import filelock
+import httpx
+
+from tasks.core.errors import ServiceError, SpecError, WeightsError
+from tasks.core.hashes import file_sha256
+from tasks.core.places import cache_folder
+from tasks.core.spec import Record
+
+_HASH_IN_NAME = re.compile(r"[-_]([0-9a-f]{8,64})\.[A-Za-z0-9.]+$")
+"""torch.hub's convention, `name-7be5be79.pth`; quantized weights write `name_37f702c5.pth`."""
+_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+_MAX_RESUMES = 5
+
+
+class _Remembered(Record):
+    """What the cache knows of a URL."""
+
+    sha256: str
+    etag: str | None = None
+
+
+@dataclass
+class _Version:
+    """The validator of the file that is being fetched."""
+
+    etag: str | None
+
+
+def split_url(url: str) -> tuple[str, str, str | None]:
+    """Split a URL into (address without fragment, base name, expected SHA-256 or its first digits).
+
+    Raises:
+        SpecError: the fragment is not `#sha256=HEX`.
+    """
+    parts = urlsplit(url)
+    name = Path(parts.path).name
+    if not parts.netloc or not name:
+        raise SpecError(f"{without_query(url)} names no file; give the address of a weights file.")
+    expected: str | None = None
+    if parts.fragment:
+        match = re.fullmatch(r"sha256=([0-9a-fA-F]{8,64})", parts.fragment)
+        if match is None:
+            raise SpecError(f"#{parts.fragment} is no hash; write #sha256= and at least 8 hexadecimal digits.")
+        expected = match[1].lower()
+    elif named := _HASH_IN_NAME.search(name):
+        expected = named[1]
+    return urlunsplit(parts._replace(fragment="")), name, expected
+
+
+def without_query(url: str) -> str:
+    """The URL without user, password, query and fragment, fit to be recorded."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+
+
+def mirrored(url: str) -> str:
+    """Replace scheme and host by those of `ASSAY_WEIGHTS_MIRROR`, if set; a path there is put before."""
+    mirror = os.environ.get("ASSAY_WEIGHTS_MIRROR")
+    if not mirror:
+        return url
+    base, parts = urlsplit(mirror), urlsplit(url)
+    if base.scheme not in ("http", "https") or not base.netloc:
+        raise SpecError(f"ASSAY_WEIGHTS_MIRROR={mirror} is no address; write https://host[/path].")
+    return urlunsplit(
+        parts._replace(scheme=base.scheme, netloc=base.netloc, path=base.path.rstrip("/") + parts.path)
+    )
+
+
+def fetch_to_file(url: str, target: Path, *, expected: str | None, way_out: str) -> str:
+    """Make sure that `target` holds the file of `url`; return its SHA-256.
+
+    An existing file is checked, not fetched again.
+
+    Raises:
+        WeightsError: the bytes have another hash; they are removed.
+        ServiceError: the host could not be reached, or kept cutting the connection.
+    """
+    with _locked(target):
+        if not target.exists():
+            _download(url, target, etag=None, way_out=way_out)
+        return _checked(target, expected)
+
+
+def fetch_to_cache(url: str, *, expected: str | None, way_out: str) -> tuple[Path, str]:
+    """Fetch into the content-addressed cache; return the file and its SHA-256.
+
+    Where the hash is known and the file is there, no network is touched; else the server is asked
+    whether the file changed.
+
+    Raises:
+        WeightsError, ServiceError: as `fetch_to_file`.
+    """
+    address, name, _ = split_url(url)
+    index = cache_folder() / "urls" / f"{hashlib.sha256(address.encode()).hexdigest()}.json"
+    with _locked(index):
+        known = _Remembered.model_validate_json(index.read_text()) if index.exists() else None
+        blob = _blob(known.sha256, name) if known else None
+        if known and blob and blob.exists():
+            _checked(blob, known.sha256)
+            if expected and known.sha256.startswith(expected):
+                return blob, known.sha256
+        else:
+            known = None
+        incoming = index.with_suffix(".incoming")
+        etag = _download(address, incoming, etag=known.etag if known else None, way_out=way_out)
+        if known and not incoming.exists():  # 304: not modified
+            return _blob(known.sha256, name), _checked(_blob(known.sha256, name), expected)
+        sha256 = _checked(incoming, expected)
+        blob = _blob(sha256, name)
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        incoming.replace(blob)
+        index.write_text(json.dumps({"sha256": sha256, "etag": etag}))
+        return blob, sha256
+
+
+def _blob(sha256: str, name: str) -> Path:
+    return cache_folder() / "sha256" / sha256 / name
+
+
+@contextlib.contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(target.with_name(f".{target.name}.lock")):
+        yield
+
+
+def _checked(path: Path, expected: str | None) -> str:
+    sha256 = file_sha256(path)
+    if expected and not sha256.startswith(expected):
+        path.unlink()
+        raise WeightsError(
+            f"The SHA-256 of {path.name} starts with {sha256[:8]}, not with {expected[:8]}: the file is damaged or "
+            f"not the one you mean and was removed; fetch it again, or give its true hash as URL#sha256=HEX."
+        )
+    return sha256
+
+
+def _download(url: str, target: Path, *, etag: str | None, way_out: str) -> str | None:
+    """Download to `target` by way of a part file, resumed up to 5 times; nothing stays after a failure.
+
+    Returns the ETag. With `etag`, an unchanged file leaves no `target`.
+    """
+    part = target.with_name(f"{target.name}.part")
+    part.unlink(missing_ok=True)
+    address = mirrored(url)
+    version = _Version(etag)
+    try:
+        with httpx.Client(timeout=_TIMEOUT, follow_redirects=True) as client:
+            for attempt in range(_MAX_RESUMES + 1):
+                try:
+                    _request(client, address, part, version)
+                    break
+                except (httpx.RemoteProtocolError, httpx.ReadError, httpx.ReadTimeout):
+                    if attempt == _MAX_RESUMES or not part.exists():
+                        raise
+        if part.exists():
+            part.replace(target)
+        return version.etag
+    except httpx.HTTPStatusError as error:
+        status = error.response.status_code
+        failure = ServiceError if status >= 500 or status == 429 else WeightsError
+        raise failure(f"{without_query(address)} answered with status {status}: {way_out}.") from error
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        what = str(error) or type(error).__name__
+        raise ServiceError(f"{without_query(address)} could not be reached ({what}): {way_out}.") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _request(client: httpx.Client, address: str, part: Path, version: _Version) -> None:
+    """Ask for the file, or for the rest of it; append what comes to `part`."""
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity"}
+    if have and version.etag:  # without a validator the rest could be that of another file
+        headers |= {"Range": f"bytes={have}-", "If-Range": version.etag}
+    elif version.etag and not have:
+        headers["If-None-Match"] = version.etag
+    with client.stream("GET", address, headers=headers) as response:
+        if response.status_code == httpx.codes.NOT_MODIFIED:
+            return
+        response.raise_for_status()
+        version.etag = response.headers.get("etag")
+        resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
+        with part.open("ab" if resumed else "wb") as file:
+            for chunk in response.iter_bytes(1 << 20):
+                file.write(chunk)

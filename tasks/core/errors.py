@@ -1,0 +1,37 @@
+"""The error tree: one root, one subclass per kind of failure, each with its exit status."""
+
+
+class AssayError(Exception):
+    """Root of every deliberate error; its message is one sentence with the fact, the number and the fix."""
+
+    exit_status = 2
+    run_id: str | None = None
+    """MLflow run that recorded it, if any."""
+
+
+class SpecError(AssayError):
+    """What was asked for can't be understood, or contradicts itself."""
+
+
+class WeightsError(AssayError):
+    """The weights are wrong: hash, format, keys or shapes."""
+
+
+class ModelError(AssayError):
+    """The model can't be built, or does not run on its inputs."""
+
+
+class InputsError(AssayError):
+    """No example input can be made from what was declared."""
+
+
+class ExportError(AssayError):
+    """No exporter gave a file that does what was asked."""
+
+    exit_status = 1
+
+
+class ServiceError(AssayError):
+    """A service (a download host, MLflow, Prefect) could not be reached."""
+
+    exit_status = 3

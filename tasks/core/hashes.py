@@ -1,0 +1,32 @@
+"""SHA-256 of files and of tensors."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def file_sha256(path: Path) -> str:
+    """Hash a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tensors_sha256(tensors: Mapping[str, "torch.Tensor"]) -> str:
+    """Hash names, dtypes, shapes and values, in the order of the names.
+
+    `torch.save` bytes are no content hash: the same tensors give other bytes in another container.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach()
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+        flat = tensor.to_dense() if tensor.layout != torch.strided else tensor
+        flat = flat.dequantize() if flat.is_quantized else flat
+        digest.update(memoryview(flat.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()

@@ -1,0 +1,266 @@
+"""Choose the inputs of a model: names, dtypes, sizes, and how forward takes them."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tasks.core.errors import InputsError, SpecError
+from tasks.core.precision import run_float32
+from tasks.core.probes import (
+    BATCH_SIZES,
+    MAX_SAMPLE_ROWS,
+    Array,
+    Probe,
+    base_family,
+    batch_name,
+    draw,
+    dynamic_dims,
+    plan_probes,
+)
+from tasks.core.spec import INPUT_SYNTAX, INTEGER_DTYPES, Dim, ExportSpec, InputSpec
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of one model: what to trace with, and what to prove with."""
+
+    specs: tuple[InputSpec, ...]
+    """One an input, every size chosen."""
+    by_keyword: bool
+    """Passed to forward by name, else by position."""
+    probes: tuple[Probe, ...]
+    refused: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Sizes of a dynamic dimension at which the module itself raises."""
+    sample: Mapping[str, Array] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names in the file."""
+        return tuple(spec.name for spec in self.specs)
+
+    def arrays(self, probe: Probe) -> dict[str, Array]:
+        """The arrays of a probe, by input name."""
+        if probe.family != "sample":
+            return draw(self.specs, probe)
+        assert self.sample is not None
+        return dict(self.sample)
+
+    def arguments(self, arrays: Mapping[str, Array]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Args and kwargs of forward."""
+        tensors = {s.name: _tensor(arrays[s.name], s.dtype) for s in self.specs}
+        return ((), tensors) if self.by_keyword else (tuple(tensors.values()), {})
+
+    def example(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What the exporter traces with: the traced sizes, with values that no probe has."""
+        return self.arguments(draw(self.specs, Probe(family=base_family(self.specs), seed=0, sizes=self.probes[0].sizes)))
+
+
+def choose_inputs(spec: ExportSpec, model: nn.Module) -> Inputs:
+    """Choose names, dtypes and sizes, and plan the probes.
+
+    Raises:
+        SpecError: names, shapes and sample contradict each other.
+        InputsError: nothing says what the inputs are, or the module refuses them.
+    """
+    sample = _read_sample(spec.sample) if spec.sample else None
+    declared = spec.inputs or default_inputs(spec, model, sample)
+    if spec.input_names:
+        declared = _renamed(declared, spec.input_names)
+    specs = _with_sizes(declared, sample)
+    parameters = _forward_parameters(model)
+    by_keyword = all(s.name in parameters for s in specs)
+    chosen = Inputs(specs, by_keyword, (Probe(family="zeros", seed=0, sizes=_traced(specs)),))
+    sizes, refused = _sizes_to_prove(model, chosen)
+    if sample is not None:
+        sample = _checked_sample(sample, specs)
+    probes = plan_probes(specs, sizes, has_sample=sample is not None)
+    return Inputs(specs, by_keyword, probes, refused, sample)
+
+
+def default_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
+    """Inputs from the sample, else from torchvision's own preprocessing.
+
+    Raises:
+        InputsError: neither says them.
+    """
+    if sample:
+        return tuple(_from_array(name, array) for name, array in sample.items())
+    size = _torchvision_size(spec.model, model)
+    names = [*_forward_parameters(model)] or ["input"]
+    if size is None:
+        shown = " ".join(f"--input {name}=float32[batch,…]" for name in names)
+        raise InputsError(
+            f"Nothing says what {type(model).__name__}.forward({', '.join(names)}) takes; declare it with {shown} "
+            f"({INPUT_SYNTAX}), or give real inputs with --sample FILE.npz."
+        )
+    return (InputSpec.parse(f"{names[0]}=float32[batch,3,{size},{size}]"),)
+
+
+def _torchvision_size(name: Any, model: nn.Module) -> int | None:
+    """Height and width in pixels: what the built model fixes, else the crop of its DEFAULT weights."""
+    if not isinstance(name, str) or ":" in name:
+        return None
+    fixed = getattr(model, "image_size", None)
+    if isinstance(fixed, int):
+        return fixed
+    from torchvision import models
+
+    preprocess: Any = models.get_model_weights(name)["DEFAULT"].transforms()
+    for attribute in ("crop_size", "resize_size"):
+        value = getattr(preprocess, attribute, None)
+        if isinstance(value, list) and len(value) == 1 and not hasattr(preprocess, "min_temporal_size"):
+            return int(value[0])
+    return None
+
+
+def _forward_parameters(model: nn.Module) -> list[str]:
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [name for name, p in inspect.signature(model.forward).parameters.items() if p.kind in kinds]
+
+
+def _renamed(specs: tuple[InputSpec, ...], names: tuple[str, ...]) -> tuple[InputSpec, ...]:
+    if len(names) < len(specs):
+        raise SpecError(f"{len(specs)} inputs need as many input_names, not {len(names)}; further ones label parameters.")
+    return tuple(s.model_copy(update={"name": name}) for s, name in zip(specs, names, strict=False))
+
+
+def _with_sizes(specs: tuple[InputSpec, ...], sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
+    """Give every dynamic dimension one size to trace at, the same wherever its name stands."""
+    chosen: dict[str, Dim] = {}
+    batch = batch_name(specs)
+    for spec in specs:
+        for dim in spec.dims:
+            if dim.name is not None:
+                old = chosen.get(dim.name, dim)
+                size = dim.size or old.size
+                if old.size and dim.size and old.size != dim.size:
+                    raise SpecError(f"The dimension {dim.name} has two sizes, {old.size} and {dim.size}; give one.")
+                high = min((h for h in (old.high, dim.high) if h is not None), default=None)
+                chosen[dim.name] = Dim(name=dim.name, size=size, low=max(old.low, dim.low), high=high)
+    for name, dim in chosen.items():
+        size = dim.size or (BATCH_SIZES[0] if name == batch else _size_in_sample(name, specs, sample))
+        if size is None:
+            raise SpecError(f"The dimension {name} needs a size to trace at; write {name}=SIZE, e.g. {name}=16.")
+        size = min(max(size, 2, dim.low), dim.high or max(size, 2, dim.low))
+        chosen[name] = dim.model_copy(update={"size": size})
+    return tuple(
+        s.model_copy(update={"dims": tuple(chosen[d.name] if d.name else d for d in s.dims)}) for s in specs
+    )
+
+
+def _size_in_sample(name: str, specs: tuple[InputSpec, ...], sample: Mapping[str, Array] | None) -> int | None:
+    for spec in specs:
+        for axis, dim in enumerate(spec.dims):
+            array = (sample or {}).get(spec.name)
+            if dim.name == name and array is not None and axis < array.ndim:
+                return int(array.shape[axis])
+    return None
+
+
+def _traced(specs: tuple[InputSpec, ...]) -> dict[str, int]:
+    return {name: dim.size or 0 for name, dim in dynamic_dims(specs).items()}
+
+
+def _sizes_to_prove(model: nn.Module, inputs: Inputs) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+    """Sizes of each dynamic dimension, the traced one first, and those that the module itself refuses.
+
+    Raises:
+        InputsError: the module does not run at the traced sizes.
+    """
+    dims = dynamic_dims(inputs.specs)
+    traced = _traced(inputs.specs)
+    if error := _refusal(model, inputs, traced):
+        shown = ", ".join(map(str, inputs.specs))
+        raise InputsError(f"{type(model).__name__} does not run on {shown}: {error}.")
+    sizes: dict[str, tuple[int, ...]] = {}
+    refused: dict[str, tuple[int, ...]] = {}
+    for name, dim in dims.items():
+        if name == batch_name(inputs.specs):
+            candidates = [s for s in BATCH_SIZES if s != dim.size]
+            sizes[name] = (traced[name], *(s for s in candidates if dim.low <= s <= (dim.high or s)))
+            continue
+        size = traced[name]
+        near = [size + 1, size - 1, size + 8, size + 16, size + 32, size * 2]
+        far = [size // 2 + (size // 2) % 2, size * 2, size + 64, size + 2]
+        kept: list[int] = []
+        no: list[int] = []
+        for candidates in (near, far):
+            for candidate in candidates:
+                if candidate in (size, *kept, *no) or not max(dim.low, 1) <= candidate <= (dim.high or candidate):
+                    continue
+                if _refusal(model, inputs, {**traced, name: candidate}):
+                    no.append(candidate)
+                    continue
+                kept.append(candidate)
+                break
+        sizes[name], refused[name] = (size, *kept), tuple(no)
+    return sizes, {name: no for name, no in refused.items() if no}
+
+
+def _refusal(model: nn.Module, inputs: Inputs, sizes: dict[str, int]) -> str:
+    """What the module says to these sizes; empty where it runs."""
+    probe = Probe(family=base_family(inputs.specs), seed=0, sizes=sizes)
+    args, kwargs = inputs.arguments(draw(inputs.specs, probe))
+    try:
+        run_float32(model, args, kwargs)
+    except Exception as error:  # the user's forward may raise anything; it becomes one sentence
+        return " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
+    return ""
+
+
+def _read_sample(path: Path) -> dict[str, Array]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise SpecError(f"There is no sample file {path}; give an .npz with arrays by input name.") from error
+    except (ValueError, OSError, AttributeError, TypeError) as error:
+        raise SpecError(f"{path.name} is no .npz of plain arrays ({error}); write it with numpy.savez.") from error
+
+
+def _from_array(name: str, array: Array) -> InputSpec:
+    dtype = str(array.dtype)
+    dims = tuple(Dim(name="batch") if axis == 0 else Dim(size=size) for axis, size in enumerate(array.shape))
+    needs_range = dtype in INTEGER_DTYPES and array.size
+    low, high = (float(array.min()), float(array.max())) if needs_range else (None, None)
+    return InputSpec(name=name, dtype=dtype, dims=dims, low=low, high=high)
+
+
+def _checked_sample(sample: Mapping[str, Array], specs: tuple[InputSpec, ...]) -> dict[str, Array]:
+    """The sample's arrays in the dtypes and sizes of the inputs, at most 64 rows.
+
+    Raises:
+        SpecError: an array is absent, left over, or of another shape.
+    """
+    names = [spec.name for spec in specs]
+    if set(sample) != set(names):
+        raise SpecError(f"The sample holds {', '.join(sorted(sample))}, but the inputs are {', '.join(names)}.")
+    checked: dict[str, Array] = {}
+    for spec in specs:
+        array = sample[spec.name]
+        fits = array.ndim == len(spec.dims)
+        for axis, dim in enumerate(spec.dims if fits else ()):
+            size = array.shape[axis]
+            if dim.name is None and axis == 0 and dim.size and size > dim.size:
+                array = array[: dim.size]  # a fixed batch takes the first rows
+            elif dim.name is None:
+                fits = fits and size == dim.size
+            elif axis == 0:
+                array = array[: min(MAX_SAMPLE_ROWS, dim.high or MAX_SAMPLE_ROWS)]
+            else:
+                fits = fits and dim.low <= size <= (dim.high or size)
+        if not fits:
+            raise SpecError(f"The sample's {spec.name} has the shape {sample[spec.name].shape}, which is not {spec}.")
+        checked[spec.name] = array.astype("float32" if spec.dtype == "bfloat16" else spec.dtype)
+    return checked
+
+
+def _tensor(array: Array, dtype: str) -> torch.Tensor:
+    # a copy: a model that writes into its input must not change the probe
+    return torch.tensor(array).to(getattr(torch, dtype))

@@ -1,0 +1,124 @@
+"""Probes: fresh inputs, drawn from a family at given sizes, the same in every process."""
+
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.core.spec import Dim, InputSpec, Record
+
+Array = NDArray[np.generic]
+
+BATCH_SIZES = (2, 1, 3, 5)
+"""The size to trace at (1 lets exporters freeze it), then one, an odd one and a larger one."""
+WIDE_SCALE = 10.0
+"""Standard deviation of the wide family: past the clips and saturations of the usual activations."""
+MAX_SAMPLE_ROWS = 64
+
+
+class Probe(Record):
+    """One call of the model: where its values come from, and its sizes."""
+
+    family: str
+    """normal, range, wide, zeros or sample."""
+    seed: int
+    sizes: dict[str, int] = {}
+    """Size of each dynamic dimension."""
+    levels: tuple[str, ...] = ("all",)
+    """ONNX Runtime optimisation levels to run it at."""
+    optional: bool = False
+    """Left out when proving has taken too long."""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What identifies its arrays."""
+        return (self.family, self.seed, tuple(sorted(self.sizes.items())))
+
+
+def dynamic_dims(specs: tuple[InputSpec, ...]) -> dict[str, Dim]:
+    """The dynamic dimensions by name; sizes are chosen."""
+    return {dim.name: dim for spec in specs for dim in spec.dims if dim.name is not None}
+
+
+def batch_name(specs: tuple[InputSpec, ...]) -> str | None:
+    """The dynamic dimension that leads the first input, by custom the batch."""
+    return specs[0].dims[0].name if specs and specs[0].dims else None
+
+
+def base_family(specs: tuple[InputSpec, ...]) -> str:
+    """`normal` where some input is a float without a range, else `range`."""
+    return "normal" if any(spec.value_range is None for spec in specs) else "range"
+
+
+def plan_probes(specs: tuple[InputSpec, ...], sizes: Mapping[str, tuple[int, ...]], *, has_sample: bool) -> tuple[Probe, ...]:
+    """Cover each family, size and level at least once.
+
+    Args:
+        specs: the inputs, sizes chosen.
+        sizes: per dynamic dimension the sizes to prove, the traced one first.
+        has_sample: real inputs were given.
+    """
+    family = base_family(specs)
+    cases = _size_cases(sizes)
+    traced = cases[0]
+    smallest = cases[1] if len(cases) > 1 else traced
+    probes = [
+        Probe(family=family, seed=1, sizes=traced, levels=("off", "all")),
+        Probe(family=family, seed=2, sizes=traced),
+    ]
+    batch = batch_name(specs)
+    for seed, case in enumerate(cases[1:], start=3):
+        large = batch is not None and case[batch] >= max(BATCH_SIZES)
+        levels = ("off",) if seed == 3 else ("all",)
+        probes.append(Probe(family=family, seed=seed, sizes=case, levels=levels, optional=large))
+    probes.insert(-1 if probes[-1].optional else len(probes), Probe(family="wide", seed=20, sizes=traced))
+    probes.insert(-1 if probes[-1].optional else len(probes), Probe(family="zeros", seed=21, sizes=smallest))
+    if has_sample:
+        probes.insert(2, Probe(family="sample", seed=0, levels=("off", "all")))
+    return tuple(probes)
+
+
+def draw(specs: tuple[InputSpec, ...], probe: Probe) -> dict[str, Array]:
+    """The arrays of a probe by input name; of any family but `sample`."""
+    arrays: dict[str, Array] = {}
+    for spec in specs:
+        shape = tuple(probe.sizes[d.name] if d.name else (d.size or 0) for d in spec.dims)
+        seed = zlib.crc32(f"{probe.family}/{probe.seed}/{spec.name}/{shape}".encode())
+        arrays[spec.name] = _draw_input(spec, probe.family, shape, np.random.default_rng(seed))
+    return arrays
+
+
+def _size_cases(sizes: Mapping[str, tuple[int, ...]]) -> list[dict[str, int]]:
+    """As many cases as the longest list; the others start again from their second size."""
+    num_cases = max((len(values) for values in sizes.values()), default=1)
+    cases = []
+    for index in range(num_cases):
+        case = {}
+        for name, values in sizes.items():
+            rest = values[1:] or values
+            case[name] = values[0] if index == 0 else rest[(index - 1) % len(rest)]
+        cases.append(case)
+    return cases
+
+
+def _draw_input(spec: InputSpec, family: str, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+    dtype = "float32" if spec.dtype == "bfloat16" else spec.dtype
+    bounds = spec.value_range
+    if family == "zeros":
+        return np.full(shape, bounds[0] if bounds else 0, dtype=dtype)
+    if bounds is None:
+        scale = WIDE_SCALE if family == "wide" else 1.0
+        return (generator.standard_normal(shape) * scale).astype(dtype)
+    low, high = bounds
+    if spec.dtype in ("float32", "float64", "float16", "bfloat16"):
+        values = generator.uniform(low, high, shape)
+    else:
+        values = generator.integers(int(low), int(high), shape, endpoint=True).astype("float64")
+    if family == "wide":
+        extremes = np.where(generator.random(shape) < 0.5, low, high)
+        values = np.where(generator.random(shape) < 0.5, extremes, values)
+    array = values.astype(dtype)
+    if spec.dtype == "bool" and array.ndim and array.shape[-1] > 0:
+        array[..., 0] = True  # a mask that hides everything makes NaN in PyTorch too
+    return array

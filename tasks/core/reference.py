@@ -1,0 +1,58 @@
+"""What the module itself answers to a probe: in float32, in float64, and with perturbed weights."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tasks.core.inputs import Inputs
+from tasks.core.precision import run_float32, run_float64, run_perturbed
+from tasks.core.probes import Array, Probe
+from tasks.core.structures import flatten
+
+
+class Reference:
+    """Answers of one module, each computed once while it is kept."""
+
+    def __init__(self, model: nn.Module, inputs: Inputs) -> None:
+        self._model = model
+        self._inputs = inputs
+        self._kept: dict[tuple[object, ...], list[Array]] = {}
+
+    def float32(self, probe: Probe) -> list[Array]:
+        """Outputs of the module as it is, flattened."""
+        return self._answer("float32", probe)
+
+    def float64(self, probe: Probe) -> list[Array]:
+        """Outputs of the module computed in float64, flattened."""
+        return self._answer("float64", probe)
+
+    def again(self, probe: Probe) -> list[Array]:
+        """Outputs in float32, computed anew."""
+        return self._call(run_float32, probe)
+
+    def perturbed(self, probe: Probe, *, seed: int) -> list[Array]:
+        """Outputs in float32 with each weight moved by one rounding."""
+        return self._call(run_perturbed, probe, seed=seed)
+
+    def forget(self, probe: Probe) -> None:
+        """Drop what is kept of a probe."""
+        for precision in ("float32", "float64"):
+            self._kept.pop((precision, *probe.key), None)
+
+    def _answer(self, precision: str, probe: Probe) -> list[Array]:
+        key = (precision, *probe.key)
+        if key not in self._kept:
+            self._kept[key] = self._call(run_float32 if precision == "float32" else run_float64, probe)
+        return self._kept[key]
+
+    def _call(self, run: Any, probe: Probe, **options: Any) -> list[Array]:
+        args, kwargs = self._inputs.arguments(self._inputs.arrays(probe))
+        return [_array(tensor) for _, tensor in flatten(run(self._model, args, kwargs, **options))]
+
+
+def _array(tensor: torch.Tensor) -> Array:
+    tensor = tensor.detach().cpu()
+    # a copy: the tensor may be a buffer that the next call changes
+    return np.array(tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy())

@@ -1,0 +1,93 @@
+"""Flatten what forward returns into named tensors, in an order of our own."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from tasks.core.errors import ModelError, SpecError
+
+
+def flatten(output: Any, prefix: str = "") -> list[tuple[str, torch.Tensor]]:
+    """Names and tensors of a tensor, dict, tuple, list, named tuple or dataclass, nested as they like.
+
+    A dict's keys and a dataclass's fields name their values, places in a tuple are numbered; a lone
+    tensor is `output`. None is left out.
+
+    Raises:
+        ModelError: there is something that ONNX can't hold, or no tensor at all.
+    """
+    named = list(_walk(output, prefix))
+    if not named:
+        raise ModelError(f"forward returned no tensor but {type(output).__name__}; ONNX needs at least one.")
+    return named
+
+
+def name_outputs(output: Any, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of the outputs: those asked for, else from the structure.
+
+    Raises:
+        SpecError: their number differs.
+    """
+    found = [name for name, _ in flatten(output)]
+    if names and len(names) != len(found):
+        raise SpecError(f"forward returns {len(found)} tensors ({', '.join(found)}) but {len(names)} names were given.")
+    return names or tuple(found)
+
+
+@contextmanager
+def flat_forward(model: nn.Module) -> Iterator[None]:
+    """Within this context forward returns a tuple in the order of `flatten`.
+
+    Exporters label outputs by position and order dicts in ways of their own, which swaps names.
+    """
+    forward: Callable[..., Any] = model.forward
+
+    @functools.wraps(forward)
+    def flat(*args: Any, **kwargs: Any) -> Any:
+        output = forward(*args, **kwargs)
+        return output if isinstance(output, torch.Tensor) else tuple(tensor for _, tensor in flatten(output))
+
+    had_own = "forward" in vars(model)
+    model.forward = flat  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        if had_own:
+            model.forward = forward  # type: ignore[method-assign]
+        else:
+            del model.forward
+
+
+def _walk(value: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
+    if isinstance(value, torch.Tensor):
+        yield name or "output", value
+    elif value is None:
+        return
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _walk(item, _joined(name, str(key)))
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from _walk(getattr(value, field.name), _joined(name, field.name))
+    elif isinstance(value, tuple | list):
+        fields = getattr(value, "_fields", None)
+        if fields is None and len(value) == 1:
+            yield from _walk(value[0], name)
+            return
+        for index, item in enumerate(value):
+            yield from _walk(item, _joined(name, fields[index]) if fields else f"{name or 'output'}_{index}")
+    else:
+        raise ModelError(
+            f"forward returned {type(value).__name__} in {name or 'its output'}, which ONNX can't hold; return tensors."
+        )
+
+
+def _joined(name: str, key: str) -> str:
+    key = re.sub(r"\W+", "_", key)
+    return f"{name}_{key}" if name else key

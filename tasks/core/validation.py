@@ -1,0 +1,184 @@
+"""Run the probes through the file and through the module, and judge."""
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+
+from tasks.core import sessions
+from tasks.core.parity import ExactPool, FloatPool, ratio, rms
+from tasks.core.precision import EPS32
+from tasks.core.probes import Array, Probe
+from tasks.core.records import Evidence, ProbeRecord
+from tasks.core.verdict import Observed, Trial, judge, structural_failure
+
+SMALL_OUTPUT = 64
+"""Outputs with fewer elements get at least 8 seeds: one small error may be luck."""
+NUM_SEEDS = 8
+MIN_PROVING_SECONDS = 20.0
+
+
+def validate(trial: Trial) -> Evidence:
+    """Check the file's structure, run every probe, and judge. Never raises because a number is bad."""
+    started = time.perf_counter()
+    trial.outputs = [Observed(value.name) for value in trial.graph.outputs]
+    _check_repeatability(trial)
+    _check_structure(trial)
+    if not trial.failures and not trial.doubts:
+        try:
+            off = _run_level(trial, "off")
+            session = sessions.open_session(trial.graph.path)
+            for probe in _probes_in_time(trial, started):
+                answers = [off.pop(probe.key)] if probe.key in off else []
+                if "all" in probe.levels:
+                    answers.append(sessions.run(session, trial.inputs.arrays(probe)))
+                _compare(trial, probe, answers)
+                if trial.failures:
+                    break
+        except sessions.SessionError as error:
+            trial.failures.append(f"ONNX Runtime refuses it: {error}")
+    return judge(trial)
+
+
+def _check_structure(trial: Trial) -> None:
+    try:
+        onnx.checker.check_model(str(trial.graph.path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
+        trial.failures.append(f"onnx.checker finds: {' '.join(str(error).split())[:300]}")
+
+
+def _run_level(trial: Trial, level: str) -> dict[tuple[object, ...], list[Array]]:
+    """Answers at one optimisation level; its session is gone before the next one opens."""
+    session = sessions.open_session(trial.graph.path, level=level)
+    return {
+        probe.key: sessions.run(session, trial.inputs.arrays(probe))
+        for probe in trial.inputs.probes
+        if level in probe.levels and not probe.optional
+    }
+
+
+def _probes_in_time(trial: Trial, started: float) -> Iterator[Probe]:
+    """The probes that must run, then further seeds and large sizes while there is time."""
+    yield from (probe for probe in trial.inputs.probes if not probe.optional)
+    extra = [probe for probe in trial.inputs.probes if probe.optional]
+    first = trial.inputs.probes[0]
+    if any(output.num_elements < SMALL_OUTPUT for output in trial.outputs):
+        seeds = range(100, 100 + NUM_SEEDS - 1)
+        extra = [first.model_copy(update={"family": f, "seed": s, "levels": ("all",)})
+                 for s in seeds for f in (first.family, "wide")] + extra  # fmt: skip
+    allowed = max(trial.graph.seconds, MIN_PROVING_SECONDS)
+    for probe in extra:
+        if time.perf_counter() - started < allowed:
+            yield probe
+        else:
+            trial.skipped.append(f"{probe.family} seed {probe.seed} at {_sizes(probe)}")
+
+
+def _compare(trial: Trial, probe: Probe, answers: list[list[Array]]) -> None:
+    """Add one probe to every output's pool; what is structurally wrong is a failure."""
+    torch32, float64 = trial.reference.float32(probe), trial.reference.float64(probe)
+    where = f"{probe.family} at {_sizes(probe)}"
+    for level_answers in answers:
+        if failure := structural_failure(level_answers, torch32, [o.name for o in trial.outputs]):
+            trial.failures.append(f"{failure} ({where})")
+            return
+    if any(a.shape != b.shape for a, b in zip(torch32, float64, strict=True)):
+        trial.doubts.append(f"the module gives other shapes in float64 than in float32 ({where})")
+        return
+    perturbed = _perturbed(trial, probe)
+    batch = trial.inputs.specs[0].dims[0] if trial.inputs.specs[0].dims else None
+    batch_size = None if batch is None else (probe.sizes.get(batch.name or "", batch.size))
+    if probe.family == "sample":
+        batch_size = next(iter(trial.inputs.arrays(probe).values())).shape[0]
+    for index, output in enumerate(trial.outputs):
+        exact = torch32[index].dtype.kind in "iub"
+        pool = output.pools.setdefault(probe.family, ExactPool(probe.family) if exact else FloatPool(probe.family))
+        shape = torch32[index].shape
+        pool.add(
+            onnx=[answer[index] for answer in answers],
+            torch32=torch32[index],
+            perturbed=[answer[index] for answer in perturbed],
+            float64=float64[index],
+            batch_axis=0 if shape and shape[0] == batch_size else None,
+        )
+        if probe.family in ("normal", "range", "sample"):
+            _observe(output, probe, [answer[index] for answer in answers], torch32[index], float64[index])
+    _measure_movement(trial, probe)
+    trial.records.append(ProbeRecord(family=probe.family, seed=probe.seed, sizes=probe.sizes, levels=probe.levels))
+    if probe not in trial.inputs.probes[:2]:
+        trial.reference.forget(probe)
+
+
+def _perturbed(trial: Trial, probe: Probe) -> list[list[Array]]:
+    """Answers with perturbed weights, for the first probe of each family; more where seeds change nothing."""
+    if any(record.family == probe.family for record in trial.records):
+        return []
+    small = any(o.size < SMALL_OUTPUT for o in trial.reference.float32(probe))
+    num_runs = NUM_SEEDS if small and probe.family in ("zeros", "sample") else 2
+    answers = [trial.reference.perturbed(probe, seed=seed) for seed in range(num_runs)]
+    shapes = [o.shape for o in trial.reference.float32(probe)]
+    return [answer for answer in answers if [o.shape for o in answer] == shapes]
+
+
+def _observe(output: Observed, probe: Probe, onnx: list[Array], torch32: Array, float64: Array) -> None:
+    """Note scale, noise, finiteness and, where it looks like class scores, agreement on the largest."""
+    output.num_elements += torch32.size
+    if torch32.dtype.kind != "f":
+        return
+    output.finite = output.finite and bool(np.isfinite(torch32).all())
+    output.noise_rms.append(rms(torch32.astype(np.float64) - float64))
+    output.scale_rms.append(rms(float64))
+    if torch32.ndim != 2 or torch32.shape[1] < 2:
+        return
+    if probe.family == "sample":
+        wanted = float64.argmax(axis=1)
+        for answer in onnx:
+            found = answer.argmax(axis=1)
+            output.rows += found.size
+            output.agreeing += int((found == torch32.argmax(axis=1)).sum())
+            rows = np.flatnonzero(found != wanted)
+            if rows.size:
+                margin = float((float64[rows, wanted[rows]] - float64[rows, found[rows]]).max()) / (rms(float64) or 1.0)
+                output.flip_margin = max(output.flip_margin or 0.0, margin)
+
+
+def _measure_movement(trial: Trial, probe: Probe) -> None:
+    """How far each output moves between two inputs: two seeds, or the rows of the user's samples."""
+    first, second = trial.inputs.probes[:2]
+    if probe.key == second.key:
+        pairs = zip(trial.reference.float64(first), trial.reference.float64(second), strict=True)
+    elif probe.family == "sample":
+        answers = trial.reference.float64(probe)
+        pairs = zip(answers, (np.roll(a, 1, axis=0) if a.ndim else a for a in answers), strict=True)
+    else:
+        return
+    for output, (a, b) in zip(trial.outputs, pairs, strict=True):
+        if a.shape != b.shape:
+            output.movement = max(output.movement, float("inf"))
+        elif a.dtype.kind != "f":
+            output.movement = max(output.movement, float("inf") if (a != b).any() else 0.0)
+        else:
+            noise = max([*output.noise_rms, EPS32 * max(output.scale_rms, default=0.0)])
+            output.movement = max(output.movement, ratio(rms(a - b), noise))
+
+
+def _check_repeatability(trial: Trial) -> None:
+    """f(a), f(b), f(a) must repeat; else the module keeps state or draws random numbers."""
+    first = trial.inputs.probes[0]
+    before = trial.reference.float32(first)
+    trial.reference.float32(trial.inputs.probes[1])
+    after = trial.reference.again(first)
+    for output, a, b in zip(trial.outputs, before, after, strict=False):
+        if a.shape != b.shape or not np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
+            trial.doubts.append(
+                f"{output.name} differs when the same input comes again after another: the module keeps state or "
+                f"draws random numbers, so no file can be proven equal to it"
+            )
+            return
+
+
+def _sizes(probe: Probe) -> str:
+    return ", ".join(f"{name}={size}" for name, size in probe.sizes.items()) or "the fixed sizes"
+
+

@@ -1,0 +1,167 @@
+"""What is gathered about a file, the limits, and the verdict that follows."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tasks.core.inputs import Inputs
+from tasks.core.parity import ExactPool, FloatPool
+from tasks.core.probes import Array
+from tasks.core.records import DimProof, Evidence, Graph, OutputEvidence, Power, ProbeRecord
+from tasks.core.reference import Reference
+
+NOISE_LIMIT = 8.0
+"""Of the pooled noise ratio: true exports gave up to 4, wrong constants thousands."""
+SLICE_LIMIT = 16.0
+"""Of the ratio of one slice, which pools fewer elements."""
+MOVEMENT_LIMIT = 100.0
+"""An output must move with its input by this many times the noise for a comparison to mean something."""
+UNSTABLE_LIMIT = 0.01
+"""Share of integers that torch32 itself gets wrong, above which nothing can be said."""
+
+
+@dataclass
+class Observed:
+    """What is gathered about one output while the probes run."""
+
+    name: str
+    pools: dict[str, FloatPool | ExactPool] = field(default_factory=dict)
+    noise_rms: list[float] = field(default_factory=list)
+    scale_rms: list[float] = field(default_factory=list)
+    movement: float = 0.0
+    finite: bool = True
+    num_elements: int = 0
+    agreeing: int = 0
+    rows: int = 0
+    flip_margin: float | None = None
+
+
+@dataclass
+class Trial:
+    """One file under proof."""
+
+    graph: Graph
+    inputs: Inputs
+    reference: Reference
+    constant_outputs: tuple[str, ...] = ()
+    random_weights: bool = False
+    failures: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    records: list[ProbeRecord] = field(default_factory=list)
+    outputs: list[Observed] = field(default_factory=list)
+
+
+def judge(trial: Trial) -> Evidence:
+    """Turn what was gathered into a verdict; a failure outweighs a doubt."""
+    failures, doubts = list(trial.failures), list(trial.doubts)
+    outputs = [_summarise(output) for output in trial.outputs] if trial.records else []
+    for output in outputs:
+        failures += list(_failures_of(output))
+        doubts += list(_doubts_of(output, trial.constant_outputs))
+    unknown = [name for name in trial.constant_outputs if name not in [o.name for o in trial.outputs]]
+    if unknown:
+        doubts.append(f"--constant-output {unknown[0]} is no output of the model")
+    dims = _prove_dims(trial)
+    failures += [f"{d.name} of {d.input} was to be dynamic but is fixed in the file" for d in dims if not d.in_file]
+    if not failures:
+        doubts += [f"{d.name} of {d.input} was run at one size only" for d in dims if len(set(d.sizes)) < 2]
+    return Evidence(
+        verdict="fail" if failures else "inconclusive" if doubts else "pass",
+        reasons=tuple(dict.fromkeys(failures or doubts)),
+        outputs=tuple(outputs),
+        dims=tuple(dims),
+        probes=tuple(trial.records),
+        skipped=tuple(trial.skipped),
+        notes=tuple(trial.notes),
+        noise_limit=NOISE_LIMIT,
+        slice_limit=SLICE_LIMIT,
+        movement_limit=MOVEMENT_LIMIT,
+        random_weights=trial.random_weights,
+    )
+
+
+def _summarise(output: Observed) -> OutputEvidence:
+    families = tuple(pool.result() for pool in output.pools.values())
+    return OutputEvidence(
+        name=output.name,
+        noise_ratio=_worst([f.noise_ratio for f in families]),
+        slice_ratio=_worst([f.slice_ratio for f in families]),
+        max_abs_difference=_worst([f.max_abs_difference for f in families]),
+        cosine=min((f.cosine for f in families), default=1.0),
+        families=families,
+        power=Power(movement=output.movement, finite=output.finite, num_elements=output.num_elements),
+        top1_agreement=output.agreeing / output.rows if output.rows else None,
+        top1_flip_margin=output.flip_margin,
+    )
+
+
+def _failures_of(output: OutputEvidence) -> Iterator[str]:
+    for family in output.families:
+        if not family.noise_ratio <= NOISE_LIMIT:
+            yield f"{output.name} is off by {family.noise_ratio:.3g} times the noise of float32 ({family.family}; limit {NOISE_LIMIT:g})"
+        elif not family.slice_ratio <= SLICE_LIMIT:
+            yield (
+                f"{output.name} at {family.worst_slice} is off by {family.slice_ratio:.3g} times the noise of float32 "
+                f"({family.family}; limit {SLICE_LIMIT:g})"
+            )
+
+
+def _doubts_of(output: OutputEvidence, constant_outputs: tuple[str, ...]) -> Iterator[str]:
+    if output.power.num_elements == 0:
+        yield f"{output.name} is empty on every probe"
+    elif not output.power.finite:
+        yield f"{output.name} is not finite in PyTorch itself"
+    elif not output.power.movement >= MOVEMENT_LIMIT and output.name not in constant_outputs:
+        yield (
+            f"{output.name} moves with the input by only {output.power.movement:.3g} times the noise, so a comparison "
+            f"proves nothing; give real inputs with --sample, or --constant-output {output.name} if it is meant so"
+        )
+    for family in output.families:
+        if not family.unstable_share <= UNSTABLE_LIMIT:
+            yield f"{family.unstable_share:.1%} of {output.name} differ between float32 and float64 ({family.family})"
+
+
+def _prove_dims(trial: Trial) -> list[DimProof]:
+    in_file = {t.name: t.dims for t in trial.graph.inputs}
+    proofs = []
+    for spec in trial.inputs.specs:
+        for axis, dim in enumerate(spec.dims):
+            if dim.name is None:
+                continue
+            found = in_file.get(spec.name, ())
+            sizes = sorted({r.sizes[dim.name] for r in trial.records if dim.name in r.sizes})
+            proofs.append(
+                DimProof(
+                    name=dim.name,
+                    input=spec.name,
+                    axis=axis,
+                    in_file=axis < len(found) and not isinstance(found[axis], int),
+                    sizes=tuple(sizes),
+                    refused_by_model=trial.inputs.refused.get(dim.name, ()),
+                )
+            )
+    return proofs
+
+
+def structural_failure(onnx_outputs: Sequence[Array], torch32: Sequence[Array], names: Sequence[str]) -> str:
+    """What differs in number, dtype, shape, NaN or Inf; empty where nothing does."""
+    if len(onnx_outputs) != len(torch32):
+        return f"the file has {len(onnx_outputs)} outputs, the module {len(torch32)}"
+    for name, found, wanted in zip(names, onnx_outputs, torch32, strict=True):
+        if found.dtype != wanted.dtype:
+            return f"{name} is {found.dtype} in the file, {wanted.dtype} in PyTorch"
+        if found.shape != wanted.shape:
+            return f"{name} has the shape {list(found.shape)} in the file, {list(wanted.shape)} in PyTorch"
+        if found.dtype.kind == "f":
+            for what, test in (("NaN", np.isnan), ("Inf", np.isinf)):
+                if not np.array_equal(test(found), test(wanted)):
+                    return f"{name} has {int(test(found).sum())} {what} in the file, {int(test(wanted).sum())} in PyTorch"
+    return ""
+
+
+def _worst(values: list[float]) -> float:
+    """The largest; NaN counts as larger than all."""
+    return max(values, key=lambda v: float("inf") if v != v else v, default=0.0)

@@ -1,0 +1,43 @@
+"""A witness: one probe and the proven file's answer, to hold a downloaded copy against."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from tasks.core import sessions
+from tasks.core.parity import ratio, rms
+from tasks.core.probes import Array
+
+_LIMIT = 1e-3
+"""Relative difference between two runs of equal bytes; kernels may split their sums differently."""
+
+
+@dataclass(frozen=True)
+class Witness:
+    """One probe and the proven file's answer to it."""
+
+    arrays: Mapping[str, Array]
+    answers: tuple[Array, ...]
+
+    @classmethod
+    def of(cls, path: Path, arrays: Mapping[str, Array]) -> Self:
+        """Take the answer of a file."""
+        return cls(arrays, tuple(sessions.run(sessions.open_session(path), arrays)))
+
+    def disagreement(self, path: Path) -> str:
+        """How another file's answer differs; empty where it does not."""
+        try:
+            found = sessions.run(sessions.open_session(path), self.arrays)
+        except sessions.SessionError as error:
+            return str(error)
+        for a, b in zip(self.answers, found, strict=True):
+            if a.shape != b.shape or a.dtype != b.dtype:
+                return f"{b.dtype}{list(b.shape)} instead of {a.dtype}{list(a.shape)}"
+            if a.dtype.kind == "f" and not ratio(rms(b - a), rms(a)) <= _LIMIT:
+                return f"a relative difference of {ratio(rms(b - a), rms(a)):.2g}"
+            if a.dtype.kind != "f" and not np.array_equal(a, b):
+                return "other integers"
+        return ""

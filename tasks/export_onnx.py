@@ -1,0 +1,36 @@
+"""Step 4: export to ONNX, and see that the file runs at other sizes."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from torch import nn
+
+from tasks.core.exporting import export
+from tasks.core.graph_files import readable
+from tasks.core.inputs import Inputs
+from tasks.core.records import Graph
+from tasks.core.reference import Reference
+from tasks.core.spec import ExportSpec
+
+log = logging.getLogger("assay")
+
+
+@task(task_run_name="export-{spec.title}", timeout_seconds=3600, cache_policy=NO_CACHE, persist_result=False)
+def export_onnx(
+    spec: ExportSpec,
+    model: nn.Module,
+    inputs: Inputs,
+    *,
+    reference: Reference,
+    provenance: Mapping[str, str],
+    folder: Path,
+    verbose: bool = False,
+) -> Graph:
+    """Export to `folder/model.onnx` with the provenance in its metadata."""
+    record, graph = export(spec, model, inputs, reference, provenance=provenance, folder=folder)
+    if verbose:
+        log.info("%s", readable(graph))
+    return record

@@ -1,0 +1,64 @@
+"""Step 1: find the weights, fetch them if need be, and verify them."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.core.errors import ServiceError, WeightsError
+from tasks.core.records import Weights
+from tasks.core.spec import ExportSpec
+from tasks.core.weights import find_weights
+
+_SUFFIXES = (".pth", ".pt", ".pt2", ".safetensors", ".ckpt", ".bin")
+
+
+def _service_failed(_task: Any, _run: Any, state: Any) -> bool:
+    """Only a service that was out of reach is worth another try."""
+    return isinstance(state.result(raise_on_failure=False), ServiceError)
+
+
+@task(
+    task_run_name="fetch-weights-{spec.title}",
+    retries=2,
+    retry_delay_seconds=[1, 3],
+    retry_jitter_factor=0.5,
+    retry_condition_fn=_service_failed,
+    timeout_seconds=3600,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def fetch_weights(spec: ExportSpec) -> Weights:
+    """Find and verify the weights of a resolved spec."""
+    return find_weights(spec, fetch_from_mlflow)
+
+
+def fetch_from_mlflow(uri: str) -> Path:
+    """Download `runs:/RUN/PATH`, `models:/NAME/VERSION` or `models:/NAME@ALIAS`; return its weights file.
+
+    Raises:
+        WeightsError: nothing is there, or not exactly one weights file.
+        ServiceError: the tracking server could not be reached.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+
+    from tasks.log_export import connect
+
+    connect()
+    try:
+        found = Path(mlflow.artifacts.download_artifacts(uri))
+    except RequestException as error:
+        raise ServiceError(f"MLflow could not be reached for {uri}; check MLFLOW_TRACKING_URI.") from error
+    except (MlflowException, OSError) as error:
+        first = str(error).splitlines()[0].rstrip(".")
+        raise WeightsError(f"MLflow has no {uri} ({first}); check the name, version and path.") from error
+    if found.is_file():
+        return found
+    files = sorted(path for path in found.rglob("*") if path.is_file() and path.suffix in _SUFFIXES)
+    if len(files) != 1:
+        names = ", ".join(str(path.relative_to(found)) for path in files) or "none"
+        raise WeightsError(f"{uri} should hold one weights file ({', '.join(_SUFFIXES)}) but has {names}; name it in the URI.")
+    return files[0]

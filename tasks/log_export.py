@@ -1,0 +1,312 @@
+"""Step 6: log everything to MLflow, prove what can be downloaded again, register it."""
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import filelock
+import mlflow
+import numpy as np
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.types import Schema, TensorSpec
+from prefect import task
+from prefect.artifacts import create_link_artifact
+from prefect.cache_policies import NO_CACHE
+from requests.exceptions import RequestException
+
+from tasks.core.attempts import Attempt, PastExport
+from tasks.core.errors import AssayError, ExportError, ServiceError
+from tasks.core.hashes import file_sha256
+from tasks.core.manifest import package_versions
+from tasks.core.places import MLFLOW_DATABASE, MLRUNS_FOLDER
+from tasks.core.records import Graph, Release, TensorType
+from tasks.core.report import describe, full_report
+
+if TYPE_CHECKING:
+    from tasks.core.witness import Witness
+
+log = logging.getLogger("assay")
+
+ALIAS = "champion"
+EXPERIMENT = "onnx-exports"
+RECORD_FILE = "export.json"
+GRAPH_FILE = "model.onnx"
+_REACH = "check MLFLOW_TRACKING_URI, or unset it to use mlflow.db beside the project"
+
+
+@dataclass(frozen=True)
+class _ProvenFile:
+    """An MLflow flavor that logs the very bytes of a file, by hard link, without loading them."""
+
+    graph: Graph
+    signature: ModelSignature
+    __name__ = "mlflow.onnx"
+
+    def save_model(self, path: str, mlflow_model: Model, **_: Any) -> None:
+        """Write the model folder that MLflow then logs."""
+        import mlflow.pyfunc
+        import yaml
+        from mlflow.utils.environment import _PythonEnv
+
+        folder = Path(path)
+        folder.mkdir(parents=True)
+        for source in filter(None, (self.graph.path, self.graph.sidecar)):
+            _link(source, folder / source.name)
+        versions = package_versions()
+        requirements = [f"mlflow=={mlflow.__version__}"]
+        requirements += [f"{name}=={versions[name]}" for name in ("onnx", "onnxruntime", "numpy")]
+        (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
+        (folder / "python_env.yaml").write_text(yaml.safe_dump(_PythonEnv.current().to_dict(), sort_keys=False))
+        mlflow.pyfunc.add_to_model(
+            mlflow_model, loader_module="mlflow.onnx", data=self.graph.path.name, python_env="python_env.yaml"
+        )
+        mlflow_model.add_flavor(
+            "onnx",
+            onnx_version=versions["onnx"],
+            data=self.graph.path.name,
+            providers=["CUDAExecutionProvider", "CPUExecutionProvider"],
+            onnx_session_options=None,
+        )
+        mlflow_model.signature = self.signature
+        mlflow_model.model_size_bytes = self.graph.size_bytes
+        mlflow_model.save(str(folder / "MLmodel"))
+
+
+@task(task_run_name="log-{attempt.title}", timeout_seconds=3600, cache_policy=NO_CACHE, persist_result=False)
+def log_export(attempt: Attempt, witness: "Witness | None") -> Release:
+    """Log an attempt, bad or good; register and promote it if what was downloaded again is right.
+
+    Raises:
+        ServiceError: the tracking server could not be reached.
+        ExportError: the downloaded bytes are not the proven ones.
+    """
+    with _service_errors():
+        client = connect()
+        run = client.create_run(_experiment_id(client), run_name=attempt.title, tags=attempt.tags())
+        run_id = run.info.run_id
+        try:
+            release = _log(client, run_id, attempt, witness)
+        except BaseException:
+            client.set_terminated(run_id, "FAILED")
+            raise
+        client.set_terminated(run_id, "FAILED" if attempt.error else "FINISHED")
+    if release.version_url:
+        create_link_artifact(link=release.version_url, key="mlflow-version", description=f"{attempt.title} {release.version}")
+    return release
+
+
+def connect() -> mlflow.MlflowClient:
+    """Connect to the tracking store; the project's own is made safely when several processes start at once."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        mlflow.set_tracking_uri(f"sqlite:///{MLFLOW_DATABASE}")
+        MLRUNS_FOLDER.mkdir(exist_ok=True)
+        if not MLFLOW_DATABASE.exists():
+            with filelock.FileLock(MLFLOW_DATABASE.with_suffix(".db.lock")):
+                mlflow.MlflowClient().search_experiments(max_results=1)
+    return mlflow.MlflowClient()
+
+
+def find_champion(name: str) -> PastExport | None:
+    """The champion of a registered model with its records; None where there is none.
+
+    Raises:
+        ServiceError: the tracking server could not be reached.
+    """
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not MLFLOW_DATABASE.exists():
+        return None
+    with _service_errors():
+        client = connect()
+        try:
+            version = client.get_model_version_by_alias(name, ALIAS)
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+        release = Release(
+            run_id=str(version.run_id),
+            run_url=_run_url(str(version.run_id)),
+            model_id=version.model_id,
+            model_uri=f"models:/{name}/{version.version}",
+            version=str(version.version),
+            version_url=_version_url(name, str(version.version)),
+            alias=ALIAS,
+        )
+        try:
+            record = Path(mlflow.artifacts.download_artifacts(run_id=version.run_id, artifact_path=RECORD_FILE))
+            stored = stored_file(release)
+            if stored is not None and not stored.is_file():
+                raise FileNotFoundError(stored)
+            return PastExport.read(record, release)
+        except (MlflowException, OSError, ValueError, KeyError) as error:
+            log.warning("%s %s can't be read back (%s), so it is exported again", name, version.version, error)
+            return None
+
+
+def download_graph(release: Release) -> Path:
+    """The ONNX file of a release as a local path (of a local store, the stored file itself).
+
+    Raises:
+        ServiceError: the artifact store could not be reached, or lost the file.
+    """
+    with _service_errors():
+        connect()
+        try:
+            return Path(mlflow.artifacts.download_artifacts(f"models:/{release.model_id}")) / GRAPH_FILE
+        except OSError as error:
+            raise ServiceError(f"The artifact store has lost {release.model_uri} ({error}).") from error
+
+
+def stored_file(release: Release) -> Path | None:
+    """Where the ONNX file of a release lies, if the artifact store is a folder of this machine."""
+    location = urlsplit(str(connect().get_logged_model(str(release.model_id)).artifact_location))
+    return Path(url2pathname(location.path)) / GRAPH_FILE if location.scheme in ("", "file") else None
+
+
+def _log(client: mlflow.MlflowClient, run_id: str, attempt: Attempt, witness: "Witness | None") -> Release:
+    _log_files(run_id, attempt)
+    release = Release(run_id=run_id, run_url=_run_url(run_id), changed=attempt.changed)
+    params = [Param(key, value[:6000]) for key, value in attempt.params().items()]
+    if attempt.graph is None or attempt.evidence is None:
+        client.log_batch(run_id, metrics=_metrics(attempt, None), params=params)
+        return release
+    client.log_batch(run_id, params=params)
+    flavor = _ProvenFile(attempt.graph, _signature(attempt.graph))
+    info = Model.log(None, flavor, name=attempt.title, run_id=run_id, tags=attempt.tags())
+    model_id = str(info.model_id)
+    client.log_batch(run_id, metrics=_metrics(attempt, model_id))
+    release = release.model_copy(update={"model_id": model_id, "model_uri": f"models:/{model_id}"})
+    _prove_download(attempt.graph, release, witness)
+    if attempt.evidence.verdict != "pass":
+        return release
+    return _register(client, attempt, release)
+
+
+def _log_files(run_id: str, attempt: Attempt) -> None:
+    with tempfile.TemporaryDirectory(prefix="assay-") as name:
+        folder = Path(name)
+        (folder / RECORD_FILE).write_text(attempt.to_json())
+        if attempt.graph and attempt.evidence and attempt.weights and attempt.report:
+            report = full_report(
+                attempt.spec, attempt.weights, attempt.report, attempt.graph, attempt.evidence,
+                provenance=attempt.provenance, changed=attempt.changed,
+            )  # fmt: skip
+            (folder / "report.md").write_text(report)
+        mlflow.log_artifacts(str(folder), run_id=run_id)
+
+
+def _metrics(attempt: Attempt, model_id: str | None) -> list[Metric]:
+    import time
+
+    now = int(time.time() * 1000)
+    return [Metric(key, value, now, 0, model_id=model_id) for key, value in attempt.metrics().items()]
+
+
+def _prove_download(graph: Graph, release: Release, witness: "Witness | None") -> None:
+    """Hold what MLflow gives back against what was proven: equal bytes, and one probe.
+
+    Raises:
+        ExportError: they differ.
+    """
+    stored = download_graph(release)
+    found = file_sha256(stored)
+    if found != graph.sha256:
+        raise ExportError(
+            f"The file downloaded again from MLflow has SHA-256 {found[:12]}, not {graph.sha256[:12]}; "
+            f"the artifact store changed it, so nothing was registered."
+        )
+    if witness is not None and (wrong := witness.disagreement(stored)):
+        raise ExportError(f"The file downloaded again from MLflow gives another answer ({wrong}); nothing was registered.")
+
+
+def _register(client: mlflow.MlflowClient, attempt: Attempt, release: Release) -> Release:
+    """Make a version of what passed, unless this very content is one already; move the alias to it."""
+    assert attempt.graph and attempt.evidence and attempt.weights and attempt.manifest
+    name = attempt.title
+    with contextlib.suppress(MlflowException):  # it exists
+        client.create_registered_model(name)
+    same = f"name='{name}' and tags.`assay.onnx_sha256`='{attempt.graph.sha256}'"
+    known = [v for v in client.search_model_versions(same) if v.status == "READY"]
+    if known:
+        version = known[0]
+    else:
+        version = client.create_model_version(
+            name,
+            source=f"models:/{release.model_id}",
+            run_id=release.run_id,
+            model_id=release.model_id,
+            tags=attempt.tags(),
+            description=describe(attempt.spec, attempt.weights, attempt.graph, attempt.evidence),
+        )
+    client.set_registered_model_alias(name, ALIAS, version.version)
+    return release.model_copy(
+        update={
+            "version": str(version.version),
+            "model_uri": f"models:/{name}/{version.version}",
+            "version_url": _version_url(name, str(version.version)),
+            "alias": ALIAS,
+        }
+    )
+
+
+def _signature(graph: Graph) -> ModelSignature:
+    return ModelSignature(inputs=_schema(graph.inputs), outputs=_schema(graph.outputs))
+
+
+def _schema(types: tuple[TensorType, ...]) -> Schema:
+    return Schema([TensorSpec(np.dtype(t.dtype), tuple(d if isinstance(d, int) else -1 for d in t.dims), t.name) for t in types])
+
+
+def _experiment_id(client: mlflow.MlflowClient) -> str:
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+    location = None if os.environ.get("MLFLOW_TRACKING_URI") else MLRUNS_FOLDER.as_uri()
+    if found := client.get_experiment_by_name(name):
+        return str(found.experiment_id)
+    try:
+        return str(client.create_experiment(name, artifact_location=location))
+    except MlflowException:
+        if found := client.get_experiment_by_name(name):  # another process was faster
+            return str(found.experiment_id)
+        raise
+
+
+@contextlib.contextmanager
+def _service_errors() -> Iterator[None]:
+    try:
+        yield
+    except AssayError:
+        raise
+    except (RequestException, MlflowException) as error:
+        first = str(error).splitlines()[0][:200].rstrip(".")
+        raise ServiceError(f"MLflow at {mlflow.get_tracking_uri()} failed: {first}; {_REACH}.") from error
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copyfile(source, target)
+
+
+def _run_url(run_id: str) -> str:
+    return f"{_ui()}/#/experiments/0/runs/{run_id}"
+
+
+def _version_url(name: str, version: str) -> str:
+    return f"{_ui()}/#/models/{name}/versions/{version}"
+
+
+def _ui() -> str:
+    """Address of the UI: the tracking server's, else where `mlflow ui` listens by default."""
+    uri = mlflow.get_tracking_uri()
+    return uri.rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"

@@ -1,0 +1,19 @@
+"""Step 5: measure how the file compares with the module, and judge."""
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from tasks.core.records import Evidence
+from tasks.core.report import VERDICT_MARKS, parity_lines
+from tasks.core.validation import validate
+from tasks.core.verdict import Trial
+
+
+@task(task_run_name="validate-{title}", timeout_seconds=3600, cache_policy=NO_CACHE, persist_result=False)
+def validate_onnx(title: str, trial: Trial) -> Evidence:
+    """Run every probe through the file and the module; never raises because a number is bad."""
+    evidence = validate(trial)
+    lines = [f"## {title}: {VERDICT_MARKS[evidence.verdict]}", "", *evidence.reasons, "", *parity_lines(evidence)]
+    create_markdown_artifact("\n".join(lines), key="parity", description=f"Parity of {title}")
+    return evidence

@@ -41,6 +41,7 @@ ALIAS = "champion"
 EXPERIMENT = "onnx-exports"
 RECORD_FILE = "export.json"
 GRAPH_FILE = "model.onnx"
+_OWN_STORE = f"sqlite:///{MLFLOW_DATABASE}"
 _REACH = "check MLFLOW_TRACKING_URI, or unset it to use mlflow.db beside the project"
 
 
@@ -92,7 +93,9 @@ def log_export(attempt: Attempt, witness: "Witness | None") -> Release:
     """
     with _service_errors():
         client = connect()
-        run = client.create_run(_experiment_id(client), run_name=attempt.title, tags=attempt.tags())
+        experiment_id = _experiment_id(client)
+        mlflow.set_experiment(experiment_id=experiment_id)  # Model.log takes no experiment of its own
+        run = client.create_run(experiment_id, run_name=attempt.title, tags=attempt.tags())
         run_id = run.info.run_id
         try:
             release = _log(client, run_id, attempt, witness)
@@ -108,8 +111,8 @@ def log_export(attempt: Attempt, witness: "Witness | None") -> Release:
 def connect() -> mlflow.MlflowClient:
     """Connect to the tracking store; the project's own is made safely when several processes start at once."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        mlflow.set_tracking_uri(f"sqlite:///{MLFLOW_DATABASE}")
+    if _is_own_store():
+        mlflow.set_tracking_uri(_OWN_STORE)
         MLRUNS_FOLDER.mkdir(exist_ok=True)
         if not MLFLOW_DATABASE.exists():
             with filelock.FileLock(MLFLOW_DATABASE.with_suffix(".db.lock")):
@@ -123,7 +126,7 @@ def find_champion(name: str) -> PastExport | None:
     Raises:
         ServiceError: the tracking server could not be reached.
     """
-    if not os.environ.get("MLFLOW_TRACKING_URI") and not MLFLOW_DATABASE.exists():
+    if _is_own_store() and not MLFLOW_DATABASE.exists():
         return None
     with _service_errors():
         client = connect()
@@ -136,7 +139,7 @@ def find_champion(name: str) -> PastExport | None:
         release = Release(
             run_id=str(version.run_id),
             run_url=_run_url(str(version.run_id)),
-            model_id=version.model_id,
+            model_id=version.model_id or str(version.source).rpartition("/")[2],
             model_uri=f"models:/{name}/{version.version}",
             version=str(version.version),
             version_url=_version_url(name, str(version.version)),
@@ -269,7 +272,7 @@ def _schema(types: tuple[TensorType, ...]) -> Schema:
 
 def _experiment_id(client: mlflow.MlflowClient) -> str:
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
-    location = None if os.environ.get("MLFLOW_TRACKING_URI") else MLRUNS_FOLDER.as_uri()
+    location = (MLRUNS_FOLDER / name).as_uri() if _is_own_store() else None
     if found := client.get_experiment_by_name(name):
         return str(found.experiment_id)
     try:
@@ -289,6 +292,11 @@ def _service_errors() -> Iterator[None]:
     except (RequestException, MlflowException) as error:
         first = str(error).splitlines()[0][:200].rstrip(".")
         raise ServiceError(f"MLflow at {mlflow.get_tracking_uri()} failed: {first}; {_REACH}.") from error
+
+
+def _is_own_store() -> bool:
+    # MLflow puts what set_tracking_uri was given into the environment
+    return os.environ.get("MLFLOW_TRACKING_URI") in (None, "", _OWN_STORE)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -1,0 +1,99 @@
+"""What the user sees: a line a step, a spinner on a terminal, and a closing summary."""
+
+import logging
+import os
+import sys
+import time
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+
+from tasks.core.errors import AssayError
+from tasks.core.places import PROJECT_FOLDER
+from tasks.core.records import ExportResult
+
+_MARKS = {"pass": "[green]✔ pass[/]", "fail": "[red]✘ fail[/]", "inconclusive": "[yellow]? inconclusive[/]", "error": "[red]✘ error[/]"}
+
+
+class Display(logging.Handler):
+    """Shows the records of the `assay` logger and the results."""
+
+    def __init__(self, *, to_stderr: bool) -> None:
+        super().__init__(logging.DEBUG)
+        file = sys.stderr if to_stderr else sys.stdout
+        self._console = Console(file=file, highlight=False, soft_wrap=True)
+        self._errors = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self._status: Status | None = None
+        self._started = time.perf_counter()
+
+    def title(self, name: str) -> None:
+        """Say which model comes now, and listen to what is logged about it."""
+        logger = logging.getLogger("assay")
+        logger.setLevel(logging.DEBUG)
+        logger.propagate = False
+        logger.addHandler(self)  # at every title: importing Prefect and MLflow takes handlers away
+        self.line(f"[bold]{escape(name)}[/]", indent=0)
+
+    def line(self, text: str, *, indent: int = 2, fleeting: bool = False) -> None:
+        """Print a line; a fleeting one is shown on a terminal only, until the next."""
+        self._stop_status()
+        if not fleeting:
+            self._console.print(" " * indent + text)
+        elif self._console.is_terminal:
+            self._status = self._console.status(text)
+            self._status.start()
+
+    def error(self, error: AssayError) -> None:
+        """Print an error as one sentence."""
+        self._stop_status()
+        self._errors.print(f"[red]error:[/] {escape(str(error))}")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a log record: a step that starts, a step that ended, or a plain message."""
+        step, seconds = getattr(record, "step", None), getattr(record, "seconds", None)
+        message = escape(record.getMessage())
+        if step is None:
+            if record.levelno >= logging.INFO:
+                self.line(message)
+        elif seconds is None:
+            self.line(f"{step} …", fleeting=True)
+        else:
+            said = message.partition(": ")[2]
+            self.line(f"{step:<18} {seconds:6.1f} s  [dim]{said}[/]")
+
+    def summary(self, results: list[ExportResult]) -> None:
+        """Print what came out and how to open it."""
+        for result in results:
+            if result.run_id is None:
+                continue
+            ratio = max((output.noise_ratio for output in result.parity.values()), default=float("nan"))
+            size = f"{(result.size_bytes or 0) / 1e6:,.1f} MB"
+            version = f"version {result.version}" if result.version else "no version"
+            state = "unchanged, " if result.unchanged else ""
+            self.line("", indent=0)
+            self.line(f"{_MARKS[result.verdict]}  [bold]{escape(result.name)}[/] {state}{version}", indent=0)
+            if result.parity:
+                self.line(f"noise ratio {ratio:.2f} of at most 8, {size}, {sum(result.seconds.values()):.1f} s to export and prove")
+            if result.onnx_path:
+                self.line(f"file     {result.onnx_path}")
+            if result.model_uri:
+                self.line(f'load     mlflow.pyfunc.load_model("{result.model_uri}").predict(...)')
+            self.line(f"browse   {_ui_command()}, then {result.run_url}")
+        if len(results) > 1:
+            self.line(f"{len(results)} models in {time.perf_counter() - self._started:.1f} s", indent=0)
+
+    def close(self) -> None:
+        """Stop the spinner and let the logger go."""
+        self._stop_status()
+        logging.getLogger("assay").removeHandler(self)
+
+    def _stop_status(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+
+def _ui_command() -> str:
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return "open" if uri.startswith("http") else f"(cd {PROJECT_FOLDER} && mlflow ui)"

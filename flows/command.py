@@ -105,10 +105,13 @@ def _export(
     display.line("importing PyTorch, checking what was asked for", fleeting=True)
     for spec in specs:
         check(spec)
-    server.wait()
-    for spec in specs:
-        display.title(spec.title)
-        results.append(_export_one(spec, options, outputs[spec.title], display))
+    import tasks.export_onnx  # noqa: F401  # what the first flow needs, while the server starts
+    import tasks.validate_onnx  # noqa: F401
+
+    with server.ready():
+        for spec in specs:
+            display.title(spec.title)
+            results.append(_export_one(spec, options, outputs[spec.title], display))
 
 
 def _export_one(spec: ExportSpec, options: argparse.Namespace, output: Path | None, display: Display) -> ExportResult:

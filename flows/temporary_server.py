@@ -1,54 +1,89 @@
-"""Prefect's temporary server, started early and in the background where no server is configured."""
+"""A Prefect server for one command, started early and in the background where none is configured.
 
-import threading
+Prefect starts one by itself at the first flow, and imports its whole server for that: seconds in
+which this process waits. Here it starts beside the imports.
+"""
 
-from prefect.server.api.server import SubprocessASGIServer
-from prefect.settings import PREFECT_API_URL, get_current_settings
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import httpx
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
 from tasks.core.errors import ServiceError
 
 STARTUP_SECONDS = 120
+_STOP_SECONDS = 10
 
 
 class TemporaryServer:
-    """The server that Prefect itself would start at the first flow, seconds later."""
+    """Prefect's server as a child process, on a free port of loopback."""
 
     def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
-        self._error: RuntimeError | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._url = ""
         self._had_database = (get_current_settings().home / "prefect.db").exists()
 
     def start(self) -> None:
         """Start it, unless one is configured; returns at once."""
-        if PREFECT_API_URL.value() or not get_current_settings().server.ephemeral.enabled:
+        if PREFECT_API_URL.value():
             return
-        self._thread = threading.Thread(target=self._start, daemon=True)
-        self._thread.start()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self._url = f"http://127.0.0.1:{port}/api"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-services"],
+            env={**os.environ, "PREFECT_UI_ENABLED": "0"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is ours: the flow ends first
+        )
 
-    def wait(self) -> None:
-        """Wait until it answers.
+    @contextlib.contextmanager
+    def ready(self) -> Iterator[None]:
+        """Wait until it answers; within this context flows use it.
 
         Raises:
             ServiceError: it did not start.
         """
-        if self._thread is not None:
-            self._thread.join()
-        if self._error is not None:
-            raise ServiceError(f"Prefect's temporary server did not start ({self._error}); set PREFECT_API_URL to one.")
+        if self._process is None:
+            yield
+            return
+        self._wait(self._process)
+        # heartbeats are for workers to notice a dead run; at the end of a flow they cost a second
+        with temporary_settings({PREFECT_API_URL: self._url}):
+            yield
 
     def stop(self) -> None:
-        """Stop it; in the middle of its start only if its database existed, or it might be half made."""
-        if self._thread is None:
+        """Stop it; while it makes its database for the first time, wait for that first."""
+        if self._process is None:
             return
-        server = SubprocessASGIServer()
-        if self._had_database and self._thread.is_alive() and server.server_process:
-            server.server_process.terminate()
-            return
-        self._thread.join()
-        server.stop()
-
-    def _start(self) -> None:
+        if not self._had_database:
+            with contextlib.suppress(ServiceError):
+                self._wait(self._process)
+        self._process.terminate()
         try:
-            SubprocessASGIServer().start(timeout=STARTUP_SECONDS)
-        except RuntimeError as error:
-            self._error = error
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + STARTUP_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{self._url}/health").is_success:
+                    return
+            if process.poll() is not None:
+                raise ServiceError(
+                    f"Prefect's temporary server ended with status {process.returncode}; see why with "
+                    f"`prefect server start`, or set PREFECT_API_URL to a running one."
+                )
+            time.sleep(0.05)
+        raise ServiceError(f"Prefect's temporary server did not answer in {STARTUP_SECONDS} s; set PREFECT_API_URL to one.")

@@ -105,7 +105,7 @@ def _export(
     display.line("importing PyTorch, checking what was asked for", fleeting=True)
     for spec in specs:
         check(spec)
-    import tasks.export_onnx  # noqa: F401  # what the first flow needs, while the server starts
+    import tasks.export_onnx  # what the first flow needs, while the server starts
     import tasks.validate_onnx  # noqa: F401
 
     with server.ready():
@@ -145,7 +145,9 @@ def _output_path(destination: str | None, spec: ExportSpec, num_specs: int) -> P
     if destination.endswith(("/", os.sep)) or path.is_dir():
         return path / f"{spec.title}.onnx"
     if num_specs > 1:
-        raise SpecError(f"-o {destination} is one file, but {num_specs} models are exported; give a folder: -o {destination}/")
+        raise SpecError(
+            f"-o {destination} is one file, but {num_specs} models are exported; give a folder: -o {destination}/"
+        )
     return path
 
 

@@ -13,7 +13,12 @@ from tasks.core.errors import AssayError
 from tasks.core.places import PROJECT_FOLDER
 from tasks.core.records import ExportResult
 
-_MARKS = {"pass": "[green]✔ pass[/]", "fail": "[red]✘ fail[/]", "inconclusive": "[yellow]? inconclusive[/]", "error": "[red]✘ error[/]"}
+_MARKS = {
+    "pass": "[green]✔ pass[/]",
+    "fail": "[red]✘ fail[/]",
+    "inconclusive": "[yellow]? inconclusive[/]",
+    "error": "[red]✘ error[/]",
+}
 
 
 class Display(logging.Handler):
@@ -74,7 +79,9 @@ class Display(logging.Handler):
             self.line("", indent=0)
             self.line(f"{_MARKS[result.verdict]}  [bold]{escape(result.name)}[/] {state}{version}", indent=0)
             if result.parity:
-                self.line(f"noise ratio {ratio:.2f} of at most 8, {size}, {sum(result.seconds.values()):.1f} s to export and prove")
+                self.line(
+                    f"noise ratio {ratio:.2f} of at most 8, {size}, {sum(result.seconds.values()):.1f} s to export and prove"
+                )
             if result.onnx_path:
                 self.line(f"file     {result.onnx_path}")
             if result.model_uri:

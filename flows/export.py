@@ -1,6 +1,6 @@
 """Export one model to ONNX, prove the file, register it: the flow, and its command line.
 
-    python flows/export.py [MODEL...] [options]
+python flows/export.py [MODEL...] [options]
 """
 
 if __name__ == "__main__":  # before the imports below: the command line imports them when it needs them

@@ -29,7 +29,9 @@ def add_spec_options(parser: argparse.ArgumentParser) -> None:
     add("--ignore-unexpected", metavar="GLOB", action="append", help="keys that the model may lack; repeatable")
     add("--sample", metavar="FILE.npz", type=Path, help="real inputs, arrays by input name")
     add("--kwargs", metavar="JSON", type=_json_object, help="arguments of the factory")
-    add("--input", metavar="SPEC", action="append", dest="inputs", help=INPUT_SYNTAX.replace("%", "%%") + "; repeatable")
+    add(
+        "--input", metavar="SPEC", action="append", dest="inputs", help=INPUT_SYNTAX.replace("%", "%%") + "; repeatable"
+    )
     add("--output", metavar="NAME", action="append", dest="outputs", help="names of the outputs; repeatable")
     add("--opset", metavar="N", type=int, help=f"default {DEFAULT_OPSET}")
     add("--exporter", choices=("auto", "dynamo", "torchscript"), help="default auto")

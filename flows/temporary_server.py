@@ -38,7 +38,18 @@ class TemporaryServer:
             port = free.getsockname()[1]
         self._url = f"http://127.0.0.1:{port}/api"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-services"],
+            [
+                sys.executable,
+                "-m",
+                "prefect",
+                "server",
+                "start",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(port),
+                "--no-services",
+            ],
             env={**os.environ, "PREFECT_UI_ENABLED": "0"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -86,4 +97,6 @@ class TemporaryServer:
                     f"`prefect server start`, or set PREFECT_API_URL to a running one."
                 )
             time.sleep(0.05)
-        raise ServiceError(f"Prefect's temporary server did not answer in {STARTUP_SECONDS} s; set PREFECT_API_URL to one.")
+        raise ServiceError(
+            f"Prefect's temporary server did not answer in {STARTUP_SECONDS} s; set PREFECT_API_URL to one."
+        )

@@ -60,5 +60,7 @@ def fetch_from_mlflow(uri: str) -> Path:
     files = sorted(path for path in found.rglob("*") if path.is_file() and path.suffix in _SUFFIXES)
     if len(files) != 1:
         names = ", ".join(str(path.relative_to(found)) for path in files) or "none"
-        raise WeightsError(f"{uri} should hold one weights file ({', '.join(_SUFFIXES)}) but has {names}; name it in the URI.")
+        raise WeightsError(
+            f"{uri} should hold one weights file ({', '.join(_SUFFIXES)}) but has {names}; name it in the URI."
+        )
     return files[0]

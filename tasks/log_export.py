@@ -15,7 +15,7 @@ from urllib.request import url2pathname
 import filelock
 import mlflow
 import numpy as np
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
@@ -104,7 +104,9 @@ def log_export(attempt: Attempt, witness: "Witness | None") -> Release:
             raise
         client.set_terminated(run_id, "FAILED" if attempt.error else "FINISHED")
     if release.version_url:
-        create_link_artifact(link=release.version_url, key="mlflow-version", description=f"{attempt.title} {release.version}")
+        create_link_artifact(
+            link=release.version_url, key="mlflow-version", description=f"{attempt.title} {release.version}"
+        )
     return release
 
 
@@ -229,7 +231,9 @@ def _prove_download(graph: Graph, release: Release, witness: "Witness | None") -
             f"the artifact store changed it, so nothing was registered."
         )
     if witness is not None and (wrong := witness.disagreement(stored)):
-        raise ExportError(f"The file downloaded again from MLflow gives another answer ({wrong}); nothing was registered.")
+        raise ExportError(
+            f"The file downloaded again from MLflow gives another answer ({wrong}); nothing was registered."
+        )
 
 
 def _register(client: mlflow.MlflowClient, attempt: Attempt, release: Release) -> Release:
@@ -267,7 +271,9 @@ def _signature(graph: Graph) -> ModelSignature:
 
 
 def _schema(types: tuple[TensorType, ...]) -> Schema:
-    return Schema([TensorSpec(np.dtype(t.dtype), tuple(d if isinstance(d, int) else -1 for d in t.dims), t.name) for t in types])
+    return Schema(
+        [TensorSpec(np.dtype(t.dtype), tuple(d if isinstance(d, int) else -1 for d in t.dims), t.name) for t in types]
+    )
 
 
 def _experiment_id(client: mlflow.MlflowClient) -> str:

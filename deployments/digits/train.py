@@ -1,6 +1,6 @@
 """Train DigitsCNN on scikit-learn's digits; write digits.pth and samples.npz beside this file.
 
-    python deployments/digits/train.py
+python deployments/digits/train.py
 """
 
 from pathlib import Path

@@ -12,6 +12,7 @@ from tasks.core.manifest import Manifest, package_versions
 from tasks.core.records import Evidence, ExportResult, Graph, LoadReport, Release, Weights
 from tasks.core.spec import ExportSpec
 
+
 @dataclass
 class Attempt:
     """What is known of one export so far; a failed one stays incomplete."""

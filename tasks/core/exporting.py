@@ -12,6 +12,7 @@ from tasks.core.errors import ExportError
 from tasks.core.exporters import Exporter, exporter_order, run_exporter
 from tasks.core.inputs import Inputs
 from tasks.core.parity import FloatPool
+from tasks.core.precision import run_float32
 from tasks.core.probes import Probe
 from tasks.core.records import Graph
 from tasks.core.reference import Reference
@@ -25,7 +26,13 @@ GROSS_LIMIT = 1000.0
 
 
 def export(
-    spec: ExportSpec, model: nn.Module, inputs: Inputs, reference: Reference, *, provenance: Mapping[str, str], folder: Path
+    spec: ExportSpec,
+    model: nn.Module,
+    inputs: Inputs,
+    reference: Reference,
+    *,
+    provenance: Mapping[str, str],
+    folder: Path,
 ) -> tuple[Graph, ir.Model]:
     """Export the module to `folder/model.onnx`; return the record and the graph itself.
 
@@ -45,6 +52,7 @@ def export(
             refused.append(str(error))
             continue
         why = reason if not refused else f"{'; '.join(refused)}, so {exporter}"
+        graph_files.name_output_dims(graph, _observed_shapes(inputs, reference))
         made = _write(spec, model, graph, exporter, why, notes, provenance, folder, time.perf_counter() - started)
         wrong = _wrong_at_other_sizes(made[0], inputs, reference)
         if not wrong:
@@ -56,8 +64,6 @@ def export(
 
 
 def _output_names(spec: ExportSpec, model: nn.Module, inputs: Inputs) -> tuple[str, ...]:
-    from tasks.core.precision import run_float32
-
     names = name_outputs(run_float32(model, *inputs.example()), spec.outputs)
     # an output may not have the name of an input
     return tuple(f"{name}_out" if name in inputs.names else name for name in names)
@@ -75,7 +81,7 @@ def _write(
     seconds: float,
 ) -> tuple[Graph, ir.Model]:
     graph_files.clean(graph)
-    given = spec.input_names[len(inputs_of(graph)) :]
+    given = spec.input_names[len(graph.graph.inputs) :]
     parameters = [name for name, _ in model.named_parameters()]
     labels = graph_files.label_parameters(graph, given, parameters)
     lost = [f"{label} has no parameter of its own in the graph" for label in given if label not in labels]
@@ -100,11 +106,6 @@ def _write(
     ), graph
 
 
-def inputs_of(graph: ir.Model) -> tuple[ir.Value, ...]:
-    """The graph's inputs."""
-    return tuple(graph.graph.inputs)
-
-
 def _wrong_at_other_sizes(graph: Graph, inputs: Inputs, reference: Reference) -> str:
     """What is grossly wrong at a second and an odd size of each dynamic dim; empty where nothing is."""
     try:
@@ -112,18 +113,26 @@ def _wrong_at_other_sizes(graph: Graph, inputs: Inputs, reference: Reference) ->
         for probe in _other_sizes(inputs):
             answers = sessions.run(session, inputs.arrays(probe))
             torch32, float64 = reference.float32(probe), reference.float64(probe)
+            perturbed = reference.perturbed(probe, seed=0)
             if failure := structural_failure(answers, torch32, [o.name for o in graph.outputs]):
                 return failure
-            for output, answer, wanted, exact in zip(graph.outputs, answers, torch32, float64, strict=True):
-                if wanted.dtype.kind == "f" and wanted.shape == exact.shape:
+            for output, onnx, wanted, other, exact in zip(
+                graph.outputs, answers, torch32, perturbed, float64, strict=True
+            ):
+                if wanted.dtype.kind == "f" and wanted.shape == exact.shape == other.shape:
                     pool = FloatPool(probe.family)
-                    pool.add(onnx=[answer], torch32=wanted, perturbed=[], float64=exact, batch_axis=0)
+                    pool.add(onnx=[onnx], torch32=wanted, perturbed=[other], float64=exact, batch_axis=0)
                     found = pool.result().noise_ratio
                     if not found <= GROSS_LIMIT:
                         return f"{output.name} is off by {found:.3g} times the noise at {probe.sizes}"
     except sessions.SessionError as error:
         return str(error)
     return ""
+
+
+def _observed_shapes(inputs: Inputs, reference: Reference) -> list[tuple[Mapping[str, int], list[tuple[int, ...]]]]:
+    probes = {probe.key: probe for probe in (inputs.probes[0], *_other_sizes(inputs))}.values()
+    return [(probe.sizes, [array.shape for array in reference.float32(probe)]) for probe in probes]
 
 
 def _other_sizes(inputs: Inputs) -> list[Probe]:

@@ -18,7 +18,6 @@ from tasks.core.catalog import unknown_model
 from tasks.core.errors import ModelError, SpecError
 from tasks.core.hashes import file_sha256
 from tasks.core.places import PROJECT_FOLDER
-from tasks.core.spec import ExportSpec
 
 Factory = Callable[..., nn.Module]
 

@@ -64,12 +64,33 @@ def label_parameters(model: ir.Model, labels: Iterable[str], parameters: Iterabl
     return found
 
 
+def name_output_dims(model: ir.Model, observed: list[tuple[Mapping[str, int], list[tuple[int, ...]]]]) -> None:
+    """Give dynamic output dims the name of the input dim that they follow, else OUTPUT_AXIS.
+
+    Args:
+        model: its graph is changed in place.
+        observed: sizes of the dynamic input dims, and the shapes of the outputs at them.
+    """
+    for index, output in enumerate(model.graph.outputs):
+        if output.shape is None:
+            continue
+        dims: list[int | str] = []
+        for axis, dim in enumerate(output.shape):
+            seen = [(sizes, shapes[index][axis]) for sizes, shapes in observed if axis < len(shapes[index])]
+            follows = [name for name in observed[0][0] if all(sizes[name] == size for sizes, size in seen)]
+            varies = len({size for _, size in seen}) > 1
+            dims.append(dim if isinstance(dim, int) else follows[0] if follows and varies else f"{output.name}_{axis}")
+        output.shape = ir.Shape(dims)
+
+
 def write(model: ir.Model, path: Path) -> tuple[str, Path | None]:
     """Write the model; return the file's SHA-256 and the sidecar, if the weights exceed 2 GB.
 
     A sidecar is called as the file with `.data` appended; its SHA-256 goes into the file's metadata.
     """
-    weights = {n: v for n, v in model.graph.initializers.items() if v.const_value and v.const_value.nbytes > STREAMED_BYTES}
+    weights = {
+        n: v for n, v in model.graph.initializers.items() if v.const_value and v.const_value.nbytes > STREAMED_BYTES
+    }
     sidecar = path.with_name(path.name + SIDECAR_SUFFIX)
     is_large = sum(v.const_value.nbytes for v in weights.values() if v.const_value) > MAX_FILE_BYTES - (64 << 20)
     if is_large:
@@ -87,7 +108,9 @@ def tensor_types(values: Iterable[ir.Value]) -> tuple[TensorType, ...]:
     """Name, numpy dtype and dims of graph inputs or outputs."""
     types = []
     for value in values:
-        dims = () if value.shape is None else tuple(d if isinstance(d, int) else str(d.value or "?") for d in value.shape)
+        dims = (
+            () if value.shape is None else tuple(d if isinstance(d, int) else str(d.value or "?") for d in value.shape)
+        )
         types.append(TensorType(name=str(value.name), dtype=_dtype_name(value), dims=dims))
     return tuple(types)
 
@@ -176,9 +199,7 @@ def _write_sidecar(weights: Mapping[str, ir.Value], path: Path) -> str:
     return out.digest.hexdigest()
 
 
-def _write_message(
-    path: Path, header: onnx.ModelProto, tensors: list[tuple[bytes, ir.TensorProtocol | None]]
-) -> str:
+def _write_message(path: Path, header: onnx.ModelProto, tensors: list[tuple[bytes, ir.TensorProtocol | None]]) -> str:
     """Write a ModelProto whose graph is the header's with `tensors` added, without building it in memory."""
     graph = header.graph.SerializeToString(deterministic=True)
     header.ClearField("graph")
@@ -186,7 +207,9 @@ def _write_message(
     for head, tensor in tensors:
         if tensor is not None:
             head += _field(_RAW_DATA_FIELD, tensor.nbytes)
-        pieces.append((_field(_INITIALIZER_FIELD, len(head) + (tensor.nbytes if tensor is not None else 0)) + head, tensor))
+        pieces.append(
+            (_field(_INITIALIZER_FIELD, len(head) + (tensor.nbytes if tensor is not None else 0)) + head, tensor)
+        )
     size = len(graph) + sum(len(head) + (t.nbytes if t is not None else 0) for head, t in pieces)
     with path.open("wb") as file:
         out = _HashedFile(file)

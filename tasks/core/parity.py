@@ -70,7 +70,13 @@ class FloatPool:
         self._num_elements = self._num_probes = 0
 
     def add(
-        self, *, onnx: Sequence[Array], torch32: Array, perturbed: Sequence[Array], float64: Array, batch_axis: int | None
+        self,
+        *,
+        onnx: Sequence[Array],
+        torch32: Array,
+        perturbed: Sequence[Array],
+        float64: Array,
+        batch_axis: int | None,
     ) -> None:
         """Add one probe.
 
@@ -98,7 +104,9 @@ class FloatPool:
             difference = np.abs(other - base)
             if difference.size:
                 self._max_abs = _nan_max(self._max_abs, float(difference.max()))
-                self._max_rel = _nan_max(self._max_rel, float((difference / np.maximum(np.abs(base), scale or 1.0)).max()))
+                self._max_rel = _nan_max(
+                    self._max_rel, float((difference / np.maximum(np.abs(base), scale or 1.0)).max())
+                )
             self._dots += [float((other * base).sum()), float(np.square(other).sum()), float(np.square(base).sum())]
 
     def result(self) -> FamilyParity:
@@ -147,7 +155,13 @@ class ExactPool:
         self._max_abs = 0.0
 
     def add(
-        self, *, onnx: Sequence[Array], torch32: Array, perturbed: Sequence[Array], float64: Array, batch_axis: int | None
+        self,
+        *,
+        onnx: Sequence[Array],
+        torch32: Array,
+        perturbed: Sequence[Array],
+        float64: Array,
+        batch_axis: int | None,
     ) -> None:
         """Add one probe; arguments as of `FloatPool.add`."""
         del batch_axis
@@ -183,7 +197,7 @@ class ExactPool:
 
 
 def ratio(value: float, floor: float) -> float:
-    """value / floor, where 0 / 0 is 0 and NaN stays NaN."""
+    """Value / floor, where 0 / 0 is 0 and NaN stays NaN."""
     if floor > 0:
         return value / floor
     return 0.0 if value == 0 else (math.nan if math.isnan(value) or math.isnan(floor) else math.inf)

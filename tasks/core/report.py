@@ -49,7 +49,10 @@ def full_report(
 
 def parity_lines(evidence: Evidence) -> list[str]:
     """The parity table alone, for a Prefect artifact or a terminal."""
-    header = ["| output | probes | noise ratio | worst slice | max abs diff | cosine | elements |", "|---|---|---|---|---|---|---|"]
+    header = [
+        "| output | probes | noise ratio | worst slice | max abs diff | cosine | elements |",
+        "|---|---|---|---|---|---|---|",
+    ]
     rows = [
         f"| {output.name} | {f.family} ({f.num_probes}) | {f.noise_ratio:.2f} | {f.slice_ratio:.2f} "
         f"| {f.max_abs_difference:.2e} | {f.cosine:.9f} | {f.num_elements:,} |"
@@ -63,7 +66,9 @@ def _parity_table(evidence: Evidence) -> str:
     lines = ["## Parity", "", *parity_lines(evidence), ""]
     for output in evidence.outputs:
         power = f"{output.name} moves with its input by {output.power.movement:,.0f} times the noise"
-        top1 = "" if output.top1_agreement is None else f"; top-1 agrees on {output.top1_agreement:.1%} of the sample rows"
+        top1 = (
+            "" if output.top1_agreement is None else f"; top-1 agrees on {output.top1_agreement:.1%} of the sample rows"
+        )
         lines.append(f"* {power}{top1}")
     limits = f"Limits: noise ratio {evidence.noise_limit:g}, slices {evidence.slice_limit:g}, movement at least {evidence.movement_limit:g}."
     return "\n".join([*lines, "", limits])

@@ -1,7 +1,6 @@
 """Read a state_dict from whatever file people have, and load it into a module, strictly."""
 
 import fnmatch
-import json
 import re
 import zipfile
 from collections.abc import Mapping

@@ -103,7 +103,8 @@ def _compare(trial: Trial, probe: Probe, answers: list[list[Array]]) -> None:
             batch_axis=0 if shape and shape[0] == batch_size else None,
         )
         if probe.family in ("normal", "range", "sample"):
-            _observe(output, probe, [answer[index] for answer in answers], torch32[index], float64[index])
+            onnx_outputs = [answer[index] for answer in answers]
+            _observe(output, probe, onnx=onnx_outputs, torch32=torch32[index], float64=float64[index])
     _measure_movement(trial, probe)
     trial.records.append(ProbeRecord(family=probe.family, seed=probe.seed, sizes=probe.sizes, levels=probe.levels))
     if probe not in trial.inputs.probes[:2]:
@@ -121,7 +122,7 @@ def _perturbed(trial: Trial, probe: Probe) -> list[list[Array]]:
     return [answer for answer in answers if [o.shape for o in answer] == shapes]
 
 
-def _observe(output: Observed, probe: Probe, onnx: list[Array], torch32: Array, float64: Array) -> None:
+def _observe(output: Observed, probe: Probe, *, onnx: list[Array], torch32: Array, float64: Array) -> None:
     """Note scale, noise, finiteness and, where it looks like class scores, agreement on the largest."""
     output.num_elements += torch32.size
     if torch32.dtype.kind != "f":
@@ -180,5 +181,3 @@ def _check_repeatability(trial: Trial) -> None:
 
 def _sizes(probe: Probe) -> str:
     return ", ".join(f"{name}={size}" for name, size in probe.sizes.items()) or "the fixed sizes"
-
-

@@ -158,7 +158,9 @@ def structural_failure(onnx_outputs: Sequence[Array], torch32: Sequence[Array], 
         if found.dtype.kind == "f":
             for what, test in (("NaN", np.isnan), ("Inf", np.isinf)):
                 if not np.array_equal(test(found), test(wanted)):
-                    return f"{name} has {int(test(found).sum())} {what} in the file, {int(test(wanted).sum())} in PyTorch"
+                    return (
+                        f"{name} has {int(test(found).sum())} {what} in the file, {int(test(wanted).sum())} in PyTorch"
+                    )
     return ""
 
 

@@ -52,7 +52,7 @@ def _parser() -> Parser:
         "models",
         nargs="*",
         metavar="MODEL",
-        help="entry of deployments/catalog.yaml, torchvision name, package.module:Class or file.py:Class; default digits",
+        help="catalog entry, torchvision name, package.module:Class or path/to/file.py:Class; default digits",
     )
     add_spec_options(parser)
     add = parser.add_argument

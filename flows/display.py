@@ -79,9 +79,8 @@ class Display(logging.Handler):
             self.line("", indent=0)
             self.line(f"{_MARKS[result.verdict]}  [bold]{escape(result.name)}[/] {state}{version}", indent=0)
             if result.parity:
-                self.line(
-                    f"noise ratio {ratio:.2f} of at most 8, {size}, {sum(result.seconds.values()):.1f} s to export and prove"
-                )
+                seconds = "" if result.unchanged else f", {sum(result.seconds.values()):.1f} s to export and prove"
+                self.line(f"noise ratio {ratio:.2f}, {size}{seconds}")
             if result.onnx_path:
                 self.line(f"file     {result.onnx_path}")
             if result.model_uri:

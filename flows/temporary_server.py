@@ -68,7 +68,6 @@ class TemporaryServer:
             yield
             return
         self._wait(self._process)
-        # heartbeats are for workers to notice a dead run; at the end of a flow they cost a second
         with temporary_settings({PREFECT_API_URL: self._url}):
             yield
 

@@ -30,7 +30,7 @@ def export_onnx(
     verbose: bool = False,
 ) -> Graph:
     """Export to `folder/model.onnx` with the provenance in its metadata."""
-    record, graph = export(spec, model, inputs, reference, provenance=provenance, folder=folder)
+    record, graph = export(spec, model, inputs, reference=reference, provenance=provenance, folder=folder)
     if verbose:
         log.info("%s", readable(graph))
     return record

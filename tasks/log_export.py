@@ -111,14 +111,17 @@ def log_export(attempt: Attempt, witness: "Witness | None") -> Release:
 
 
 def connect() -> mlflow.MlflowClient:
-    """Connect to the tracking store; the project's own is made safely when several processes start at once."""
+    """Connect to the tracking store; one in SQLite is made safely when several processes start at once.
+
+    Raises:
+        ServiceError: it can't be made.
+    """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     if _is_own_store():
         mlflow.set_tracking_uri(_OWN_STORE)
-        MLRUNS_FOLDER.mkdir(exist_ok=True)
-        if not MLFLOW_DATABASE.exists():
-            with filelock.FileLock(MLFLOW_DATABASE.with_suffix(".db.lock")):
-                mlflow.MlflowClient().search_experiments(max_results=1)
+    database = _database()
+    if database is not None and not database.exists():
+        _create(database)
     return mlflow.MlflowClient()
 
 
@@ -238,7 +241,9 @@ def _prove_download(graph: Graph, release: Release, witness: "Witness | None") -
 
 def _register(client: mlflow.MlflowClient, attempt: Attempt, release: Release) -> Release:
     """Make a version of what passed, unless this very content is one already; move the alias to it."""
-    assert attempt.graph and attempt.evidence and attempt.weights and attempt.manifest
+    assert attempt.graph is not None
+    assert attempt.evidence is not None
+    assert attempt.weights is not None
     name = attempt.title
     with contextlib.suppress(MlflowException):  # it exists
         client.create_registered_model(name)
@@ -278,7 +283,9 @@ def _schema(types: tuple[TensorType, ...]) -> Schema:
 
 def _experiment_id(client: mlflow.MlflowClient) -> str:
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
-    location = (MLRUNS_FOLDER / name).as_uri() if _is_own_store() else None
+    database = _database()
+    # MLflow would take mlruns in the working directory, which under a worker is a temporary one
+    location = (database.parent / MLRUNS_FOLDER.name / name).as_uri() if database else None
     if found := client.get_experiment_by_name(name):
         return str(found.experiment_id)
     try:
@@ -298,6 +305,28 @@ def _service_errors() -> Iterator[None]:
     except (RequestException, MlflowException) as error:
         first = str(error).splitlines()[0][:200].rstrip(".")
         raise ServiceError(f"MLflow at {mlflow.get_tracking_uri()} failed: {first}; {_REACH}.") from error
+
+
+def _create(database: Path) -> None:
+    # made aside and then named: a store that others open half made, or whose maker is killed, stays broken for good
+    part = database.with_name(f"{database.name}.part")
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(f"{database}.lock"):
+            if not database.exists():
+                part.unlink(missing_ok=True)
+                mlflow.MlflowClient(f"sqlite:///{part}").search_experiments(max_results=1)
+                part.replace(database)
+    except OSError as error:
+        raise ServiceError(f"The store {database} can't be made ({error}); {_REACH}.") from error
+
+
+def _database() -> Path | None:
+    """The file of a tracking store in SQLite."""
+    uri = mlflow.get_tracking_uri()
+    if not uri.startswith("sqlite:///") or ":memory:" in uri:
+        return None
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0]).absolute()
 
 
 def _is_own_store() -> bool:

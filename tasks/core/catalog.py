@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from tasks.core.errors import SpecError
 from tasks.core.places import CATALOG_FILE, PROJECT_FOLDER
 from tasks.core.spec import ExportSpec
-from tasks.core.weights_kinds import WEIGHTS_CHOICES
+from tasks.core.weights_kinds import WEIGHTS_CHOICES, weights_kind
 
 _PATH_FIELDS = ("weights", "sample")
 _FACTORY_NAMES = {"build", "create", "make", "model", "factory", "get", "load"} | {
@@ -53,31 +53,48 @@ def make_spec(**fields: Any) -> ExportSpec:
 def resolve(spec: ExportSpec) -> ExportSpec:
     """Fill what the spec leaves empty; the result has a name, weights and absolute paths.
 
+    A resolved spec states every field, so that it stays what it is when it is resolved again.
+
     Raises:
-        SpecError: an import path comes without weights, or the catalog entry is wrong.
+        SpecError: an import path is incomplete or comes without weights, or the catalog entry is wrong.
     """
     if not isinstance(spec.model, str):
+        if isinstance(spec.model, type) or not hasattr(spec.model, "state_dict"):
+            shown = spec.model.__name__ if isinstance(spec.model, type) else type(spec.model).__name__
+            raise SpecError(f"A model is text or an nn.Module, and {shown} is neither; give an instance of the class.")
         return spec.model_copy(
             update={"name": spec.name or type(spec.model).__name__, "weights": _or(spec.weights, "as-built")}
         )
-    given = {field: getattr(spec, field) for field in spec.model_fields_set}
-    entry = read_catalog().get(spec.model)
+    given = {k: v for k in spec.model_fields_set if (v := getattr(spec, k)) is not None}
+    is_resolved = spec.model_fields_set == set(ExportSpec.model_fields) and spec.name and spec.weights is not None
+    entry = None if is_resolved else read_catalog().get(spec.model)
     if entry is not None:
         entry = {key: _from_project(key, value) for key, value in entry.items()}
         given = {"name": spec.model, **entry, **{k: v for k, v in given.items() if k != "model"}}
         given.setdefault("model", spec.model)
     model = str(given["model"])
     is_import_path = ":" in model
+    file, colon, attribute = model.rpartition(":")
+    if is_import_path and not (file and attribute):
+        raise SpecError(f"{model} is half an import path; write package.module:Class or path/to/file.py:Class.")
     if is_import_path and given.get("weights") is None:
         raise SpecError(f"{model} needs --weights, one of: {WEIGHTS_CHOICES}.")
     if given.get("weights") is None:
         given["weights"] = "DEFAULT"
     if given.get("name") is None:
         given["name"] = _name_of(model)
-    file, colon, attribute = model.rpartition(":")
     if file.endswith(".py"):
         given["model"] = f"{Path(file).expanduser().resolve()}{colon}{attribute}"
-    return make_spec(**given)
+    return _with_absolute_paths(make_spec(**given))
+
+
+def _with_absolute_paths(spec: ExportSpec) -> ExportSpec:
+    fields = {field: getattr(spec, field) for field in ExportSpec.model_fields}
+    if spec.sample is not None:
+        fields["sample"] = spec.sample.expanduser().absolute()
+    if weights_kind(spec) == "file":
+        fields["weights"] = str(Path(spec.weights).expanduser().absolute())
+    return make_spec(**fields)
 
 
 def unknown_model(name: str, torchvision_names: list[str]) -> SpecError:

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import filelock
 import httpx
+from pydantic import ValidationError
 
 from tasks.core.errors import ServiceError, SpecError, WeightsError
 from tasks.core.hashes import file_sha256
@@ -20,6 +20,8 @@ from tasks.core.spec import Record
 
 _HASH_IN_NAME = re.compile(r"[-_]([0-9a-f]{8,64})\.[A-Za-z0-9.]+$")
 """torch.hub's convention, `name-7be5be79.pth`; quantized weights write `name_37f702c5.pth`."""
+_DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
+"""`resnet-20240315.pth` names a day, not a hash."""
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _MAX_RESUMES = 5
 
@@ -33,20 +35,25 @@ class _Remembered(Record):
 
 @dataclass
 class _Version:
-    """The validator of the file that is being fetched."""
+    """Validators: of the file in the cache, and of the one that is being fetched."""
 
-    etag: str | None
+    cached: str | None
+    etag: str | None = None
 
 
 def split_url(url: str) -> tuple[str, str, str | None]:
     """Split a URL into (address without fragment, base name, expected SHA-256 or its first digits).
 
     Raises:
-        SpecError: the fragment is not `#sha256=HEX`.
+        SpecError: the address is malformed, or the fragment is not `#sha256=HEX`.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL) as error:  # whose text may hold a password
+        raise SpecError("The address of the weights is malformed; write https://host/path/file.pth.") from error
     name = Path(parts.path).name
-    if not parts.netloc or not name:
+    if not parts.hostname or name in ("", ".."):
         raise SpecError(f"{without_query(url)} names no file; give the address of a weights file.")
     expected: str | None = None
     if parts.fragment:
@@ -54,7 +61,7 @@ def split_url(url: str) -> tuple[str, str, str | None]:
         if match is None:
             raise SpecError(f"#{parts.fragment} is no hash; write #sha256= and at least 8 hexadecimal digits.")
         expected = match[1].lower()
-    elif named := _HASH_IN_NAME.search(name):
+    elif (named := _HASH_IN_NAME.search(name)) and not _DATE.fullmatch(named[1]):
         expected = named[1]
     return urlunsplit(parts._replace(fragment="")), name, expected
 
@@ -72,10 +79,9 @@ def mirrored(url: str) -> str:
         return url
     base, parts = urlsplit(mirror), urlsplit(url)
     if base.scheme not in ("http", "https") or not base.netloc:
-        raise SpecError(f"ASSAY_WEIGHTS_MIRROR={mirror} is no address; write https://host[/path].")
-    return urlunsplit(
-        parts._replace(scheme=base.scheme, netloc=base.netloc, path=base.path.rstrip("/") + parts.path)
-    )
+        shown = without_query(mirror)
+        raise SpecError(f"ASSAY_WEIGHTS_MIRROR={shown} is no address; write https://host[/path].")
+    return urlunsplit(parts._replace(scheme=base.scheme, netloc=base.netloc, path=base.path.rstrip("/") + parts.path))
 
 
 def fetch_to_file(url: str, target: Path, *, expected: str | None, way_out: str) -> str:
@@ -84,10 +90,12 @@ def fetch_to_file(url: str, target: Path, *, expected: str | None, way_out: str)
     An existing file is checked, not fetched again.
 
     Raises:
-        WeightsError: the bytes have another hash; they are removed.
+        WeightsError: the bytes have another hash; they are removed. Or the folder can't be written.
         ServiceError: the host could not be reached, or kept cutting the connection.
     """
-    with _locked(target):
+    if target.is_file() and (sha256 := file_sha256(target)).startswith(expected or ""):
+        return sha256  # without a lock, which a shared read-only folder does not take
+    with _writable(target.parent, "TORCH_HOME"), _locked(target):
         if not target.exists():
             _download(url, target, etag=None, way_out=way_out)
         return _checked(target, expected)
@@ -102,10 +110,15 @@ def fetch_to_cache(url: str, *, expected: str | None, way_out: str) -> tuple[Pat
     Raises:
         WeightsError, ServiceError: as `fetch_to_file`.
     """
+    with _writable(cache_folder(), "ASSAY_CACHE"):
+        return _fetch_to_cache(url, expected=expected, way_out=way_out)
+
+
+def _fetch_to_cache(url: str, *, expected: str | None, way_out: str) -> tuple[Path, str]:
     address, name, _ = split_url(url)
     index = cache_folder() / "urls" / f"{hashlib.sha256(address.encode()).hexdigest()}.json"
     with _locked(index):
-        known = _Remembered.model_validate_json(index.read_text()) if index.exists() else None
+        known = _remembered(index)
         blob = _blob(known.sha256, name) if known else None
         if known and blob and blob.exists():
             _checked(blob, known.sha256)
@@ -113,16 +126,38 @@ def fetch_to_cache(url: str, *, expected: str | None, way_out: str) -> tuple[Pat
                 return blob, known.sha256
         else:
             known = None
-        incoming = index.with_suffix(".incoming")
+        incoming = index.with_suffix("") / name
+        incoming.parent.mkdir(exist_ok=True)
         etag = _download(address, incoming, etag=known.etag if known else None, way_out=way_out)
         if known and not incoming.exists():  # 304: not modified
             return _blob(known.sha256, name), _checked(_blob(known.sha256, name), expected)
         sha256 = _checked(incoming, expected)
+        index.unlink(missing_ok=True)  # a half-done update must not pair the old hash with new bytes
         blob = _blob(sha256, name)
         blob.parent.mkdir(parents=True, exist_ok=True)
         incoming.replace(blob)
-        index.write_text(json.dumps({"sha256": sha256, "etag": etag}))
+        half = index.with_suffix(".half")
+        half.write_text(_Remembered(sha256=sha256, etag=etag).model_dump_json())
+        half.replace(index)
         return blob, sha256
+
+
+def _remembered(index: Path) -> _Remembered | None:
+    """What the cache knows; nothing, where it was damaged."""
+    try:
+        return _Remembered.model_validate_json(index.read_text())
+    except (FileNotFoundError, ValidationError, UnicodeDecodeError):
+        return None
+
+
+@contextlib.contextmanager
+def _writable(folder: Path, variable: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WeightsError(
+            f"{folder} can't be written ({error.strerror or error}); set {variable} to a folder that can."
+        ) from error
 
 
 def _blob(sha256: str, name: str) -> Path:
@@ -141,7 +176,7 @@ def _checked(path: Path, expected: str | None) -> str:
     if expected and not sha256.startswith(expected):
         path.unlink()
         raise WeightsError(
-            f"The SHA-256 of {path.name} starts with {sha256[:8]}, not with {expected[:8]}: the file is damaged or "
+            f"The SHA-256 of {path.name} is {sha256}, which does not start with {expected}: the file is damaged or "
             f"not the one you mean and was removed; fetch it again, or give its true hash as URL#sha256=HEX."
         )
     return sha256
@@ -172,7 +207,7 @@ def _download(url: str, target: Path, *, etag: str | None, way_out: str) -> str 
         status = error.response.status_code
         failure = ServiceError if status >= 500 or status == 429 else WeightsError
         raise failure(f"{without_query(address)} answered with status {status}: {way_out}.") from error
-    except (httpx.TransportError, httpx.InvalidURL) as error:
+    except (httpx.RequestError, httpx.InvalidURL) as error:
         what = str(error) or type(error).__name__
         raise ServiceError(f"{without_query(address)} could not be reached ({what}): {way_out}.") from error
     finally:
@@ -180,19 +215,28 @@ def _download(url: str, target: Path, *, etag: str | None, way_out: str) -> str 
 
 
 def _request(client: httpx.Client, address: str, part: Path, version: _Version) -> None:
-    """Ask for the file, or for the rest of it; append what comes to `part`."""
+    """Ask for the file, or for the rest of it; append what comes to `part`.
+
+    Raises:
+        httpx.RemoteProtocolError: what came is not the rest of the same file; `part` is empty again.
+    """
     have = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"}
     if have and version.etag:  # without a validator the rest could be that of another file
         headers |= {"Range": f"bytes={have}-", "If-Range": version.etag}
-    elif version.etag and not have:
-        headers["If-None-Match"] = version.etag
+    elif version.cached and not part.exists():
+        headers["If-None-Match"] = version.cached
     with client.stream("GET", address, headers=headers) as response:
         if response.status_code == httpx.codes.NOT_MODIFIED:
             return
         response.raise_for_status()
-        version.etag = response.headers.get("etag")
         resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
+        etag = response.headers.get("etag", version.etag if resumed else None)
+        starts = response.headers.get("content-range", "").startswith(f"bytes {have}-")
+        if resumed and not (have and starts and etag == version.etag):
+            part.write_bytes(b"")
+            raise httpx.RemoteProtocolError("the server sent another part of the file than asked for")
+        version.etag = etag
         with part.open("ab" if resumed else "wb") as file:
-            for chunk in response.iter_bytes(1 << 20):
+            for chunk in response.iter_bytes():  # as it arrives: a cut loses nothing
                 file.write(chunk)

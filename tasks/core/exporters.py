@@ -77,8 +77,8 @@ def _dynamo(
     )
     if program is None:
         raise ExportError("dynamo gave no program")
-    notes = _check_constraints(program.exported_program, inputs)
-    return program.model, notes
+    exported = program.exported_program
+    return program.model, _check_constraints(exported, inputs) if exported is not None else ()
 
 
 def _torchscript(

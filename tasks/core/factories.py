@@ -77,7 +77,7 @@ def source_files(model: str | None, module: nn.Module, imported_before: set[str]
     names |= {name for name, m in sys.modules.items() if source and source in (name, getattr(m, "__file__", None))}
     files: dict[str, str] = {}
     while names:
-        found = sys.modules.get(name := names.pop())
+        found = sys.modules.get(names.pop())
         path = _own_source(found)
         if found is None or path is None or (key := _key(path)) in files:
             continue

@@ -129,8 +129,12 @@ def readable(model: ir.Model) -> str:
 
 
 _SHORT_ATTRIBUTES = {
-    ir.AttributeType.INT, ir.AttributeType.FLOAT, ir.AttributeType.STRING, ir.AttributeType.INTS, ir.AttributeType.FLOATS,
-}  # fmt: skip
+    ir.AttributeType.INT,
+    ir.AttributeType.FLOAT,
+    ir.AttributeType.STRING,
+    ir.AttributeType.INTS,
+    ir.AttributeType.FLOATS,
+}
 
 
 def _dims(value: ir.Value) -> str:
@@ -227,7 +231,7 @@ def _raw(tensor: ir.TensorProtocol) -> bytes | memoryview:
     """The tensor's bytes, little-endian, without a copy where its dtype is numpy's own."""
     array: Any = tensor.numpy()
     if array.dtype.kind in "fiub" and array.nbytes == tensor.nbytes:
-        return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     return tensor.tobytes()
 
 

@@ -58,7 +58,9 @@ class Inputs:
 
     def example(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What the exporter traces with: the traced sizes, with values that no probe has."""
-        return self.arguments(draw(self.specs, Probe(family=base_family(self.specs), seed=0, sizes=self.probes[0].sizes)))
+        return self.arguments(
+            draw(self.specs, Probe(family=base_family(self.specs), seed=0, sizes=self.probes[0].sizes))
+        )
 
 
 def choose_inputs(spec: ExportSpec, model: nn.Module) -> Inputs:
@@ -126,7 +128,9 @@ def _forward_parameters(model: nn.Module) -> list[str]:
 
 def _renamed(specs: tuple[InputSpec, ...], names: tuple[str, ...]) -> tuple[InputSpec, ...]:
     if len(names) < len(specs):
-        raise SpecError(f"{len(specs)} inputs need as many input_names, not {len(names)}; further ones label parameters.")
+        raise SpecError(
+            f"{len(specs)} inputs need as many input_names, not {len(names)}; further ones label parameters."
+        )
     return tuple(s.model_copy(update={"name": name}) for s, name in zip(specs, names, strict=False))
 
 
@@ -149,9 +153,7 @@ def _with_sizes(specs: tuple[InputSpec, ...], sample: Mapping[str, Array] | None
             raise SpecError(f"The dimension {name} needs a size to trace at; write {name}=SIZE, e.g. {name}=16.")
         size = min(max(size, 2, dim.low), dim.high or max(size, 2, dim.low))
         chosen[name] = dim.model_copy(update={"size": size})
-    return tuple(
-        s.model_copy(update={"dims": tuple(chosen[d.name] if d.name else d for d in s.dims)}) for s in specs
-    )
+    return tuple(s.model_copy(update={"dims": tuple(chosen[d.name] if d.name else d for d in s.dims)}) for s in specs)
 
 
 def _size_in_sample(name: str, specs: tuple[InputSpec, ...], sample: Mapping[str, Array] | None) -> int | None:

@@ -31,7 +31,7 @@ Transform = Callable[[str, torch.Tensor], torch.Tensor]
 class _RaiseToFloat64(TorchDispatchMode):
     """Replace every float32 tensor and dtype argument of every operator by float64."""
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]  # torch's own
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return func(*tree_map(_raised, args), **tree_map(_raised, kwargs or {}))
 
 
@@ -42,7 +42,7 @@ class _OtherSigmoid(TorchDispatchMode):
     2e-6, where PyTorch's is 2e-12. Both are float32; noise that knew only the latter would fail the file.
     """
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]  # torch's own
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten.sigmoid.default:
             return 1 - 1 / (1 + torch.exp(args[0]))
         if func is torch.ops.aten.sigmoid_.default:
@@ -81,8 +81,8 @@ def run_float64(model: nn.Module, args: Arguments, kwargs: Keywords) -> Any:
 def run_perturbed(model: nn.Module, args: Arguments, kwargs: Keywords, *, seed: int) -> Any:
     """Call `model` as another float32 implementation might: weights off by one rounding, another sigmoid.
 
-    Each weight w is moved to float32(w +- w * eps32 / 2), signs drawn from `seed`: eps32 / 2 is the largest relative error of one rounding; float32 represents the result as the
-    next number up or down.
+    Each weight w is moved to float32(w +- w * eps32 / 2), signs drawn from `seed`; eps32 / 2 is the
+    largest relative error of one rounding, and float32 represents the result as the next number.
     """
 
     def off_by_half_eps(name: str, tensor: torch.Tensor) -> torch.Tensor:

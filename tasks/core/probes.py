@@ -2,13 +2,14 @@
 
 import zlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.spec import Dim, InputSpec, Record
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 
 BATCH_SIZES = (2, 1, 3, 5)
 """The size to trace at (1 lets exporters freeze it), then one, an odd one and a larger one."""
@@ -51,7 +52,9 @@ def base_family(specs: tuple[InputSpec, ...]) -> str:
     return "normal" if any(spec.value_range is None for spec in specs) else "range"
 
 
-def plan_probes(specs: tuple[InputSpec, ...], sizes: Mapping[str, tuple[int, ...]], *, has_sample: bool) -> tuple[Probe, ...]:
+def plan_probes(
+    specs: tuple[InputSpec, ...], sizes: Mapping[str, tuple[int, ...]], *, has_sample: bool
+) -> tuple[Probe, ...]:
     """Cover each family, size and level at least once.
 
     Args:
@@ -85,7 +88,7 @@ def draw(specs: tuple[InputSpec, ...], probe: Probe) -> dict[str, Array]:
     for spec in specs:
         shape = tuple(probe.sizes[d.name] if d.name else (d.size or 0) for d in spec.dims)
         seed = zlib.crc32(f"{probe.family}/{probe.seed}/{spec.name}/{shape}".encode())
-        arrays[spec.name] = _draw_input(spec, probe.family, shape, np.random.default_rng(seed))
+        arrays[spec.name] = np.asarray(_draw_input(spec, probe.family, shape, np.random.default_rng(seed)))
     return arrays
 
 
@@ -119,6 +122,6 @@ def _draw_input(spec: InputSpec, family: str, shape: tuple[int, ...], generator:
         extremes = np.where(generator.random(shape) < 0.5, low, high)
         values = np.where(generator.random(shape) < 0.5, extremes, values)
     array = values.astype(dtype)
-    if spec.dtype == "bool" and array.ndim and array.shape[-1] > 0:
+    if spec.dtype == "bool" and high and array.ndim and array.shape[-1] > 0:
         array[..., 0] = True  # a mask that hides everything makes NaN in PyTorch too
     return array

@@ -70,7 +70,10 @@ def _parity_table(evidence: Evidence) -> str:
             "" if output.top1_agreement is None else f"; top-1 agrees on {output.top1_agreement:.1%} of the sample rows"
         )
         lines.append(f"* {power}{top1}")
-    limits = f"Limits: noise ratio {evidence.noise_limit:g}, slices {evidence.slice_limit:g}, movement at least {evidence.movement_limit:g}."
+    limits = (
+        f"Limits: noise ratio {evidence.noise_limit:g}, slices {evidence.slice_limit:g}, "
+        f"movement at least {evidence.movement_limit:g}."
+    )
     return "\n".join([*lines, "", limits])
 
 

@@ -8,8 +8,6 @@ import onnxruntime
 
 from tasks.core.probes import Array
 
-Session = onnxruntime.InferenceSession
-
 _LEVELS = {
     "off": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
@@ -20,7 +18,7 @@ class SessionError(Exception):
     """ONNX Runtime refused the file or the inputs; the caller makes a finding of it."""
 
 
-def open_session(path: Path, *, level: str = "all") -> Session:
+def open_session(path: Path, *, level: str = "all") -> onnxruntime.InferenceSession:
     """Open a file on the CPU at a graph optimisation level, `off` or `all`.
 
     Raises:
@@ -30,12 +28,12 @@ def open_session(path: Path, *, level: str = "all") -> Session:
     options.graph_optimization_level = _LEVELS[level]
     options.log_severity_level = 4  # what it finds wrong is raised, too
     try:
-        return Session(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exception classes share no public base
         raise SessionError(_first_line(error)) from error
 
 
-def run(session: Session, arrays: Mapping[str, Array]) -> list[Array]:
+def run(session: onnxruntime.InferenceSession, arrays: Mapping[str, Array]) -> list[Array]:
     """Run; return the outputs in the file's order.
 
     Raises:

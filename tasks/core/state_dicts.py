@@ -2,7 +2,9 @@
 
 import fnmatch
 import re
+import warnings
 import zipfile
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +46,11 @@ def read_state_dict(path: Path) -> StateDict:
     Raises:
         WeightsError: the file is damaged, is no checkpoint, or needs code of its own to load.
     """
-    with path.open("rb") as file:
-        head = file.read(9)
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except OSError as error:
+        raise WeightsError(f"{path} can't be read ({error.strerror}); check the path and its permissions.") from error
     if len(head) == 9 and head[8:9] == b"{":
         return find_tensors(_read_safetensors(path), path.name)
     if head[:4] == b"PK\x03\x04":
@@ -61,18 +66,21 @@ def find_tensors(content: Any, source: str) -> StateDict:
     """
     nesting: list[str] = []
     while isinstance(content, Mapping):
-        if any(isinstance(value, torch.Tensor) for value in content.values()):
-            tensors = {str(k): v for k, v in content.items() if isinstance(v, torch.Tensor) or "_extra_state" in str(k)}
+        key = _nested_key(content, source)
+        if key is not None:
+            nesting.append(str(key))
+            content = content[key]
+        elif _num_tensors(content):
+            tensors = OrderedDict(
+                (str(k), v) for k, v in content.items() if isinstance(v, torch.Tensor) or "_extra_state" in str(k)
+            )
+            _keep_versions(tensors, getattr(content, "_metadata", None))
             return StateDict(tensors, tuple(nesting))
-        nested = [k for k in _NESTING if isinstance(content.get(k), Mapping)]
-        nested += [k for k, v in content.items() if isinstance(v, Mapping) and _num_tensors(v) and k not in nested]
-        if not nested:
+        else:
             break
-        nesting.append(str(nested[0]))
-        content = content[nested[0]]
     if isinstance(content, nn.Module):
         return StateDict(content.state_dict(), tuple(nesting))
-    found = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
+    found = ", ".join(map(str, list(content)[:12])) if isinstance(content, Mapping) else type(content).__name__
     raise WeightsError(f"{source} holds no tensors by name but {found or 'nothing'}; save model.state_dict() into it.")
 
 
@@ -86,13 +94,22 @@ def load_state_dict(
     """Load tensors into the module; every key must fit but those that the globs allow.
 
     Raises:
-        WeightsError: keys are missing or left over, or a tensor has another shape or kind.
+        WeightsError: keys are missing or left over, a tensor has another shape or kind, or the module's own
+            hooks refuse them.
     """
-    tensors, renamed = _without_prefixes(dict(tensors), set(model.state_dict()))
+    versions = getattr(tensors, "_metadata", None)
+    tensors, prefixes, renamed = _without_prefixes(dict(tensors), set(model.state_dict()))
+    for prefix in prefixes if versions else ():
+        versions = {key.replace("_orig_mod.", ""): value for key, value in versions.items()}
+        versions = {
+            key[len(prefix) + 1 :]: value for key, value in versions.items() if f"{key}.".startswith(f"{prefix}.")
+        }
+    tensors = OrderedDict(tensors)
+    _keep_versions(tensors, versions)
     _check_kinds(model, tensors)
     try:
         result = model.load_state_dict(tensors, strict=False)
-    except RuntimeError as error:
+    except Exception as error:  # the module's own hooks may raise anything; it becomes one sentence
         lines = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
         shapes = [re.sub(r"copying a param with shape torch\.Size\((.*?)\) from checkpoint, the shape in current "
                          r"model is torch\.Size\((.*?)\)\.", r"\1 in the weights, \2 in the model", line)
@@ -102,6 +119,11 @@ def load_state_dict(
             f"The weights do not fit {type(model).__name__}: {'; '.join(shapes[:3])}{more}; "
             f"give the factory the arguments it was trained with (--kwargs)."
         ) from error
+    if result is None:
+        raise WeightsError(
+            f"{type(model).__name__}.load_state_dict returns nothing, so that missing keys would go unseen; "
+            f"let it return what super().load_state_dict returns."
+        )
     missing = _strictly("missing from the weights", result.missing_keys, ignore_missing, "--ignore-missing")
     unexpected = _strictly("unknown to the model", result.unexpected_keys, ignore_unexpected, "--ignore-unexpected")
     return Loaded(len(tensors) - len(unexpected), missing, unexpected, renamed)
@@ -119,8 +141,9 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 def _read_zip(path: Path) -> Any:
     try:
-        names = zipfile.ZipFile(path).namelist()
-    except zipfile.BadZipFile as error:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
         raise WeightsError(f"{path.name} is truncated or damaged ({error}); fetch or save it again.") from error
     if any(name.endswith("constants.pkl") for name in names):
         raise WeightsError(
@@ -128,8 +151,17 @@ def _read_zip(path: Path) -> Any:
             f"torch.save(torch.jit.load({path.name!r}).state_dict(), 'weights.pth')."
         )
     if any(name.endswith("archive_format") for name in names) and not any(n.endswith("data.pkl") for n in names):
-        return dict(torch.export.load(path).state_dict)
+        return _read_exported_program(path)
     return _read_pickle(path, mmap=True)
+
+
+def _read_exported_program(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return dict(torch.export.load(path).state_dict)
+    except Exception as error:  # damaged bytes make its parser raise anything; it becomes one sentence
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
 def _read_pickle(path: Path, *, mmap: bool) -> Any:
@@ -148,50 +180,111 @@ def _read_pickle(path: Path, *, mmap: bool) -> Any:
             f"c = torch.load({path.name!r}, weights_only=False, map_location='cpu'); "
             f"torch.save(c.state_dict() if hasattr(c, 'state_dict') else c['state_dict'], 'weights.pth')."
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, IndexError, AttributeError) as error:
+    except Exception as error:  # damaged bytes make the unpickler raise anything; it becomes one sentence
         raise _damaged(path, str(error)) from error
 
 
 def _damaged(path: Path, text: str) -> WeightsError:
     with path.open("rb") as file:
         start = file.read(64).lstrip().lower()
-    what = "a web page" if start.startswith((b"<!doctype", b"<html")) else "truncated, damaged or no checkpoint"
+    what = "truncated, damaged or no checkpoint"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        what = "a web page"
+    elif start.startswith(b"version https://git-lfs"):
+        what = "a Git LFS pointer, whose file `git lfs pull` fetches"
     detail = text.strip().splitlines()[0][:120] if text.strip() else "empty"
     return WeightsError(f"{path.name} ({path.stat().st_size:,} bytes) is {what} ({detail}); fetch or save it again.")
 
 
-def _num_tensors(value: Mapping[Any, Any]) -> int:
-    return sum(isinstance(item, torch.Tensor) for item in value.values())
+def _num_tensors(value: Any) -> int:
+    return sum(isinstance(item, torch.Tensor) for item in value.values()) if isinstance(value, Mapping) else 0
 
 
-def _without_prefixes(tensors: dict[str, Any], wanted: set[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Drop `_orig_mod.` anywhere, and leading words shared by all keys, where that fits the model better."""
+def _nested_key(content: Mapping[Any, Any], source: str) -> Any:
+    """The key under which the weights lie; None where they are these values themselves.
+
+    Raises:
+        WeightsError: several keys hold equal sets of tensors, and none has a usual name.
+    """
+    known = [key for key in _NESTING if _holds_tensors(content.get(key))]
+    own = _num_tensors(content)
+    if known and max(map(_num_tensors, map(content.get, known))) >= own:
+        return known[0]
+    if known and not own:
+        return known[0]
+    sizes = {key: _num_tensors(value) for key, value in content.items()}
+    largest = [key for key, size in sizes.items() if size and size == max(sizes.values())]
+    if not largest or own >= sizes[largest[0]]:
+        return None
+    same = [str(key) for key in largest if content[key].keys() == content[largest[0]].keys()]
+    if len(same) > 1:
+        raise WeightsError(f"{source} holds several sets of weights ({', '.join(same)}); save the one that you mean.")
+    return largest[0]
+
+
+def _holds_tensors(value: Any) -> bool:
+    return isinstance(value, nn.Module) or (
+        isinstance(value, Mapping)
+        and (_num_tensors(value) > 0 or any(_holds_tensors(value.get(key)) for key in _NESTING))
+    )
+
+
+def _keep_versions(tensors: OrderedDict[str, Any], versions: Any) -> None:
+    """Hand on what modules know of their own format: some, such as MNASNet, refuse to load without."""
+    if versions is not None:
+        tensors._metadata = versions  # type: ignore[attr-defined]  # PyTorch's own place for it
+
+
+def _without_prefixes(
+    tensors: dict[str, Any], wanted: set[str]
+) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]:
+    """Drop `_orig_mod.` anywhere, and the leading word of most keys, where that fits the model better.
+
+    A few keys without that word stay as they are: torch's AveragedModel puts `n_averaged` beside `module.*`,
+    trainers put their losses beside `model.*`.
+
+    Returns:
+        Tensors, the words dropped from the front, and what was done, for the report.
+    """
+    prefixes: list[str] = []
     renamed: list[str] = []
     if any("_orig_mod." in key for key in tensors) and not any("_orig_mod." in key for key in wanted):
         tensors = {key.replace("_orig_mod.", ""): value for key, value in tensors.items()}
         renamed.append("_orig_mod. dropped")
-    while tensors:
-        first = {key.partition(".")[0] for key in tensors}
-        if len(first) != 1 or not all("." in key for key in tensors):
+    while words := Counter(key.partition(".")[0] for key in tensors if "." in key).most_common(1):
+        word = words[0][0]
+        shorter = {key.removeprefix(f"{word}."): value for key, value in tensors.items()}
+        if len(shorter) < len(tensors) or len(wanted & shorter.keys()) <= len(wanted & tensors.keys()):
             break
-        shorter = {key.partition(".")[2]: value for key, value in tensors.items()}
-        if len(wanted & shorter.keys()) <= len(wanted & tensors.keys()):
-            break
-        renamed.append(f"{first.pop()}.* -> *")
+        prefixes.append(word)
+        renamed.append(f"{word}.* -> *")
         tensors = shorter
-    return tensors, tuple(renamed)
+    return tensors, tuple(prefixes), tuple(renamed)
 
 
 def _check_kinds(model: nn.Module, tensors: Mapping[str, Any]) -> None:
-    """Refuse integers where the model has floats: int8 weights without their scales load silently wrong."""
+    """Refuse what PyTorch would cast silently into other numbers.
+
+    Integers and 8-bit floats lack their scales, complex numbers would lose their imaginary part, and
+    fractions would be cut off.
+    """
     for key, own in model.state_dict().items():
         given = tensors.get(key)
-        if isinstance(own, torch.Tensor) and isinstance(given, torch.Tensor):
-            if own.is_floating_point() and not given.is_floating_point() and not given.is_complex():
-                raise WeightsError(
-                    f"{key} is {given.dtype} in the weights and {own.dtype} in the model: quantized weights need "
-                    f"their scales applied; save the dequantized tensors."
-                )
+        if not isinstance(own, torch.Tensor) or not isinstance(given, torch.Tensor):
+            continue
+        what = ""
+        if own.is_floating_point() and (
+            given.is_quantized or (not given.is_floating_point() and not given.is_complex())
+        ):
+            what = "quantized weights need their scales applied; save the dequantized tensors"
+        elif own.dtype != given.dtype and given.is_floating_point() and given.element_size() == 1:
+            what = "8-bit floats need their scales applied; save the dequantized tensors"
+        elif given.is_complex() and not own.is_complex():
+            what = "its imaginary part would be lost; give the weights of this model"
+        elif given.is_floating_point() and not (own.is_floating_point() or own.is_complex()):
+            what = "" if torch.equal(given, given.round()) else "its fractions would be cut off; give the right weights"
+        if what:
+            raise WeightsError(f"{key} is {given.dtype} in the weights and {own.dtype} in the model: {what}.")
 
 
 def _strictly(what: str, keys: list[str], allowed: tuple[str, ...], option: str) -> tuple[str, ...]:

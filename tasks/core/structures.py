@@ -54,12 +54,12 @@ def flat_forward(model: nn.Module) -> Iterator[None]:
         return output if isinstance(output, torch.Tensor) else tuple(tensor for _, tensor in flatten(output))
 
     had_own = "forward" in vars(model)
-    model.forward = flat  # type: ignore[method-assign]
+    model.forward = flat
     try:
         yield
     finally:
         if had_own:
-            model.forward = forward  # type: ignore[method-assign]
+            model.forward = forward
         else:
             del model.forward
 

@@ -101,7 +101,10 @@ def _summarise(output: Observed) -> OutputEvidence:
 def _failures_of(output: OutputEvidence) -> Iterator[str]:
     for family in output.families:
         if not family.noise_ratio <= NOISE_LIMIT:
-            yield f"{output.name} is off by {family.noise_ratio:.3g} times the noise of float32 ({family.family}; limit {NOISE_LIMIT:g})"
+            yield (
+                f"{output.name} is off by {family.noise_ratio:.3g} times the noise of float32 "
+                f"({family.family}; limit {NOISE_LIMIT:g})"
+            )
         elif not family.slice_ratio <= SLICE_LIMIT:
             yield (
                 f"{output.name} at {family.worst_slice} is off by {family.slice_ratio:.3g} times the noise of float32 "

@@ -49,7 +49,7 @@ def weights_file(text: str) -> Path:
     Raises:
         WeightsError: there is no such file.
     """
-    path = Path(text).expanduser().resolve()
+    path = Path(text).expanduser().absolute()  # not resolved: a link's own name is the one that was asked for
     if not path.is_file():
         raise WeightsError(f"There is no weights file {path}; --weights takes {WEIGHTS_CHOICES}.")
     return path

@@ -304,7 +304,9 @@ def _service_errors() -> Iterator[None]:
         raise
     except (RequestException, MlflowException) as error:
         first = str(error).splitlines()[0][:200].rstrip(".")
-        raise ServiceError(f"MLflow at {mlflow.get_tracking_uri()} failed: {first}; {_REACH}.") from error
+        is_dead = isinstance(error, RequestException) or "failed with exception" in first
+        what = "could not be reached" if is_dead else f"failed: {first}"
+        raise ServiceError(f"MLflow at {mlflow.get_tracking_uri()} {what}; {_REACH}.") from error
 
 
 def _create(database: Path) -> None:

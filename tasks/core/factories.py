@@ -21,6 +21,12 @@ from tasks.core.places import PROJECT_FOLDER
 
 Factory = Callable[..., nn.Module]
 
+_folders: list[Path] = []
+"""Folders of the files loaded by path, the latest first; their place is at the end of `sys.path`."""
+
+_imported_by: dict[str, set[str]] = {}
+"""Names of the modules that the first build of a factory's file imported; a second one imports nothing."""
+
 
 def find_factory(model: str) -> Factory:
     """Find the callable that an import path, a file path or a torchvision name stands for.
@@ -57,7 +63,7 @@ def build(factory: Factory, kwargs: dict[str, Any], *, title: str) -> nn.Module:
                 f"{inspect.signature(factory)}: set its arguments with --kwargs JSON."
             ) from error
         raise ModelError(f"{title} can't be built with {kwargs} ({error}).") from error
-    except Exception as error:  # the user's code may raise anything; it becomes one sentence
+    except (Exception, SystemExit) as error:  # the user's code may raise anything; it becomes one sentence
         raise ModelError(f"Building {title} raised {type(error).__name__}: {_one_line(error)}.") from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{title} returned {type(model).__name__}, not an nn.Module; name a callable that does.")
@@ -72,12 +78,16 @@ def source_files(model: str | None, module: nn.Module, imported_before: set[str]
         module: the built module.
         imported_before: names in `sys.modules` before the factory was imported.
     """
-    names = {type(part).__module__ for part in module.modules()} | (set(sys.modules) - imported_before)
     source = model.rpartition(":")[0] if model else ""
+    imported = _imported_by.setdefault(source, set())
+    imported |= set(sys.modules) - imported_before
+    names = {type(part).__module__ for part in module.modules()} | imported
     names |= {name for name, m in sys.modules.items() if source and source in (name, getattr(m, "__file__", None))}
     files: dict[str, str] = {}
     while names:
-        found = sys.modules.get(names.pop())
+        name = names.pop()
+        names |= {name.rpartition(".")[0]} - {""}  # a package's own file, too
+        found = sys.modules.get(name)
         path = _own_source(found)
         if found is None or path is None or (key := _key(path)) in files:
             continue
@@ -98,11 +108,13 @@ def _own_source(module: ModuleType | None) -> Path | None:
     if not file or not file.endswith(".py"):
         return None
     path = Path(file).resolve()
+    return None if _is_installed(path) else path
+
+
+def _is_installed(path: Path) -> bool:
     installed = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib")}
     own = (PROJECT_FOLDER / folder for folder in ("tasks", "flows"))
-    if any(path.is_relative_to(folder) for folder in (*installed, *own)):
-        return None
-    return path
+    return any(path.is_relative_to(folder) for folder in (*installed, *own))
 
 
 def _torchvision_factory(name: str) -> Factory:
@@ -128,7 +140,7 @@ def _import(name: str) -> ModuleType:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             raise SpecError(f"No module named {error.name}; install it, or write path/to/file.py:Class.") from error
         raise ModelError(f"Importing {name} needs the module {error.name}, which is not installed.") from error
-    except Exception as error:  # the user's code may raise anything; it becomes one sentence
+    except (Exception, SystemExit) as error:  # the user's code may raise anything; it becomes one sentence
         raise ModelError(f"Importing {name} raised {type(error).__name__}: {_one_line(error)}.") from error
 
 
@@ -136,13 +148,16 @@ def _load_file(path: Path) -> ModuleType:
     """Load a Python file as `python file.py` would: siblings can be imported, the module is called as the file."""
     if not path.is_file():
         raise SpecError(f"There is no file {path}; give path/to/file.py:Class.")
-    name = path.stem
-    known = sys.modules.get(name)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if known is not None:
+    _put_first(path.parent)
+    plain = path.stem.replace(".", "_")
+    for name in (plain, f"{plain}_{digest[:8]}"):
+        known = sys.modules.get(name)
         if getattr(known, "__file__", None) == str(path) and getattr(known, "__assay_sha256__", "") == digest:
+            assert known is not None
             return known
-        name = f"{name}_{digest[:8]}"
+    if plain not in sys.modules and not _is_taken(plain, path):
+        name = plain
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise SpecError(f"{path} can't be loaded as Python.")
@@ -151,12 +166,47 @@ def _load_file(path: Path) -> ModuleType:
     try:
         with _first_on_path(path.parent):
             spec.loader.exec_module(module)
-    except Exception as error:  # the user's code may raise anything; it becomes one sentence
+    except (Exception, SystemExit) as error:  # the user's code may raise anything; it becomes one sentence
         del sys.modules[name]
-        raise ModelError(f"Loading {path.name} raised {type(error).__name__}: {_one_line(error)}.") from error
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))  # factories that import a sibling only when called
+        hint = f" For a module of a package write package.{path.stem}:Class." if "relative import" in str(error) else ""
+        raise ModelError(f"Loading {path.name} raised {type(error).__name__}: {_one_line(error)}.{hint}") from error
     return module
+
+
+def _is_taken(name: str, path: Path) -> bool:
+    """Would `import name` find something else, now or later? A file called onnx.py must not become onnx."""
+    with contextlib.suppress(ImportError, ValueError):
+        spec = importlib.util.find_spec(name)
+        return spec is not None and spec.origin != str(path)
+    return False
+
+
+def _put_first(folder: Path) -> None:
+    """Let siblings be imported from this folder rather than from those of files loaded before.
+
+    Without it two models that each `import layers` would share the layers of the first one. It stays at
+    the end of `sys.path`, for factories that import a sibling only when called.
+    """
+    siblings = {path.stem if path.suffix == ".py" else path.name for path in folder.iterdir()}
+    others = [other for other in _folders if other != folder]
+    for name in [name for name in sys.modules if others and name.partition(".")[0] in siblings]:
+        place = _place(sys.modules[name])
+        if place and not place.is_relative_to(folder) and any(map(place.is_relative_to, others)):
+            del sys.modules[name]
+    for entry in map(str, _folders):
+        if entry in sys.path:  # the last one: an earlier one is not from here
+            del sys.path[len(sys.path) - 1 - sys.path[::-1].index(entry)]
+    _folders[:] = [folder, *others]
+    sys.path.extend(map(str, _folders))
+    importlib.invalidate_caches()
+
+
+def _place(module: ModuleType) -> Path | None:
+    """Where a module lies, or a package without a file of its own; None for what is installed or Assay's."""
+    if getattr(module, "__file__", None):
+        return _own_source(module)
+    path = next(iter(getattr(module, "__path__", ())), None)
+    return None if path is None or _is_installed(Path(path)) else Path(path)
 
 
 @contextlib.contextmanager
@@ -168,5 +218,5 @@ def _first_on_path(folder: Path) -> Iterator[None]:
         sys.path.remove(str(folder))
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300].rstrip(".")

@@ -1,6 +1,8 @@
 """Choose the inputs of a model: names, dtypes, sizes, and how forward takes them."""
 
 import inspect
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,6 +148,7 @@ def _with_sizes(specs: tuple[InputSpec, ...], sample: Mapping[str, Array] | None
                 if old.size and dim.size and old.size != dim.size:
                     raise SpecError(f"The dimension {dim.name} has two sizes, {old.size} and {dim.size}; give one.")
                 high = min((h for h in (old.high, dim.high) if h is not None), default=None)
+                # as a Dim checks itself, bounds that exclude each other or the size are refused here
                 chosen[dim.name] = Dim(name=dim.name, size=size, low=max(old.low, dim.low), high=high)
     for name, dim in chosen.items():
         size = dim.size or (BATCH_SIZES[0] if name == batch else _size_in_sample(name, specs, sample))
@@ -175,34 +178,36 @@ def _sizes_to_prove(model: nn.Module, inputs: Inputs) -> tuple[dict[str, tuple[i
     Raises:
         InputsError: the module does not run at the traced sizes.
     """
-    dims = dynamic_dims(inputs.specs)
     traced = _traced(inputs.specs)
     if error := _refusal(model, inputs, traced):
         shown = ", ".join(map(str, inputs.specs))
         raise InputsError(f"{type(model).__name__} does not run on {shown}: {error}.")
     sizes: dict[str, tuple[int, ...]] = {}
     refused: dict[str, tuple[int, ...]] = {}
-    for name, dim in dims.items():
-        if name == batch_name(inputs.specs):
-            candidates = [s for s in BATCH_SIZES if s != dim.size]
-            sizes[name] = (traced[name], *(s for s in candidates if dim.low <= s <= (dim.high or s)))
-            continue
+    for name, dim in dynamic_dims(inputs.specs).items():
         size = traced[name]
-        near = [size + 1, size - 1, size + 8, size + 16, size + 32, size * 2]
-        far = [size // 2 + (size // 2) % 2, size * 2, size + 64, size + 2]
         kept: list[int] = []
         no: list[int] = []
-        for candidates in (near, far):
+        for candidates in _candidates(dim, size, is_batch=name == batch_name(inputs.specs)):
             for candidate in candidates:
                 if candidate in (size, *kept, *no) or not max(dim.low, 1) <= candidate <= (dim.high or candidate):
                     continue
-                if _refusal(model, inputs, {**traced, name: candidate}):
+                is_safe = candidates == [max(BATCH_SIZES)] and len(kept) > 1  # saves the largest run
+                if not is_safe and _refusal(model, inputs, {**traced, name: candidate}):
                     no.append(candidate)
                     continue
                 kept.append(candidate)
                 break
         sizes[name], refused[name] = (size, *kept), tuple(no)
     return sizes, {name: no for name, no in refused.items() if no}
+
+
+def _candidates(dim: Dim, size: int, *, is_batch: bool) -> list[list[int]]:
+    """Lists of sizes to prove beside the traced one; of each list the first that the module takes."""
+    near = [size + 1, size - 1, size + 8, size + 16, size + 32, size * 2]
+    far = [size // 2 + (size // 2) % 2, size * 2, size + 64, size + 2]
+    batches = [[s] for s in BATCH_SIZES if is_batch and s != size and dim.low <= s <= (dim.high or s)]
+    return batches or [near, far]
 
 
 def _refusal(model: nn.Module, inputs: Inputs, sizes: dict[str, int]) -> str:
@@ -222,7 +227,7 @@ def _read_sample(path: Path) -> dict[str, Array]:
             return {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise SpecError(f"There is no sample file {path}; give an .npz with arrays by input name.") from error
-    except (ValueError, OSError, AttributeError, TypeError) as error:
+    except (ValueError, OSError, AttributeError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise SpecError(f"{path.name} is no .npz of plain arrays ({error}); write it with numpy.savez.") from error
 
 
@@ -238,29 +243,59 @@ def _checked_sample(sample: Mapping[str, Array], specs: tuple[InputSpec, ...]) -
     """The sample's arrays in the dtypes and sizes of the inputs, at most 64 rows.
 
     Raises:
-        SpecError: an array is absent, left over, or of another shape.
+        SpecError: an array is absent, left over, of another shape, or holds values that are not legal.
     """
     names = [spec.name for spec in specs]
     if set(sample) != set(names):
         raise SpecError(f"The sample holds {', '.join(sorted(sample))}, but the inputs are {', '.join(names)}.")
+    batch = batch_name(specs)
+    sizes: dict[str, int] = {}
     checked: dict[str, Array] = {}
     for spec in specs:
-        array = sample[spec.name]
+        array = _first_rows(sample[spec.name], spec, batch)
         fits = array.ndim == len(spec.dims)
-        for axis, dim in enumerate(spec.dims if fits else ()):
-            size = array.shape[axis]
-            if dim.name is None and axis == 0 and dim.size and size > dim.size:
-                array = array[: dim.size]  # a fixed batch takes the first rows
-            elif dim.name is None:
+        for dim, size in zip(spec.dims, array.shape, strict=False):
+            if dim.name is None:
                 fits = fits and size == dim.size
-            elif axis == 0:
-                array = array[: min(MAX_SAMPLE_ROWS, dim.high or MAX_SAMPLE_ROWS)]
             else:
-                fits = fits and dim.low <= size <= (dim.high or size)
+                fits = fits and max(dim.low, 1) <= size <= (dim.high or size)
+                fits = fits and size == sizes.setdefault(dim.name, size)
         if not fits:
-            raise SpecError(f"The sample's {spec.name} has the shape {sample[spec.name].shape}, which is not {spec}.")
-        checked[spec.name] = array.astype("float32" if spec.dtype == "bfloat16" else spec.dtype)
+            known = ", ".join(f"{name}={size}" for name, size in sizes.items())
+            raise SpecError(
+                f"The sample's {spec.name} has the shape {sample[spec.name].shape}, which is not {spec}"
+                f"{f' with {known}' if known else ''}; give arrays of that shape."
+            )
+        checked[spec.name] = _in_dtype(array, spec)
     return checked
+
+
+def _first_rows(array: Array, spec: InputSpec, batch: str | None) -> Array:
+    """At most 64 rows, or as many as a fixed batch has."""
+    rows = spec.dims[0] if spec.dims and array.ndim == len(spec.dims) else None
+    if rows is None:
+        return array
+    if rows.name is None:
+        return array[: rows.size]
+    return array[: min(MAX_SAMPLE_ROWS, rows.high or MAX_SAMPLE_ROWS)] if rows.name == batch else array
+
+
+def _in_dtype(array: Array, spec: InputSpec) -> Array:
+    if array.dtype.kind not in "biuf":
+        raise SpecError(f"The sample's {spec.name} holds {array.dtype}, not numbers; write it as {spec.dtype}.")
+    if spec.value_range and array.size:
+        low, high = spec.value_range
+        least, most = float(array.min()), float(array.max())
+        slack = 1e-6 * max(abs(low), abs(high))  # one rounding of float32
+        if not low - slack <= least <= most <= high + slack:  # NaN is refused, too
+            raise SpecError(
+                f"The sample's {spec.name} holds values from {least:g} to {most:g}, outside the range "
+                f"{low:g}..{high:g} of {spec}; correct the one or the other."
+            )
+    cast = array.astype("float32" if spec.dtype == "bfloat16" else spec.dtype)
+    if cast.dtype.kind in "biu" and not np.array_equal(cast, array):
+        raise SpecError(f"The sample's {spec.name} holds fractions, but the input is {spec.dtype}; round it first.")
+    return cast
 
 
 def _tensor(array: Array, dtype: str) -> torch.Tensor:

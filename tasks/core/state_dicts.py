@@ -2,7 +2,6 @@
 
 import fnmatch
 import re
-import warnings
 import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 from tasks.core.errors import WeightsError
+from tasks.core.exported_archives import is_exported_archive, read_exported_archive
 
 _NESTING = (
     "state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "generator",
@@ -71,10 +71,9 @@ def find_tensors(content: Any, source: str) -> StateDict:
             nesting.append(str(key))
             content = content[key]
         elif _num_tensors(content):
-            tensors = OrderedDict(
-                (str(k), v) for k, v in content.items() if isinstance(v, torch.Tensor) or "_extra_state" in str(k)
-            )
-            _keep_versions(tensors, getattr(content, "_metadata", None))
+            tensors = _copy(content)
+            for name in [k for k, v in content.items() if not isinstance(v, torch.Tensor) and "_extra_state" not in k]:
+                del tensors[name]
             return StateDict(tensors, tuple(nesting))
         else:
             break
@@ -97,15 +96,7 @@ def load_state_dict(
         WeightsError: keys are missing or left over, a tensor has another shape or kind, or the module's own
             hooks refuse them.
     """
-    versions = getattr(tensors, "_metadata", None)
-    tensors, prefixes, renamed = _without_prefixes(dict(tensors), set(model.state_dict()))
-    for prefix in prefixes if versions else ():
-        versions = {key.replace("_orig_mod.", ""): value for key, value in versions.items()}
-        versions = {
-            key[len(prefix) + 1 :]: value for key, value in versions.items() if f"{key}.".startswith(f"{prefix}.")
-        }
-    tensors = OrderedDict(tensors)
-    _keep_versions(tensors, versions)
+    tensors, renamed = _without_prefixes(_copy(tensors), set(model.state_dict()))
     _check_kinds(model, tensors)
     try:
         result = model.load_state_dict(tensors, strict=False)
@@ -143,25 +134,16 @@ def _read_zip(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path.name} is truncated or damaged ({error}); fetch or save it again.") from error
+            if is_exported_archive(names):
+                return read_exported_archive(archive)
+    except Exception as error:  # damaged bytes make parsers raise anything; it becomes one sentence
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
     if any(name.endswith("constants.pkl") for name in names):
         raise WeightsError(
             f"{path.name} is a TorchScript archive, which is code; save its weights with "
             f"torch.save(torch.jit.load({path.name!r}).state_dict(), 'weights.pth')."
         )
-    if any(name.endswith("archive_format") for name in names) and not any(n.endswith("data.pkl") for n in names):
-        return _read_exported_program(path)
     return _read_pickle(path, mmap=True)
-
-
-def _read_exported_program(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return dict(torch.export.load(path).state_dict)
-    except Exception as error:  # damaged bytes make its parser raise anything; it becomes one sentence
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
 def _read_pickle(path: Path, *, mmap: bool) -> Any:
@@ -229,37 +211,45 @@ def _holds_tensors(value: Any) -> bool:
     )
 
 
-def _keep_versions(tensors: OrderedDict[str, Any], versions: Any) -> None:
-    """Hand on what modules know of their own format: some, such as MNASNet, refuse to load without."""
-    if versions is not None:
-        tensors._metadata = versions  # type: ignore[attr-defined]  # PyTorch's own place for it
+def _copy(tensors: Mapping[Any, Any], *, word: str = "", inside: str = "") -> OrderedDict[str, Any]:
+    """Copy a state_dict, the leading `word` and `inside` taken out of its keys.
+
+    The copy keeps what modules know of the version of their format: some, such as MNASNet, refuse to load
+    without it.
+    """
+
+    def renamed(key: str) -> str:
+        key = key.replace(inside, "") if inside else key
+        return f"{key}.".removeprefix(f"{word}.").removesuffix(".") if word else key
+
+    copy = OrderedDict((renamed(str(key)), value) for key, value in tensors.items())
+    versions = getattr(tensors, "_metadata", None)
+    if isinstance(versions, Mapping):
+        # in this order, so that the entry of a wrapped module wins over its wrapper's
+        copy._metadata = OrderedDict((renamed(key), value) for key, value in versions.items())  # type: ignore[attr-defined]
+    return copy
 
 
 def _without_prefixes(
-    tensors: dict[str, Any], wanted: set[str]
-) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]:
+    tensors: OrderedDict[str, Any], wanted: set[str]
+) -> tuple[OrderedDict[str, Any], tuple[str, ...]]:
     """Drop `_orig_mod.` anywhere, and the leading word of most keys, where that fits the model better.
 
     A few keys without that word stay as they are: torch's AveragedModel puts `n_averaged` beside `module.*`,
     trainers put their losses beside `model.*`.
-
-    Returns:
-        Tensors, the words dropped from the front, and what was done, for the report.
     """
-    prefixes: list[str] = []
     renamed: list[str] = []
     if any("_orig_mod." in key for key in tensors) and not any("_orig_mod." in key for key in wanted):
-        tensors = {key.replace("_orig_mod.", ""): value for key, value in tensors.items()}
+        tensors = _copy(tensors, inside="_orig_mod.")
         renamed.append("_orig_mod. dropped")
     while words := Counter(key.partition(".")[0] for key in tensors if "." in key).most_common(1):
         word = words[0][0]
-        shorter = {key.removeprefix(f"{word}."): value for key, value in tensors.items()}
+        shorter = _copy(tensors, word=word)
         if len(shorter) < len(tensors) or len(wanted & shorter.keys()) <= len(wanted & tensors.keys()):
             break
-        prefixes.append(word)
         renamed.append(f"{word}.* -> *")
         tensors = shorter
-    return tensors, tuple(prefixes), tuple(renamed)
+    return tensors, tuple(renamed)
 
 
 def _check_kinds(model: nn.Module, tensors: Mapping[str, Any]) -> None:

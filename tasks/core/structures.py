@@ -25,7 +25,7 @@ def flatten(output: Any, prefix: str = "") -> list[tuple[str, torch.Tensor]]:
     named = list(_walk(output, prefix))
     if not named:
         raise ModelError(f"forward returned no tensor but {type(output).__name__}; ONNX needs at least one.")
-    return named
+    return _unique(named)
 
 
 def name_outputs(output: Any, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -62,6 +62,20 @@ def flat_forward(model: nn.Module) -> Iterator[None]:
             model.forward = forward
         else:
             del model.forward
+
+
+def _unique(named: list[tuple[str, torch.Tensor]]) -> list[tuple[str, torch.Tensor]]:
+    """Number the names that two places share, such as the keys `a.b` and `a_b`."""
+    taken: set[str] = set()
+    unique = []
+    for name, tensor in named:
+        free = name
+        number = 2
+        while free in taken:
+            free, number = f"{name}_{number}", number + 1
+        taken.add(free)
+        unique.append((free, tensor))
+    return unique
 
 
 def _walk(value: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:

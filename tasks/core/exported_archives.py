@@ -1,0 +1,68 @@
+"""Read the weights of a `torch.export` archive, without running any code that it holds.
+
+`torch.export.load` unpickles the archive's sample inputs, constants and objects, which could do anything;
+the weights themselves lie in it as raw bytes, with a table of their names, dtypes and shapes.
+"""
+
+import io
+import json
+import zipfile
+from pathlib import PurePosixPath
+from typing import Any
+
+import torch
+
+_TABLE = "/data/weights/model_weights_config.json"
+_BEFORE_2_9 = "serialized_state_dict.pt"
+_DTYPES = {
+    1: torch.uint8,
+    2: torch.int8,
+    3: torch.int16,
+    4: torch.int32,
+    5: torch.int64,
+    6: torch.float16,
+    7: torch.float32,
+    8: torch.float64,
+    10: torch.complex64,
+    11: torch.complex128,
+    12: torch.bool,
+    13: torch.bfloat16,
+    29: torch.float8_e4m3fn,
+    30: torch.float8_e5m2,
+}
+"""By the numbers of the archive's own schema, torch/_export/serde/schema.py."""
+
+
+def is_exported_archive(names: list[str]) -> bool:
+    """Tell by the names of its members whether a zip file comes from `torch.export.save`."""
+    return any(name.endswith(_TABLE) or name == _BEFORE_2_9 for name in names)
+
+
+def read_exported_archive(archive: zipfile.ZipFile) -> dict[str, torch.Tensor]:
+    """Read tensors by name.
+
+    Raises:
+        ValueError, KeyError and others: the archive is damaged.
+    """
+    names = archive.namelist()
+    if _BEFORE_2_9 in names:
+        return dict(torch.load(io.BytesIO(archive.read(_BEFORE_2_9)), map_location="cpu", weights_only=True))
+    table = next(name for name in names if name.endswith(_TABLE))
+    folder = PurePosixPath(table).parent
+    entries: dict[str, dict[str, Any]] = json.loads(archive.read(table))["config"]
+    return {
+        name: _tensor(archive.read(str(folder / entry["path_name"])), entry)  # an aliased weight is read twice
+        for name, entry in entries.items()
+    }
+
+
+def _tensor(content: bytes, entry: dict[str, Any]) -> torch.Tensor:
+    if entry["use_pickle"]:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+    described = entry["tensor_meta"]
+    dtype = _DTYPES[described["dtype"]]
+    sizes, strides = ([int(n["as_int"]) for n in described[field]] for field in ("sizes", "strides"))
+    if not content:
+        return torch.zeros(sizes, dtype=dtype)
+    flat = torch.frombuffer(bytearray(content), dtype=dtype)
+    return flat.as_strided(sizes, strides, int(described["storage_offset"]["as_int"]))

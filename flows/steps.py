@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 
 log = logging.getLogger("assay")
+if log.level == logging.NOTSET:  # else the root's WARNING would hide from Prefect what the steps say
+    log.setLevel(logging.INFO)
 
 
 class Steps:

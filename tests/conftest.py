@@ -1,10 +1,21 @@
 """What all tests share: an MLflow store, a Prefect server, a slow-test switch; each made once a session."""
 
+import contextlib
 import os
-from collections.abc import Iterator
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import httpx
 import pytest
+
+if TYPE_CHECKING:
+    from tasks.core.records import ExportResult
 
 # before anything imports Prefect or MLflow
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -63,3 +74,51 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                     yield PREFECT_API_URL.value() or ""
             finally:
                 server.stop()
+
+
+@pytest.fixture(scope="session")
+def exported_digits(store: str, prefect_server: str) -> "ExportResult":
+    """The catalog's `digits`, exported once through the flow into the store."""
+    from flows.export import ExportSpec, export_model
+
+    return export_model(ExportSpec(model="digits"))
+
+
+@pytest.fixture(scope="module")
+def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """A function that starts a Python module as a service on a free port of loopback, ended with the tests' module.
+
+    It takes the module and its arguments, in which `{port}` is replaced, the path that answers when the
+    service is ready, and what `subprocess.Popen` takes; it gives the service's address.
+    """
+    folder = tmp_path_factory.mktemp("services")
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments: str, ready: str, **popen: object) -> str:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                port = free.getsockname()[1]
+            log = folder / f"{arguments[0]}-{port}.log"
+            command = [sys.executable, "-m", *(argument.replace("{port}", str(port)) for argument in arguments)]
+            with log.open("w") as output:
+                process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, **popen)  # type: ignore[call-overload]
+            stack.callback(_stop, process)
+            address = f"http://127.0.0.1:{port}"
+            for _ in range(900):
+                with contextlib.suppress(httpx.TransportError):
+                    if httpx.get(address + ready).is_success:
+                        return address
+                if process.poll() is not None:
+                    break
+                time.sleep(0.1)
+            pytest.fail(f"{' '.join(command)} did not start:\n{log.read_text()[-3000:]}")
+
+        yield start
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    for sign in (signal.SIGTERM, signal.SIGKILL):  # the whole group: these services have children
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, sign)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)

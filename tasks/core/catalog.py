@@ -1,6 +1,7 @@
 """Fill a spec: from `deployments/catalog.yaml`, from torchvision's rules, from the working directory."""
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,8 @@ def resolve(spec: ExportSpec) -> ExportSpec:
     file, colon, attribute = model.rpartition(":")
     if is_import_path and not (file and attribute):
         raise SpecError(f"{model} is half an import path; write package.module:Class or path/to/file.py:Class.")
+    if not is_import_path and not re.fullmatch(r"[\w-]+", model):  # no name of torchvision's; torch need not be asked
+        raise unknown_model(model, [])
     if is_import_path and given.get("weights") is None:
         raise SpecError(f"{model} needs --weights, one of: {WEIGHTS_CHOICES}.")
     if given.get("weights") is None:

@@ -1,6 +1,7 @@
 """PyTorch's two ONNX exporters, each giving an `onnx_ir.Model` with the requested names and dims."""
 
 import contextlib
+import io
 import logging
 import re
 import tempfile
@@ -11,6 +12,11 @@ from typing import Any, Literal
 
 import onnx_ir as ir
 import torch
+from onnx_ir.passes.common import (
+    CommonSubexpressionEliminationPass,
+    IdentityEliminationPass,
+    RemoveUnusedNodesPass,
+)
 from torch import nn
 
 from tasks.core.errors import ExportError
@@ -40,7 +46,7 @@ def run_exporter(
     """
     run = _dynamo if exporter == "dynamo" else _torchscript
     try:
-        with _quiet(), torch.no_grad(), flat_forward(model):
+        with _quiet(), _without_fused_attention(), torch.no_grad(), flat_forward(model):
             graph, notes = run(model, inputs, output_names, opset)
     except ExportError:
         raise
@@ -84,6 +90,11 @@ def _dynamo(
 def _torchscript(
     model: nn.Module, inputs: Inputs, output_names: tuple[str, ...], opset: int
 ) -> tuple[ir.Model, tuple[str, ...]]:
+    """Trace without the weights and add them afterwards, straight from the module.
+
+    Otherwise the exporter holds them three times in memory, and folds parameters until none is left
+    under its own name.
+    """
     args, kwargs = inputs.example()
     with tempfile.TemporaryDirectory(prefix="assay-") as folder:
         path = Path(folder) / "model.onnx"
@@ -93,12 +104,30 @@ def _torchscript(
             str(path),
             kwargs=kwargs,
             dynamo=False,
+            export_params=False,
+            do_constant_folding=False,
+            training=torch.onnx.TrainingMode.PRESERVE,
             opset_version=opset,
             input_names=list(inputs.names),
             output_names=list(output_names),
             dynamic_axes={s.name: {axis: d.name for axis, d in enumerate(s.dims) if d.name} for s in inputs.specs},
         )
-        return ir.load(path), ()
+        graph = ir.load(path)
+    _add_weights(graph, model, inputs)
+    for simplify in (IdentityEliminationPass(), CommonSubexpressionEliminationPass(), RemoveUnusedNodesPass()):
+        simplify(graph)
+    return graph, ()
+
+
+def _add_weights(graph: ir.Model, model: nn.Module, inputs: Inputs) -> None:
+    """Turn the graph inputs that are named as a tensor of the module into initializers, without a copy."""
+    state = model.state_dict(keep_vars=True)
+    for value in list(graph.graph.inputs):
+        if value.name in inputs.names or value.name not in state:
+            continue
+        graph.graph.inputs.remove(value)
+        value.const_value = ir.tensor_adapters.TorchTensor(state[value.name].detach(), name=value.name)
+        graph.graph.register_initializer(value)
 
 
 def _export_dim(dim: Dim) -> Any:
@@ -154,9 +183,10 @@ def _check_dims(graph: ir.Model, inputs: Inputs, exporter: str) -> None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the exporters' deprecation, tracer and progress messages: the proof judges, not they."""
+    nowhere = io.StringIO()
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch")]
     levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         warnings.simplefilter("ignore")
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
@@ -165,6 +195,17 @@ def _quiet() -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _without_fused_attention() -> Iterator[None]:
+    """Switch off the fused inference kernel of nn.MultiheadAttention, which has no ONNX operator."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _cause(error: BaseException) -> str:

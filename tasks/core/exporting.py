@@ -108,25 +108,26 @@ def _write(
 
 def _wrong_at_other_sizes(graph: Graph, inputs: Inputs, reference: Reference) -> str:
     """What is grossly wrong at a second and an odd size of each dynamic dim; empty where nothing is."""
+    probes = _other_sizes(inputs)
     try:
         session = sessions.open_session(graph.path)
-        for probe in _other_sizes(inputs):
-            answers = sessions.run(session, inputs.arrays(probe))
-            torch32, float64 = reference.float32(probe), reference.float64(probe)
-            perturbed = reference.perturbed(probe, seed=0)
-            if failure := structural_failure(answers, torch32, [o.name for o in graph.outputs]):
-                return failure
-            for output, onnx, wanted, other, exact in zip(
-                graph.outputs, answers, torch32, perturbed, float64, strict=True
-            ):
-                if wanted.dtype.kind == "f" and wanted.shape == exact.shape == other.shape:
-                    pool = FloatPool(probe.family)
-                    pool.add(onnx=[onnx], torch32=wanted, perturbed=[other], float64=exact, batch_axis=0)
-                    found = pool.result().noise_ratio
-                    if not found <= GROSS_LIMIT:
-                        return f"{output.name} is off by {found:.3g} times the noise at {probe.sizes}"
+        answers = [sessions.run(session, inputs.arrays(probe)) for probe in probes]
+        del session  # it holds the weights, and so does float64 of a large layer
     except sessions.SessionError as error:
         return str(error)
+    names = [output.name for output in graph.outputs]
+    for probe, answer in zip(probes, answers, strict=True):
+        torch32, float64 = reference.float32(probe), reference.float64(probe)
+        perturbed = reference.perturbed(probe, seed=0)
+        if failure := structural_failure(answer, torch32, names):
+            return failure
+        for name, onnx, wanted, other, exact in zip(names, answer, torch32, perturbed, float64, strict=True):
+            if wanted.dtype.kind == "f" and wanted.shape == exact.shape == other.shape:
+                pool = FloatPool(probe.family)
+                pool.add(onnx=[onnx], torch32=wanted, perturbed=[other], float64=exact, batch_axis=0)
+                found = pool.result().noise_ratio
+                if not found <= GROSS_LIMIT:
+                    return f"{name} is off by {found:.3g} times the noise at {probe.sizes}"
     return ""
 
 

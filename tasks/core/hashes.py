@@ -28,5 +28,5 @@ def tensors_sha256(tensors: Mapping[str, "torch.Tensor"]) -> str:
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
         flat = tensor.to_dense() if tensor.layout != torch.strided else tensor
         flat = flat.dequantize() if flat.is_quantized else flat
-        digest.update(flat.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(flat.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -51,7 +51,7 @@ _DIM = re.compile(r"^(?P<word>[A-Za-z_]\w*)(?:=(?P<size>\d+))?(?::(?P<low>\d+)\.
 class Record(BaseModel):
     """A frozen record that crosses a border; unknown fields are an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings", use_attribute_docstrings=True)
 
 
 class Dim(Record):
@@ -199,11 +199,11 @@ class ExportSpec(Record):
     """A catalog entry, a torchvision name, `package.module:Class`, `file.py:Class`, or a live `nn.Module`."""
     name: Annotated[str | None, AfterValidator(_is_model_name)] = None
     """Registered model name; None: the model's own."""
-    weights: Annotated[Any, WithJsonSchema({"type": "string", "title": "Weights"})] = None
+    weights: Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "null"}], "title": "Weights"})] = None
     """Enum member, file, URL[#sha256=HEX], `runs:/`, `models:/`, `random[:SEED]`, `as-built`, or a state_dict."""
     kwargs: dict[str, Any] = {}
     """Arguments of the factory."""
-    inputs: tuple[InputSpec, ...] = ()
+    inputs: tuple[Annotated[InputSpec, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]})], ...] = ()
     """In the order of forward, or by its keyword names."""
     input_names: tuple[str, ...] = ()
     """Names in the file; those beyond the model's inputs label its parameters, in order."""
@@ -216,7 +216,9 @@ class ExportSpec(Record):
     sample: Path | None = None
     """`.npz` of real inputs, arrays by input name."""
     opset: Annotated[int, AfterValidator(_is_known_opset)] = DEFAULT_OPSET
+    """Version of the ONNX operator set."""
     exporter: Literal["auto", "dynamo", "torchscript"] = "auto"
+    """`auto` takes the next exporter where the first one gives a wrong file."""
     constant_outputs: tuple[str, ...] = ()
     """Outputs that are meant not to depend on the input."""
 

@@ -2,6 +2,7 @@
 
 import fnmatch
 import re
+import warnings
 import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
@@ -20,6 +21,15 @@ _NESTING = (
     "params", "weights", "ema_state_dict", "model_ema", "params_ema", "ema",
 )  # fmt: skip
 """Keys under which training code keeps the weights, the usual ones first."""
+
+_CONVERSION = (
+    "c = torch.load({name!r}, weights_only=False, map_location='cpu'); "
+    "c = c if isinstance(c, dict) else {{'model': c}}; "
+    "c = {{k: v.state_dict() if hasattr(v, 'state_dict') else v for k, v in c.items()}}; "
+    "t = lambda v: isinstance(v, torch.Tensor) or isinstance(v, dict) and any(map(t, v.values())); "
+    "torch.save({{k: v for k, v in c.items() if t(v)}}, 'weights.pth')"
+)
+"""Keeps of a checkpoint what holds tensors, and of a module its state_dict."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +160,11 @@ def _read_pickle(path: Path, *, mmap: bool) -> Any:
     import pickle
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        with warnings.catch_warnings(), path.open("rb") as file:
+            warnings.simplefilter("ignore", UserWarning)  # of pickle protocols other than 2, which load all the same
+            if path.suffix == ".safetensors":  # a path with this suffix would not be read as a pickle
+                return torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         text = str(error)
         needs = re.search(r"(?:Unsupported global: GLOBAL|Unsupported class) ([\w.]+)", text)
@@ -159,8 +173,7 @@ def _read_pickle(path: Path, *, mmap: bool) -> Any:
         raise WeightsError(
             f"{path.name} needs code to be loaded ({needs[1] if needs else 'a pickled object'}), which could do "
             f"anything; where you trust it, convert it once: "
-            f"c = torch.load({path.name!r}, weights_only=False, map_location='cpu'); "
-            f"torch.save(c.state_dict() if hasattr(c, 'state_dict') else c['state_dict'], 'weights.pth')."
+            f"{_CONVERSION.format(name=path.name)}."
         ) from error
     except Exception as error:  # damaged bytes make the unpickler raise anything; it becomes one sentence
         raise _damaged(path, str(error)) from error
@@ -179,7 +192,11 @@ def _damaged(path: Path, text: str) -> WeightsError:
 
 
 def _num_tensors(value: Any) -> int:
-    return sum(isinstance(item, torch.Tensor) for item in value.values()) if isinstance(value, Mapping) else 0
+    """Tensors in a mapping, or under a usual key of it; the state of optimizers lies deeper."""
+    if not isinstance(value, Mapping):
+        return 0
+    own = sum(isinstance(item, torch.Tensor) for item in value.values())
+    return own or max((_num_tensors(value[key]) for key in _NESTING if key in value), default=0)
 
 
 def _nested_key(content: Mapping[Any, Any], source: str) -> Any:
@@ -188,27 +205,18 @@ def _nested_key(content: Mapping[Any, Any], source: str) -> Any:
     Raises:
         WeightsError: several keys hold equal sets of tensors, and none has a usual name.
     """
-    known = [key for key in _NESTING if _holds_tensors(content.get(key))]
-    own = _num_tensors(content)
-    if known and max(map(_num_tensors, map(content.get, known))) >= own:
-        return known[0]
-    if known and not own:
-        return known[0]
-    sizes = {key: _num_tensors(value) for key, value in content.items()}
-    largest = [key for key, size in sizes.items() if size and size == max(sizes.values())]
-    if not largest or own >= sizes[largest[0]]:
+    own = sum(isinstance(item, torch.Tensor) for item in content.values())
+    sizes = {key: size for key, value in content.items() if (size := _num_tensors(value))}
+    if own >= max(sizes.values(), default=0):  # a lone `best_acc1` beside the weights is not the weights
         return None
+    known = [key for key in _NESTING if key in sizes]
+    if known:
+        return known[0]
+    largest = [key for key, size in sizes.items() if size == max(sizes.values())]
     same = [str(key) for key in largest if content[key].keys() == content[largest[0]].keys()]
     if len(same) > 1:
         raise WeightsError(f"{source} holds several sets of weights ({', '.join(same)}); save the one that you mean.")
     return largest[0]
-
-
-def _holds_tensors(value: Any) -> bool:
-    return isinstance(value, nn.Module) or (
-        isinstance(value, Mapping)
-        and (_num_tensors(value) > 0 or any(_holds_tensors(value.get(key)) for key in _NESTING))
-    )
 
 
 def _copy(tensors: Mapping[Any, Any], *, word: str = "", inside: str = "") -> OrderedDict[str, Any]:
@@ -242,14 +250,18 @@ def _without_prefixes(
     if any("_orig_mod." in key for key in tensors) and not any("_orig_mod." in key for key in wanted):
         tensors = _copy(tensors, inside="_orig_mod.")
         renamed.append("_orig_mod. dropped")
-    while words := Counter(key.partition(".")[0] for key in tensors if "." in key).most_common(1):
+    best, shorter, dropped = tensors, tensors, []
+    while words := Counter(key.partition(".")[0] for key in shorter if "." in key).most_common(1):
         word = words[0][0]
-        shorter = _copy(tensors, word=word)
-        if len(shorter) < len(tensors) or len(wanted & shorter.keys()) <= len(wanted & tensors.keys()):
+        shorter = _copy(shorter, word=word)
+        if len(shorter) < len(tensors):
             break
-        renamed.append(f"{word}.* -> *")
-        tensors = shorter
-    return tensors, tuple(renamed)
+        dropped.append(f"{word}.* -> *")
+        if len(wanted & shorter.keys()) > len(wanted & best.keys()):
+            best = shorter
+            renamed += dropped
+            dropped = []
+    return best, tuple(renamed)
 
 
 def _check_kinds(model: nn.Module, tensors: Mapping[str, Any]) -> None:

@@ -1,0 +1,115 @@
+"""Serve a deployment of every catalog entry from this process, on a schedule or on demand.
+
+    python deployments/serve.py [NAME...] [--every SECONDS | --cron CRON]
+
+Runs can be started in Prefect's UI or with `prefect deployment run export-model/NAME`. Stopping
+this process pauses the schedules. Workers on other machines: see prefect.yaml.
+"""
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from tasks.core.catalog import make_spec, read_catalog, resolve
+from tasks.core.errors import AssayError, ServiceError, SpecError
+
+if TYPE_CHECKING:
+    from prefect.deployments.runner import RunnerDeployment
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until stopped; return the exit status."""
+    options = _parser().parse_args(arguments)
+    os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "assay")  # what the steps say, into the runs' logs
+    try:
+        deployments = make_deployments(options.names, every_seconds=options.every, cron=options.cron)
+        _check_server()
+    except AssayError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    from prefect import serve
+
+    serve(*deployments, limit=1)  # an export uses all cores
+    return 0
+
+
+def make_deployments(
+    names: list[str] | None = None, *, every_seconds: int | None = None, cron: str | None = None
+) -> "list[RunnerDeployment]":
+    """Make a deployment of each named catalog entry, or of all.
+
+    Args:
+        names: entries of `deployments/catalog.yaml`.
+        every_seconds: run each that often.
+        cron: run each then, in UTC.
+
+    Raises:
+        SpecError: a name is no entry, an entry is wrong, or the schedule is.
+    """
+    catalog = read_catalog()
+    if unknown := sorted(set(names or ()) - catalog.keys()):
+        raise SpecError(f"{unknown[0]!r} is no entry of deployments/catalog.yaml; it has {', '.join(catalog)}.")
+    for name in names or catalog:
+        resolve(make_spec(model=name))
+    from prefect.deployments.runner import RunnerDeployment
+    from prefect.types.entrypoint import EntrypointType
+
+    from flows.export import export_model
+
+    try:
+        return [
+            RunnerDeployment.from_flow(
+                export_model,
+                name,
+                description=f"Export {name} if anything changed; prove the file and register it.",
+                parameters={"spec": {"model": name}},
+                interval=every_seconds,
+                cron=cron,
+                tags=["assay"],
+                entrypoint_type=EntrypointType.MODULE_PATH,  # a path would only be right in this folder
+            )
+            for name in names or catalog
+        ]
+    except ValueError as error:
+        raise SpecError(f"The schedule is wrong: {str(error).splitlines()[0]}.") from error
+
+
+def _check_server() -> None:
+    """See that Prefect's server is there.
+
+    Raises:
+        ServiceError: none is configured, or it does not answer.
+    """
+    from prefect import get_client
+    from prefect.settings import PREFECT_API_URL
+
+    start = "start one with `prefect server start` and set PREFECT_API_URL=http://127.0.0.1:4200/api"
+    if not PREFECT_API_URL.value():
+        raise ServiceError(f"Serving needs a Prefect server and none is configured; {start}.")
+    with get_client(sync_client=True) as client:
+        if error := client.api_healthcheck():
+            raise ServiceError(f"Prefect's server at {PREFECT_API_URL.value()} does not answer ({error}); {start}.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python deployments/serve.py",
+        description="Serve a deployment of every entry of deployments/catalog.yaml.",
+        epilog="Exit status: 0 stopped, 2 bad input, 3 no Prefect server.",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="entries of the catalog; default all")
+    schedule = parser.add_mutually_exclusive_group()
+    schedule.add_argument("--every", type=_seconds, metavar="SECONDS", help="export that often; default only on demand")
+    schedule.add_argument("--cron", metavar="CRON", help="export then, in UTC, e.g. '0 3 * * *'")
+    return parser
+
+
+def _seconds(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds; write e.g. 3600")
+    return int(text)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -9,6 +9,7 @@ if __name__ == "__main__":  # before the imports below: the command line imports
     raise SystemExit(main())
 
 import contextlib
+import logging
 import os
 import shutil
 import tempfile
@@ -26,6 +27,8 @@ from tasks.core.manifest import changes_without_weights, differences, make_manif
 from tasks.core.records import ExportResult, Release
 from tasks.core.spec import ExportSpec
 from tasks.log_export import download_graph, find_champion, log_export, stored_file
+
+log = logging.getLogger("assay")
 
 __all__ = ["ExportSpec", "VerdictError", "export_model", "find_unchanged"]
 
@@ -58,6 +61,7 @@ def export_model(
     """
     spec = resolve(spec)
     if not force and (known := find_unchanged(spec, output=output)):
+        log.info("unchanged: %s", known.reason)
         return known
     attempt = Attempt(spec)
     try:

@@ -30,7 +30,7 @@ from tasks.core.hashes import file_sha256
 from tasks.core.manifest import package_versions
 from tasks.core.places import MLFLOW_DATABASE, MLRUNS_FOLDER
 from tasks.core.records import Graph, Release, TensorType
-from tasks.core.report import describe, full_report
+from tasks.core.report import full_report
 
 if TYPE_CHECKING:
     from tasks.core.witness import Witness
@@ -95,7 +95,8 @@ def log_export(attempt: Attempt, witness: "Witness | None") -> Release:
         client = connect()
         experiment_id = _experiment_id(client)
         mlflow.set_experiment(experiment_id=experiment_id)  # Model.log takes no experiment of its own
-        run = client.create_run(experiment_id, run_name=attempt.title, tags=attempt.tags())
+        tags = {**attempt.tags(), "mlflow.note.content": attempt.description()}
+        run = client.create_run(experiment_id, start_time=attempt.started_ms, run_name=attempt.title, tags=tags)
         run_id = run.info.run_id
         try:
             release = _log(client, run_id, attempt, witness)
@@ -143,7 +144,7 @@ def find_champion(name: str) -> PastExport | None:
             raise
         release = Release(
             run_id=str(version.run_id),
-            run_url=_run_url(str(version.run_id)),
+            run_url=_run_url(str(version.run_id), client.get_run(str(version.run_id)).info.experiment_id),
             model_id=version.model_id or str(version.source).rpartition("/")[2],
             model_uri=f"models:/{name}/{version.version}",
             version=str(version.version),
@@ -183,7 +184,8 @@ def stored_file(release: Release) -> Path | None:
 
 def _log(client: mlflow.MlflowClient, run_id: str, attempt: Attempt, witness: "Witness | None") -> Release:
     _log_files(run_id, attempt)
-    release = Release(run_id=run_id, run_url=_run_url(run_id), changed=attempt.changed)
+    run_url = _run_url(run_id, client.get_run(run_id).info.experiment_id)
+    release = Release(run_id=run_id, run_url=run_url, changed=attempt.changed)
     params = [Param(key, value[:6000]) for key, value in attempt.params().items()]
     if attempt.graph is None or attempt.evidence is None:
         client.log_batch(run_id, metrics=_metrics(attempt, None), params=params)
@@ -258,7 +260,7 @@ def _register(client: mlflow.MlflowClient, attempt: Attempt, release: Release) -
             run_id=release.run_id,
             model_id=release.model_id,
             tags=attempt.tags(),
-            description=describe(attempt.spec, attempt.weights, attempt.graph, attempt.evidence),
+            description=attempt.description(),
         )
     client.set_registered_model_alias(name, ALIAS, version.version)
     return release.model_copy(
@@ -343,8 +345,9 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _run_url(run_id: str) -> str:
-    return f"{_ui()}/#/experiments/0/runs/{run_id}"
+def _run_url(run_id: str, experiment_id: str) -> str:
+    # without the workflow type MLflow opens its page for language models
+    return f"{_ui()}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
 
 
 def _version_url(name: str, version: str) -> str:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -10,6 +11,7 @@ from typing import Self
 from tasks.core.errors import AssayError
 from tasks.core.manifest import Manifest, package_versions
 from tasks.core.records import Evidence, ExportResult, Graph, LoadReport, Release, Weights
+from tasks.core.report import describe
 from tasks.core.spec import ExportSpec
 
 
@@ -27,6 +29,8 @@ class Attempt:
     changed: tuple[str, ...] = ()
     """Entries of the champion's manifest that are no longer true."""
     seconds: dict[str, float] = field(default_factory=dict)
+    started_ms: int = field(default_factory=lambda: int(time.time() * 1000))
+    """Since the epoch, as MLflow counts."""
     is_logged: bool = False
     """MLflow was told of it, successfully or not."""
 
@@ -54,6 +58,12 @@ class Attempt:
             **package_versions(),
         }
         return {f"assay.{key}": value for key, value in facts.items()}
+
+    def description(self) -> str:
+        """What MLflow shows beside the run and the version."""
+        if self.weights and self.graph and self.evidence:
+            return describe(self.spec, self.weights, self.graph, self.evidence)
+        return f"### {self.title}: not exported\n\n{self.error}"
 
     def tags(self) -> dict[str, str]:
         """Tags of the run, the logged model and the version."""

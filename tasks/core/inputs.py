@@ -223,8 +223,8 @@ def _refusal(model: nn.Module, inputs: Inputs, sizes: dict[str, int]) -> str:
 
 def _read_sample(path: Path) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
     except FileNotFoundError as error:
         raise SpecError(f"There is no sample file {path}; give an .npz with arrays by input name.") from error
     except (ValueError, OSError, AttributeError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from tasks.core.records import Evidence, Graph, LoadReport, Weights
 from tasks.core.spec import ExportSpec
 
-VERDICT_MARKS = {"pass": "✅ pass", "fail": "❌ fail", "inconclusive": "⚠️ inconclusive", "error": "❌ error"}
+VERDICT_MARKS = {"pass": "✔ pass", "fail": "✘ fail", "inconclusive": "? inconclusive", "error": "✘ error"}
 
 
 def describe(spec: ExportSpec, weights: Weights, graph: Graph, evidence: Evidence) -> str:
@@ -37,7 +37,8 @@ def full_report(
     changed: tuple[str, ...],
 ) -> str:
     """Everything a reviewer asks: verdict, parity per output and family, dims, keys, provenance."""
-    sections = [describe(spec, weights, graph, evidence), _parity_table(evidence), _dims_table(evidence)]
+    title = describe(spec, weights, graph, evidence).replace("### ", "# ", 1)
+    sections = [title, _parity_table(evidence), _dims_table(evidence)]
     sections.append(_list("Why this version", [f"changed: {entry}" for entry in changed]))
     sections.append(_list("Notes", [f"exporter: {graph.exporter_reason}", *graph.notes, *evidence.notes]))
     sections.append(_list("Probes left out for time", list(evidence.skipped)))
@@ -50,12 +51,13 @@ def full_report(
 def parity_lines(evidence: Evidence) -> list[str]:
     """The parity table alone, for a Prefect artifact or a terminal."""
     header = [
-        "| output | probes | noise ratio | worst slice | max abs diff | cosine | elements |",
+        "| output | probes | ratio | slice | max diff | 1 - cosine | elements |",
         "|---|---|---|---|---|---|---|",
     ]
     rows = [
-        f"| {output.name} | {f.family} ({f.num_probes}) | {f.noise_ratio:.2f} | {f.slice_ratio:.2f} "
-        f"| {f.max_abs_difference:.2e} | {f.cosine:.9f} | {f.num_elements:,} |"
+        f"| {output.name} | {f.family} ({f.num_probes}) | {f.noise_ratio:.2f} "
+        f"| {f'{f.slice_ratio:.2f}' if f.worst_slice else '–'} | {f.max_abs_difference:.1e} "
+        f"| {abs(1 - f.cosine):.0e} | {f.num_elements:,} |"
         for output in evidence.outputs
         for f in output.families
     ]

@@ -166,7 +166,8 @@ def test_checks_a_file_that_is_already_there(weights_server: WeightsServer, tmp_
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [(500, ServiceError), (503, ServiceError), (429, ServiceError), (404, WeightsError), (403, WeightsError)]
+    ("status", "error"),
+    [(500, ServiceError), (503, ServiceError), (429, ServiceError), (404, WeightsError), (403, WeightsError)],
 )  # fmt: skip
 def test_a_status_tells_whose_fault_it_is(
     weights_server: WeightsServer, caches: Path, status: int, error: type[Exception]

@@ -258,14 +258,16 @@ def test_sources_are_the_users_own_files(tmp_path: Path) -> None:
 
 def test_sources_are_the_same_when_built_again(tmp_path: Path) -> None:
     """A second build in one process, which imports nothing, lists what the first one did."""
-    folder = write(tmp_path, net="def build():\n    import late\n    return late.nn.ReLU()\n", late="from torch import nn\n")
+    folder = write(
+        tmp_path, net="def build():\n    import late\n    return late.nn.ReLU()\n", late="from torch import nn\n"
+    )
     assert len(sources(f"{folder}/net.py:build")) == 2
     assert sources(f"{folder}/net.py:build") == sources(f"{folder}/net.py:build")
     assert len(sources(f"{folder}/net.py:build")) == 2
 
 
 def test_installed_models_have_no_sources() -> None:
-    """torchvision's and torch's own classes are known by their versions, not by files."""
+    """Torchvision's and torch's own classes are known by their versions, not by files."""
     assert sources("squeezenet1_1") == {}
     assert sources("torch.nn:ReLU") == {}
 

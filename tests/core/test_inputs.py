@@ -140,7 +140,7 @@ def test_bounds_hold_for_every_probe(bounds: str) -> None:
 
 
 def test_other_dims_are_probed_at_two_more_sizes() -> None:
-    """A dynamic dimension beside the batch is traced at its size and proven at two others, together with odd batches."""
+    """A dynamic dimension beside the batch is traced at its size and proven at two others."""
     inputs = chosen(ANY, "x=float32[batch,length=13]")
     assert inputs.probes[0].sizes == {"batch": 2, "length": 13}
     assert len(sizes_of(inputs, "length") - {13}) == 2
@@ -167,7 +167,9 @@ def test_refused_batches_are_recorded_and_not_probed() -> None:
 
 def test_a_module_that_does_not_run_is_one_sentence() -> None:
     """A declared input that forward refuses is told with forward's own words."""
-    with pytest.raises(InputsError, match=r"Linear does not run on x=float32\[batch=2,5\]: RuntimeError: mat1") as caught:
+    with pytest.raises(
+        InputsError, match=r"Linear does not run on x=float32\[batch=2,5\]: RuntimeError: mat1"
+    ) as caught:
         chosen(nn.Linear(4, 3), "x=float32[batch,5]")
     assert "\n" not in str(caught.value)
 
@@ -228,7 +230,11 @@ def test_a_sample_is_cut_to_its_first_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "array", "words"),
     [
-        ("x=float32[batch,3]", np.zeros((4, 5), "float32"), r"has the shape \(4, 5\), which is not x=float32\[batch=2,3\]"),
+        (
+            "x=float32[batch,3]",
+            np.zeros((4, 5), "float32"),
+            r"has the shape \(4, 5\), which is not x=float32\[batch=2,3\]",
+        ),
         ("x=float32[batch,3]", np.zeros(3, "float32"), "has the shape"),
         ("x=float32[batch,3]", np.zeros((0, 3), "float32"), "has the shape"),
         ("x=float32[10,3]", np.zeros((4, 3), "float32"), "has the shape"),
@@ -281,7 +287,8 @@ def test_what_is_no_sample_is_one_sentence(content: bytes | str, tmp_path: Path)
 
 
 DTYPES = ["float32[batch,3]", "float32[batch,3]@-0.1..0.1", "float16[batch,3]@0..1", "float64[batch,3]@5..5",
-          "bfloat16[batch,3]@-1..1", "int64[batch,3]@0..103", "int32[batch,3]@-5..5", "int64[batch,3]@0..9007199254740992",
+          "bfloat16[batch,3]@-1..1", "int64[batch,3]@0..103", "int32[batch,3]@-5..5",
+          "int64[batch,3]@0..9007199254740992",
           "uint8[batch,3]", "int8[batch,3]", "uint8[batch,3]@3..4", "bool[batch,3]", "bool[batch,3]@0..0",
           "bool[batch,3]@1..1"]  # fmt: skip
 
@@ -308,9 +315,11 @@ def test_probes_stay_in_the_declared_range(text: str) -> None:
 def test_probes_stay_in_any_declared_range(data: st.DataObject) -> None:
     """Whatever range and size are declared, probes stay within them."""
     whole = data.draw(st.booleans())
-    ends = st.integers(-(2**40), 2**40) if whole else st.floats(-1e30, 1e30, width=32)
+    ends = st.integers(-(2**40), 2**40) if whole else st.floats(-(2.0**99), 2.0**99, width=32)
     low, high = sorted((float(data.draw(ends)), float(data.draw(ends))))
-    spec = InputSpec(name="x", dtype="int64" if whole else "float32", dims=(Dim(name="n"), Dim(size=3)), low=low, high=high)
+    spec = InputSpec(
+        name="x", dtype="int64" if whole else "float32", dims=(Dim(name="n"), Dim(size=3)), low=low, high=high
+    )
     family = data.draw(st.sampled_from(["range", "wide", "zeros"]))
     array = draw((spec,), Probe(family=family, seed=data.draw(st.integers(0, 99)), sizes={"n": 7}))["x"]
     assert array.shape == (7, 3)
@@ -328,11 +337,7 @@ def test_probes_are_the_same_in_every_process_and_differ_among_each_other() -> N
     drawn += [value.numpy().tobytes() for value in inputs.example()[1].values()]
     assert len(set(drawn)) == len(drawn)
     first = draw((InputSpec.parse("x=float32[2]"),), Probe(family="normal", seed=1))["x"]
-    assert [f"{value:.6f}" for value in first] == PINNED
-
-
-PINNED = ["?", "?"]
-"""Drawn once and written down: another process, machine or day must draw the same."""
+    assert [f"{value:.6f}" for value in first] == ["0.800268", "0.300293"]  # drawn once, on another day
 
 
 def test_every_family_size_and_level_is_covered() -> None:
@@ -353,7 +358,7 @@ def test_arguments_are_copies() -> None:
     inputs = chosen(ANY, "x=float32[batch,3]")
     arrays = inputs.arrays(inputs.probes[0])
     before = arrays["x"].copy()
-    inputs.arguments(arrays)[1].get("x", inputs.arguments(arrays)[0][0:1] or torch.zeros(1))
     args, kwargs = inputs.arguments(arrays)
-    (*args, *kwargs.values())[0].zero_()
+    for tensor in (*args, *kwargs.values()):
+        tensor.zero_()
     assert np.array_equal(arrays["x"], before)

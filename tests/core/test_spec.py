@@ -131,7 +131,12 @@ def test_a_wrong_input_is_one_sentence(text: str, words: str) -> None:
 
 def test_an_input_made_in_python_is_checked_alike() -> None:
     """A record that did not come from text obeys the same rules."""
-    for fields in ({"dtype": "complex64"}, {"dtype": "int64"}, {"dtype": "int64", "low": 0.0}, {"dtype": "uint8", "low": -1.0, "high": 3.0}):  # fmt: skip
+    for fields in (
+        {"dtype": "complex64"},
+        {"dtype": "int64"},
+        {"dtype": "int64", "low": 0.0},
+        {"dtype": "uint8", "low": -1.0, "high": 3.0},
+    ):
         with pytest.raises(SpecError):
             InputSpec(name="x", dims=(), **fields)
     for wrong in ({}, {"size": 0}, {"name": "n", "size": -2}, {"name": "n", "low": 5, "high": 2}):

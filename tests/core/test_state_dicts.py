@@ -184,9 +184,9 @@ def test_keeps_a_prefix_that_the_model_has() -> None:
 
 
 def test_drops_a_prefix_beside_foreign_keys() -> None:
-    """torch's AveragedModel puts `n_averaged` beside `module.*`: that one key is judged by its own name."""
+    """Torch's AveragedModel puts `n_averaged` beside `module.*`: that one key is judged by its own name."""
     averaged = torch.optim.swa_utils.AveragedModel(small())
-    with pytest.raises(WeightsError, match="1 keys are unknown to the model: n_averaged;.*--ignore-unexpected"):
+    with pytest.raises(WeightsError, match=r"1 keys are unknown to the model: n_averaged;.*--ignore-unexpected"):
         load_state_dict(small(), averaged.state_dict())
     loaded = load_state_dict(small(), averaged.state_dict(), ignore_unexpected=("n_averaged",))
     assert (loaded.num_loaded, loaded.unexpected) == (len(small().state_dict()), ("n_averaged",))
@@ -207,7 +207,9 @@ def test_missing_and_unexpected_keys_are_named() -> None:
     with pytest.raises(WeightsError, match=r"missing from the weights: head\.bias;.*--ignore-missing"):
         load_state_dict(small(), state)
     state = {**small().state_dict(), "extra.a": torch.zeros(1), "extra.b": torch.zeros(1)}
-    with pytest.raises(WeightsError, match=r"2 keys are unknown to the model: extra\.a, extra\.b;.*--ignore-unexpected"):
+    with pytest.raises(
+        WeightsError, match=r"2 keys are unknown to the model: extra\.a, extra\.b;.*--ignore-unexpected"
+    ):
         load_state_dict(small(), state)
 
 
@@ -396,7 +398,7 @@ def test_a_hook_that_raises_is_one_sentence() -> None:
         def _load_from_state_dict(self, state_dict: dict[str, Any], *args: Any) -> None:
             raise KeyError(state_dict["codebook"])
 
-    with pytest.raises(WeightsError, match="do not fit Picky: .*codebook"):
+    with pytest.raises(WeightsError, match=r"do not fit Picky: .*codebook"):
         load_state_dict(Picky(4, 3), nn.Linear(4, 3).state_dict())
 
 

@@ -50,7 +50,7 @@ def t(value: float) -> torch.Tensor:
         ([{"a": t(1)}, {"a": t(2)}], {"output_0_a": 1, "output_1_a": 2}),
         (Boxes(t(1), t(2)), {"boxes": 1, "scores": 2}),
         (Boxes(t(1), None), {"boxes": 1}),
-        (namedtuple("One", "only")(t(1)), {"only": 1}),  # noqa: PYI024
+        (namedtuple("One", "only")(t(1)), {"only": 1}),
         (Output(t(1), (t(2), t(3))), {"logits": 1, "hidden_0": 2, "hidden_1": 3}),
         ((t(1), Output(t(2), ())), {"output_0": 1, "output_1_logits": 2}),
         ({0: t(1), 1: t(2)}, {"0": 1, "1": 2}),
@@ -141,7 +141,8 @@ def test_flat_forward_gives_a_tuple_and_goes_again(own_forward: nn.Module) -> No
 def test_flat_forward_goes_again_after_an_error() -> None:
     """An error inside leaves the module as it was, and a lone tensor stays one."""
     model = nn.Linear(2, 2)
-    with pytest.raises(RuntimeError), flat_forward(model):
+    with flat_forward(model):
         assert isinstance(model(torch.zeros(1, 2)), torch.Tensor)
+    with pytest.raises(RuntimeError), flat_forward(model):
         model(torch.zeros(1, 3))
     assert "forward" not in vars(model)

@@ -133,7 +133,7 @@ def test_torchvision_out_of_reach_names_every_way_out(
 def test_a_true_hash_passes(
     weights_server: WeightsServer, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
 ) -> None:
-    """A real file whose SHA-256 starts with the digits in its name is accepted, once fetched and then from the cache."""
+    """A real file whose SHA-256 starts with the digits in its name is accepted, and then comes from the cache."""
     real = Path(os.environ.get("RW_SITE", "/nowhere")) / REAL_FILE
     if not real.is_file():
         (pytest.fail if pytestconfig.getoption("--require-optional") else pytest.skip)(f"RW_SITE has no {REAL_FILE}")

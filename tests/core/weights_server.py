@@ -75,13 +75,15 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class names it so
         """Say nothing."""
 
-    def do_GET(self) -> None:  # noqa: N802  # the base class names it so
+    def do_GET(self) -> None:  # the base class names it so
         """Answer as the switches say."""
         owner = self.owner
         header = self.headers.get
         with owner.lock:
             owner.requests.append(
-                Request(self.path, header("Range"), header("If-Range"), header("If-None-Match"), header("Authorization"))
+                Request(
+                    self.path, header("Range"), header("If-Range"), header("If-None-Match"), header("Authorization")
+                )
             )
             cut = owner.cut_after if owner.num_cuts > 0 else None
             owner.num_cuts -= cut is not None

@@ -91,7 +91,6 @@ def _run_steps(attempt: Attempt, *, force: bool, output: Path | None, verbose: b
     # imported here, as all of this imports torch: a run in which nothing changed needs none of it
     from tasks.core.reference import Reference
     from tasks.core.verdict import Trial
-    from tasks.core.witness import Witness
     from tasks.create_inputs import create_inputs
     from tasks.export_onnx import export_onnx
     from tasks.fetch_weights import fetch_weights
@@ -126,9 +125,8 @@ def _run_steps(attempt: Attempt, *, force: bool, output: Path | None, verbose: b
             attempt.evidence = validate_onnx(spec.title, trial)
             say(f"{attempt.evidence.verdict}, worst noise ratio {attempt.evidence.noise_ratio:.2f}")
         with step("log_export") as say:
-            witness = None if trial.failures else Witness.of(graph.path, inputs.arrays(inputs.probes[0]))
             attempt.is_logged = True
-            release = log_export(attempt, witness)
+            release = log_export(attempt, trial.witness)
             say(release.model_uri or release.run_id)
     return _delivered(attempt.result(release), release, output)
 

@@ -4,6 +4,7 @@ Prefect starts one by itself at the first flow, and imports its whole server for
 which this process waits. Here it starts beside the imports.
 """
 
+import atexit
 import contextlib
 import os
 import socket
@@ -11,9 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
-from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
 from tasks.core.errors import ServiceError
 
@@ -27,29 +28,21 @@ class TemporaryServer:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._url = ""
-        self._had_database = (get_current_settings().home / "prefect.db").exists()
+        home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+        self._had_database = (home / "prefect.db").exists()
 
     def start(self) -> None:
-        """Start it, unless one is configured; returns at once."""
-        if PREFECT_API_URL.value():
+        """Start it, unless one is configured; returns at once. It stops when this process ends."""
+        if os.environ.get("PREFECT_API_URL"):
             return
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self._url = f"http://127.0.0.1:{port}/api"
+        # Prefect sends its last logs and events while the interpreter ends; what is registered first runs last
+        atexit.register(self.stop)
         self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "prefect",
-                "server",
-                "start",
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(port),
-                "--no-services",
-            ],
+            [sys.executable, "-m", "prefect", "server", "start", "--no-services", f"--port={port}", "--host=127.0.0.1"],
             env={**os.environ, "PREFECT_UI_ENABLED": "0"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -64,7 +57,10 @@ class TemporaryServer:
         Raises:
             ServiceError: it did not start.
         """
-        if self._process is None:
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        if self._process is None or PREFECT_API_URL.value():  # a profile may configure one, too
+            self.stop()
             yield
             return
         self._wait(self._process)

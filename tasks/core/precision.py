@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_map
 
 EPS32 = float(torch.finfo(torch.float32).eps)
@@ -25,7 +25,11 @@ _SIGN_PERIOD = 8191
 
 Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]
-Transform = Callable[[str, torch.Tensor], torch.Tensor]
+_Own = tuple[str, torch.Tensor, torch.Tensor]
+"""Full name, the tensor that a module owns, and its lasting data."""
+Transform = Callable[[nn.Module, list[_Own]], list[torch.Tensor]]
+_PLAIN_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+"""Layers that call no other layer and never return a view of their weights."""
 
 
 class _RaiseToFloat64(TorchDispatchMode):
@@ -64,14 +68,44 @@ def run_float32(model: nn.Module, args: Arguments, kwargs: Keywords) -> Any:
         return model(*args, **kwargs)
 
 
-def run_float64(model: nn.Module, args: Arguments, kwargs: Keywords) -> Any:
+class Scratch:
+    """Memory for the raised weights of one layer after another, kept between calls.
+
+    Fresh memory costs more than the arithmetic: AlexNet's float64 run takes 1.1 s without, 0.4 s with it.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = torch.empty(0, dtype=torch.float64)
+
+    def like(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Float64 tensors of these shapes, side by side; what was given before is void."""
+        num_elements = sum(tensor.numel() for tensor in tensors)
+        if num_elements > self._buffer.numel():
+            self._buffer = torch.empty(0, dtype=torch.float64)  # let the old one go first
+            self._buffer = torch.empty(num_elements, dtype=torch.float64)
+        pieces = self._buffer[:num_elements].split([tensor.numel() for tensor in tensors])
+        return [piece.view(tensor.shape) for piece, tensor in zip(pieces, tensors, strict=True)]
+
+
+def run_float64(model: nn.Module, args: Arguments, kwargs: Keywords, *, scratch: Scratch | None = None) -> Any:
     """Call `model` with float32 inputs, weights, constants and intermediate values raised to float64."""
+    scratch = scratch or Scratch()
+
+    def raised(module: nn.Module, own: list[_Own]) -> list[torch.Tensor]:
+        originals = [data for _, _, data in own]
+        if type(module) not in _PLAIN_LAYERS:
+            return [data.double() for data in originals]
+        copies = scratch.like(originals)
+        for copy, data in zip(copies, originals, strict=True):
+            copy.copy_(data)
+        return copies
+
     previous_dtype = torch.get_default_dtype()
     previous_fastpath = torch.backends.mha.get_fastpath_enabled()
     torch.set_default_dtype(torch.float64)
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with _leafwise(model, lambda _, tensor: tensor.double()), _RaiseToFloat64():
+        with _leafwise(model, raised), _RaiseToFloat64():
             return run_float32(model, tree_map(_raised, args), tree_map(_raised, kwargs))
     finally:
         torch.set_default_dtype(previous_dtype)
@@ -85,25 +119,29 @@ def run_perturbed(model: nn.Module, args: Arguments, kwargs: Keywords, *, seed: 
     largest relative error of one rounding, and float32 represents the result as the next number.
     """
 
-    def off_by_half_eps(name: str, tensor: torch.Tensor) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{name}".encode()))
-        signs = torch.randint(0, 2, (_SIGN_PERIOD,), generator=generator).float() * 2 - 1
-        flat = tensor.reshape(-1)
-        num_whole = flat.numel() // _SIGN_PERIOD * _SIGN_PERIOD
-        moved = torch.empty_like(flat)
-        whole, rest = flat[:num_whole].view(-1, _SIGN_PERIOD), flat[num_whole:]
-        torch.addcmul(whole, whole, signs, value=EPS32 / 2, out=moved[:num_whole].view(-1, _SIGN_PERIOD))
-        torch.addcmul(rest, rest, signs[: rest.numel()], value=EPS32 / 2, out=moved[num_whole:])
-        return moved.view(tensor.shape)
+    def moved(_module: nn.Module, own: list[_Own]) -> list[torch.Tensor]:
+        return [_off_by_half_eps(data, f"{seed}/{name}") for name, _, data in own]
 
-    with _leafwise(model, off_by_half_eps), _OtherSigmoid():
+    with _leafwise(model, moved), _OtherSigmoid():
         return run_float32(model, args, kwargs)
+
+
+def _off_by_half_eps(tensor: torch.Tensor, seed: str) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(zlib.crc32(seed.encode()))
+    signs = torch.randint(0, 2, (_SIGN_PERIOD,), generator=generator).float() * 2 - 1
+    flat = tensor.reshape(-1)
+    num_whole = flat.numel() // _SIGN_PERIOD * _SIGN_PERIOD
+    moved = torch.empty_like(flat)
+    whole, rest = flat[:num_whole].view(-1, _SIGN_PERIOD), flat[num_whole:]
+    torch.addcmul(whole, whole, signs, value=EPS32 / 2, out=moved[:num_whole].view(-1, _SIGN_PERIOD))
+    torch.addcmul(rest, rest, signs[: rest.numel()], value=EPS32 / 2, out=moved[num_whole:])
+    return moved.view(tensor.shape)
 
 
 @contextlib.contextmanager
 def _leafwise(model: nn.Module, transform: Transform) -> Iterator[None]:
     """Swap the data of each submodule's own float32 tensors while that submodule runs."""
-    own = {
+    own: dict[nn.Module, list[_Own]] = {
         module: [
             (f"{prefix}.{name}", tensor, tensor.data)
             for name, tensor in {**module._parameters, **module._buffers}.items()
@@ -113,8 +151,9 @@ def _leafwise(model: nn.Module, transform: Transform) -> Iterator[None]:
     }
 
     def swap_in(module: nn.Module, _args: Any) -> None:
-        for name, tensor, data in own[module]:
-            tensor.data = transform(name, data)
+        with _disable_current_modes():
+            for (_, tensor, _), swapped in zip(own[module], transform(module, own[module]), strict=True):
+                tensor.data = swapped
 
     def swap_out(module: nn.Module, _args: Any, _output: Any) -> None:
         for _, tensor, data in own[module]:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tasks.core.inputs import Inputs
-from tasks.core.precision import run_float32, run_float64, run_perturbed
+from tasks.core.precision import Scratch, run_float32, run_float64, run_perturbed
 from tasks.core.probes import Array, Probe
 from tasks.core.structures import flatten
 
@@ -18,15 +18,16 @@ class Reference:
     def __init__(self, model: nn.Module, inputs: Inputs) -> None:
         self._model = model
         self._inputs = inputs
+        self._scratch = Scratch()
         self._kept: dict[tuple[object, ...], list[Array]] = {}
 
     def float32(self, probe: Probe) -> list[Array]:
         """Outputs of the module as it is, flattened."""
-        return self._answer("float32", probe)
+        return self._answer("float32", probe, run_float32)
 
     def float64(self, probe: Probe) -> list[Array]:
         """Outputs of the module computed in float64, flattened."""
-        return self._answer("float64", probe)
+        return self._answer("float64", probe, run_float64, scratch=self._scratch)
 
     def again(self, probe: Probe) -> list[Array]:
         """Outputs in float32, computed anew."""
@@ -34,17 +35,21 @@ class Reference:
 
     def perturbed(self, probe: Probe, *, seed: int) -> list[Array]:
         """Outputs in float32 with each weight moved by one rounding."""
-        return self._call(run_perturbed, probe, seed=seed)
+        return self._answer(f"perturbed {seed}", probe, run_perturbed, seed=seed)
+
+    def release(self) -> None:
+        """Let the memory of the float64 runs and all that is kept go."""
+        self._scratch = Scratch()
+        self._kept.clear()
 
     def forget(self, probe: Probe) -> None:
         """Drop what is kept of a probe."""
-        for precision in ("float32", "float64"):
-            self._kept.pop((precision, *probe.key), None)
+        self._kept = {key: answer for key, answer in self._kept.items() if key[1:] != probe.key}
 
-    def _answer(self, precision: str, probe: Probe) -> list[Array]:
-        key = (precision, *probe.key)
+    def _answer(self, how: str, probe: Probe, run: Any, **options: Any) -> list[Array]:
+        key = (how, *probe.key)
         if key not in self._kept:
-            self._kept[key] = self._call(run_float32 if precision == "float32" else run_float64, probe)
+            self._kept[key] = self._call(run, probe, **options)
         return self._kept[key]
 
     def _call(self, run: Any, probe: Probe, **options: Any) -> list[Array]:

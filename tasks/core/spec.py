@@ -199,7 +199,9 @@ class ExportSpec(Record):
     """A catalog entry, a torchvision name, `package.module:Class`, `file.py:Class`, or a live `nn.Module`."""
     name: Annotated[str | None, AfterValidator(_is_model_name)] = None
     """Registered model name; None: the model's own."""
-    weights: Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "null"}], "title": "Weights"})] = None
+    weights: Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "null"}], "title": "Weights"})] = (
+        None
+    )
     """Enum member, file, URL[#sha256=HEX], `runs:/`, `models:/`, `random[:SEED]`, `as-built`, or a state_dict."""
     kwargs: dict[str, Any] = {}
     """Arguments of the factory."""

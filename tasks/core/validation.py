@@ -12,6 +12,7 @@ from tasks.core.precision import EPS32
 from tasks.core.probes import Array, Probe
 from tasks.core.records import Evidence, ProbeRecord
 from tasks.core.verdict import Observed, Trial, judge, structural_failure
+from tasks.core.witness import Witness
 
 SMALL_OUTPUT = 64
 """Outputs with fewer elements over a family's probes get 8 more seeds: one small error may be luck."""
@@ -29,12 +30,14 @@ def validate(trial: Trial) -> Evidence:
         try:
             probes = [*trial.inputs.probes, *_further_seeds(trial)]
             answers = _run_file(trial, probes)
+            trial.witness = Witness(trial.inputs.arrays(probes[0]), tuple(answers[probes[0].key][-1]))
             for probe in _in_time(trial, probes, started):
                 _compare(trial, probe, answers.pop(probe.key))
                 if trial.failures:
                     break
         except sessions.SessionError as error:
             trial.failures.append(f"ONNX Runtime refuses it: {error}")
+    trial.reference.release()
     return judge(trial)
 
 

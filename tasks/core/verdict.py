@@ -10,6 +10,7 @@ from tasks.core.parity import ExactPool, FloatPool
 from tasks.core.probes import Array
 from tasks.core.records import DimProof, Evidence, Graph, OutputEvidence, Power, ProbeRecord
 from tasks.core.reference import Reference
+from tasks.core.witness import Witness
 
 NOISE_LIMIT = 8.0
 """Of the pooled noise ratio: true exports gave up to 4, wrong constants thousands."""
@@ -52,6 +53,8 @@ class Trial:
     skipped: list[str] = field(default_factory=list)
     records: list[ProbeRecord] = field(default_factory=list)
     outputs: list[Observed] = field(default_factory=list)
+    witness: Witness | None = None
+    """The file's answer to the first probe, once it has run."""
 
 
 def judge(trial: Trial) -> Evidence:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
@@ -21,11 +20,6 @@ class Witness:
 
     arrays: Mapping[str, Array]
     answers: tuple[Array, ...]
-
-    @classmethod
-    def of(cls, path: Path, arrays: Mapping[str, Array]) -> Self:
-        """Take the answer of a file."""
-        return cls(arrays, tuple(sessions.run(sessions.open_session(path), arrays)))
 
     def disagreement(self, path: Path) -> str:
         """How another file's answer differs; empty where it does not."""

@@ -68,7 +68,7 @@ def test_the_version_page_answers_the_reviewer(
     """The version's page shows verdict, names, dims, opset, weights and the file's hash."""
     page = see(
         f"{address}/#/models/digits/versions/{exported_digits.version}",
-        "digits: ✅ pass",
+        "digits: ✔ pass",
         "image: float32[batch, 1, 8, 8]",
         "logits: float32[batch, 10]",
         "opset 20",
@@ -85,7 +85,7 @@ def test_the_report_of_a_run_can_be_read(address: str, see: Callable[..., str], 
     page = see(
         f"{address}/#/experiments/1/runs/{exported_digits.run_id}/artifacts/report.md",
         "Parity",
-        "noise ratio",
+        "1 - cosine",
         "Provenance, as in the file",
         picture="report.png",
     )

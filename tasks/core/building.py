@@ -13,7 +13,7 @@ from tasks.core.hashes import tensors_sha256
 from tasks.core.inputs import choose_inputs
 from tasks.core.records import LoadReport, Weights
 from tasks.core.spec import ExportSpec
-from tasks.core.state_dicts import Loaded, StateDict, load_state_dict, read_state_dict
+from tasks.core.state_dicts import Loaded, StateDict, find_tensors, load_state_dict, read_state_dict
 
 
 def build_with_weights(spec: ExportSpec, weights: Weights) -> tuple[nn.Module, LoadReport]:
@@ -70,7 +70,7 @@ def _build(spec: ExportSpec, weights: Weights) -> tuple[nn.Module, StateDict | N
 
 def _state_dict(spec: ExportSpec, weights: Weights) -> StateDict | None:
     if weights.kind == "state_dict":
-        return StateDict(spec.weights)
+        return find_tensors(spec.weights, "the state_dict in memory")
     if weights.kind in ("file", "url", "mlflow"):
         assert weights.path is not None
         return read_state_dict(weights.path)

@@ -69,7 +69,7 @@ def _dynamo(
         {axis: dims.setdefault(d.name, _export_dim(d)) for axis, d in enumerate(spec.dims) if d.name}
         for spec in inputs.specs
     ]
-    dynamic_shapes: Any = dict(zip(inputs.names, shapes, strict=True)) if inputs.by_keyword else tuple(shapes)
+    dynamic_shapes: Any = dict(zip(inputs.keywords, shapes, strict=True)) if inputs.keywords else tuple(shapes)
     program = torch.onnx.export(
         model,
         args,

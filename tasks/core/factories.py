@@ -134,6 +134,8 @@ def _torchvision_factory(name: str) -> Factory:
 
 
 def _import(name: str) -> ModuleType:
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # as `python -m` has it, and a script has not
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -34,8 +34,8 @@ class Inputs:
 
     specs: tuple[InputSpec, ...]
     """One an input, every size chosen."""
-    by_keyword: bool
-    """Passed to forward by name, else by position."""
+    keywords: tuple[str, ...]
+    """Forward's own names of the inputs, by which they are passed; empty: by position."""
     probes: tuple[Probe, ...]
     refused: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Sizes of a dynamic dimension at which the module itself raises."""
@@ -56,7 +56,9 @@ class Inputs:
     def arguments(self, arrays: Mapping[str, Array]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Args and kwargs of forward."""
         tensors = {s.name: _tensor(arrays[s.name], s.dtype) for s in self.specs}
-        return ((), tensors) if self.by_keyword else (tuple(tensors.values()), {})
+        if not self.keywords:
+            return tuple(tensors.values()), {}
+        return (), dict(zip(self.keywords, tensors.values(), strict=True))
 
     def example(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What the exporter traces with: the traced sizes, with values that no probe has."""
@@ -73,18 +75,14 @@ def choose_inputs(spec: ExportSpec, model: nn.Module) -> Inputs:
         InputsError: nothing says what the inputs are, or the module refuses them.
     """
     sample = _read_sample(spec.sample) if spec.sample else None
-    declared = spec.inputs or default_inputs(spec, model, sample)
-    if spec.input_names:
-        declared = _renamed(declared, spec.input_names)
+    declared, keywords = _in_forward_order(spec.inputs or default_inputs(spec, model, sample), model, spec.input_names)
     specs = _with_sizes(declared, sample)
-    parameters = _forward_parameters(model)
-    by_keyword = all(s.name in parameters for s in specs)
-    chosen = Inputs(specs, by_keyword, (Probe(family="zeros", seed=0, sizes=_traced(specs)),))
+    chosen = Inputs(specs, keywords, (Probe(family="zeros", seed=0, sizes=_traced(specs)),))
     sizes, refused = _sizes_to_prove(model, chosen)
     if sample is not None:
         sample = _checked_sample(sample, specs)
     probes = plan_probes(specs, sizes, has_sample=sample is not None)
-    return Inputs(specs, by_keyword, probes, refused, sample)
+    return Inputs(specs, keywords, probes, refused, sample)
 
 
 def default_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
@@ -126,6 +124,21 @@ def _torchvision_size(name: Any, model: nn.Module) -> int | None:
 def _forward_parameters(model: nn.Module) -> list[str]:
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [name for name, p in inspect.signature(model.forward).parameters.items() if p.kind in kinds]
+
+
+def _in_forward_order(
+    specs: tuple[InputSpec, ...], model: nn.Module, names: tuple[str, ...]
+) -> tuple[tuple[InputSpec, ...], tuple[str, ...]]:
+    """The inputs under their names in the file, and forward's keywords for them; none: pass them by position.
+
+    Keyword inputs come in forward's order, in which exporters put them, too.
+    """
+    parameters = _forward_parameters(model)
+    renamed = _renamed(specs, names) if names else specs
+    if not all(spec.name in parameters for spec in specs):
+        return renamed, ()
+    order = sorted(range(len(specs)), key=lambda index: parameters.index(specs[index].name))
+    return tuple(renamed[index] for index in order), tuple(specs[index].name for index in order)
 
 
 def _renamed(specs: tuple[InputSpec, ...], names: tuple[str, ...]) -> tuple[InputSpec, ...]:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tasks.core.errors import ModelError
 from tasks.core.inputs import Inputs
 from tasks.core.precision import Scratch, run_float32, run_float64, run_perturbed
 from tasks.core.probes import Array, Probe
@@ -54,7 +55,16 @@ class Reference:
 
     def _call(self, run: Any, probe: Probe, **options: Any) -> list[Array]:
         args, kwargs = self._inputs.arguments(self._inputs.arrays(probe))
-        return [_array(tensor) for _, tensor in flatten(run(self._model, args, kwargs, **options))]
+        try:
+            output = run(self._model, args, kwargs, **options)
+        except Exception as error:  # the user's forward may raise anything; it becomes one sentence
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
+            sizes = ", ".join(f"{name}={size}" for name, size in probe.sizes.items()) or "its fixed sizes"
+            raise ModelError(
+                f"{type(self._model).__name__} raised at {sizes} ({probe.family} inputs, {run.__name__}): {said}; "
+                f"narrow the range or the bounds of its inputs (NAME=DTYPE[WORD:LOW..HIGH]@LOW..HIGH)."
+            ) from error
+        return [_array(tensor) for _, tensor in flatten(output)]
 
 
 def _array(tensor: torch.Tensor) -> Array:

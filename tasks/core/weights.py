@@ -13,7 +13,7 @@ from tasks.core.hashes import file_sha256, tensors_sha256
 from tasks.core.places import torchvision_folder
 from tasks.core.records import Weights
 from tasks.core.spec import ExportSpec
-from tasks.core.state_dicts import read_state_dict
+from tasks.core.state_dicts import find_tensors, read_state_dict
 from tasks.core.weights_kinds import WeightsKind, random_seed, weights_file, weights_kind
 
 log = logging.getLogger("assay")
@@ -34,7 +34,8 @@ def find_weights(spec: ExportSpec, fetch_from_mlflow: Callable[[str], Path]) -> 
     kind, text = weights_kind(spec), str(spec.weights)
     match kind:
         case "state_dict":
-            return Weights(kind=kind, origin="in memory", tensors_sha256=tensors_sha256(_tensors(spec.weights)))
+            found = find_tensors(spec.weights, "the state_dict in memory")
+            return Weights(kind=kind, origin="in memory", tensors_sha256=tensors_sha256(_tensors(found.tensors)))
         case "as-built":
             return Weights(kind=kind, origin="as built by the model's own code")
         case "random":

@@ -142,6 +142,13 @@ def test_nested_outputs_keep_their_names_and_order(tmp_path: Path) -> None:
     assert [o.name for o in evidence.outputs] == ["b", "a", "pair_0", "pair_1_scores"]
 
 
+def test_inputs_declared_in_another_order_keep_their_names(tmp_path: Path) -> None:
+    """Keyword inputs may be declared in any order; the file has forward's."""
+    evidence = _prove(Nested(), ("mask=bool[batch,1]", "x=float32[batch,4]"), tmp_path)
+    assert evidence.verdict == "pass", evidence.reasons
+    assert [i.name for i in onnx.load(tmp_path / "model.onnx").graph.input] == ["x", "mask"]
+
+
 @pytest.mark.parametrize(
     ("model", "says"),
     [

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tests.core.weights_server import WeightsServer, serve_weights
+from tests.real_models import SITE
+
 if TYPE_CHECKING:
     from tasks.core.records import ExportResult
 
@@ -122,3 +125,29 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
             os.killpg(process.pid, sign)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(10)
+
+
+@pytest.fixture
+def weights_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WeightsServer]:
+    """A real HTTP server on loopback."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serve_weights() as server:
+        yield server
+
+
+@pytest.fixture
+def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Empty folders for downloads, and no mirror; gives the folder that holds `assay` and `torch`."""
+    folder = tmp_path / "caches"
+    monkeypatch.setenv("ASSAY_CACHE", str(folder / "assay"))
+    monkeypatch.setenv("TORCH_HOME", str(folder / "torch"))
+    monkeypatch.delenv("ASSAY_WEIGHTS_MIRROR", raising=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_weights(request: pytest.FixtureRequest) -> None:
+    """Skip where the packages with real weights are absent; fail where they are required."""
+    if not SITE.is_dir():
+        reason = "no real weights: run tests/real_weights.sh and set RW_SITE"
+        (pytest.fail if request.config.getoption("--require-optional") else pytest.skip)(reason)

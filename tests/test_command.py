@@ -13,6 +13,8 @@ import onnx
 import pytest
 
 from flows.command import main
+from tests.core.weights_server import WeightsServer
+from tests.real_models import CASES, SITE
 
 PROJECT = Path(__file__).resolve().parents[1]
 TINY = f"{PROJECT}/tests/core/tiny_models.py"
@@ -183,6 +185,40 @@ def test_without_network_there_are_three_ways_out(tmp_path: Path, store: str, pr
     assert "could not be reached" in said
     for way_out in ("--weights FILE", "ASSAY_WEIGHTS_MIRROR", "alexnet-owt-7be5be79.pth", str(tmp_path / "torch")):
         assert way_out in said
+
+
+def test_a_mirror_is_asked_for_torchvisions_own_file_and_a_wrong_one_is_refused(
+    tmp_path: Path, store: str, prefect_server: str, weights_server: WeightsServer, caches: Path
+) -> None:
+    """`alexnet` asks the mirror for alexnet-owt-7be5be79.pth; other bytes are refused and nothing is kept."""
+    weights_server.put("/models/alexnet-owt-7be5be79.pth", b"not these")
+    process = run("alexnet", cwd=tmp_path, ASSAY_WEIGHTS_MIRROR=weights_server.url(""))
+    assert process.returncode == 2
+    assert "7be5be79" in sentence(process)
+    assert [request.path for request in weights_server.requests] == ["/models/alexnet-owt-7be5be79.pth"]
+    assert [path.name for path in caches.rglob("*.pth*") if not path.name.endswith(".lock")] == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("real_weights")
+def test_a_url_with_a_true_hash_is_fetched_after_a_cut_and_cached(
+    tmp_path: Path, store: str, prefect_server: str, weights_server: WeightsServer, caches: Path
+) -> None:
+    """Real ImageNet weights by URL: the cut download is resumed, the hash in the name holds, no second request."""
+    path = SITE / CASES["efficientnet_lite0"].weights
+    url = weights_server.put(f"/{path.name}", path.read_bytes())
+    weights_server.cut_after, weights_server.num_cuts = 5_000_000, 1
+    arguments = (
+        f"{PROJECT}/tests/real_models.py:efficientnet_lite0", "--weights", url, "--json", "out.json",
+        "--input", "image=float32[batch,3,224,224]", "--name", "lite0-by-url",
+    )  # fmt: skip
+    process = run(*arguments, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert len(weights_server.requests) == 2
+    assert run(*arguments, cwd=tmp_path).returncode == 0
+    assert results(tmp_path / "out.json")[0]["unchanged"]
+    assert run(*arguments, "--force", cwd=tmp_path).returncode == 0
+    assert len(weights_server.requests) == 2
 
 
 def test_a_dead_tracking_server_has_status_3(tmp_path: Path, prefect_server: str) -> None:

@@ -14,14 +14,6 @@ TABBY_TIGER_EGYPTIAN = {281, 282, 285}
 """ImageNet's classes of such cats."""
 
 
-@pytest.fixture(scope="session")
-def real_weights(request: pytest.FixtureRequest) -> None:
-    """Skip where the packages with real weights are absent; fail where they are required."""
-    if not SITE.is_dir():
-        reason = "no real weights: run tests/real_weights.sh and set RW_SITE"
-        (pytest.fail if request.config.getoption("--require-optional") else pytest.skip)(reason)
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_real_weights_pass(name: str, tmp_path: Path) -> None:
     """Each real model is exported from `file.py:factory` with its own checkpoint, and proven with power."""

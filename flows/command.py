@@ -65,6 +65,8 @@ def _parser() -> Parser:
 
 def _run(options: argparse.Namespace, results: list[ExportResult], display: Display) -> None:
     specs = make_specs(options)
+    if options.json and options.json != "-":
+        _check_writable(Path(options.json))
     outputs = {spec.title: _output_path(options.destination, spec, len(specs)) for spec in specs}
     _set_environment()
     server = TemporaryServer()
@@ -144,12 +146,22 @@ def _output_path(destination: str | None, spec: ExportSpec, num_specs: int) -> P
         return None
     path = Path(destination).expanduser()
     if destination.endswith(("/", os.sep)) or path.is_dir():
-        return path / f"{spec.title}.onnx"
-    if num_specs > 1:
-        raise SpecError(
-            f"-o {destination} is one file, but {num_specs} models are exported; give a folder: -o {destination}/"
-        )
+        path = path / f"{spec.title}.onnx"
+    elif num_specs > 1:
+        raise SpecError(f"-o {destination} is one file for {num_specs} models; give a folder: -o {destination}/")
+    _check_writable(path)
     return path
+
+
+def _check_writable(path: Path) -> None:
+    """See before hours of work that a file can be written there.
+
+    Raises:
+        SpecError: it can't.
+    """
+    folder = next(parent for parent in path.expanduser().absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK) or path.is_dir():
+        raise SpecError(f"{path} can't be written; name a file in a folder that you may write to.")
 
 
 def _set_environment() -> None:
@@ -173,7 +185,9 @@ def _set_environment() -> None:
 
 def _failed(name: str, error: AssayError) -> ExportResult:
     record = ErrorRecord(type=type(error).__name__, message=str(error))
-    return ExportResult(name=name, verdict="error", reason=str(error), run_id=error.run_id, error=record)
+    return ExportResult(
+        name=name, verdict="error", reason=str(error), run_id=error.run_id, run_url=error.run_url, error=record
+    )
 
 
 def _exit_status(result: ExportResult) -> int:

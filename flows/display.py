@@ -6,11 +6,12 @@ import sys
 import time
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.status import Status
 
 from tasks.core.errors import AssayError
-from tasks.core.places import PROJECT_FOLDER
+from tasks.core.places import MLFLOW_DATABASE, PROJECT_FOLDER
 from tasks.core.records import ExportResult
 
 _MARKS = {
@@ -73,7 +74,7 @@ class Display(logging.Handler):
             if result.run_id is None:
                 continue
             ratio = max((output.noise_ratio for output in result.parity.values()), default=float("nan"))
-            size = f"{(result.size_bytes or 0) / 1e6:,.1f} MB"
+            size = decimal(result.size_bytes or 0)
             version = f"version {result.version}" if result.version else "no version"
             state = "unchanged, " if result.unchanged else ""
             self.line("", indent=0)
@@ -81,11 +82,18 @@ class Display(logging.Handler):
             if result.parity:
                 seconds = "" if result.unchanged else f", {sum(result.seconds.values()):.1f} s to export and prove"
                 self.line(f"noise ratio {ratio:.2f}, {size}{seconds}")
+            for dim in result.dims:
+                if dim.refused_by_model:
+                    sizes, refused = (", ".join(map(str, s)) for s in (dim.sizes, dim.refused_by_model))
+                    self.line(f"note     {dim.name} is right at {sizes}; the model itself refuses {refused}")
+            for note in result.notes:
+                self.line(f"note     {escape(note)}")
             if result.onnx_path:
-                self.line(f"file     {result.onnx_path}")
-            if result.model_uri:
+                self.line(f"file     {result.onnx_path}" + ("" if result.verdict == "pass" else " (not proven)"))
+            if result.model_uri and result.verdict == "pass":
                 self.line(f'load     mlflow.pyfunc.load_model("{result.model_uri}").predict(...)')
-            self.line(f"browse   {_ui_command()}, then {result.run_url}")
+            if result.run_url:
+                self.line(f"browse   {_ui_command()}, then {result.run_url}")
         if len(results) > 1:
             self.line(f"{len(results)} models in {time.perf_counter() - self._started:.1f} s", indent=0)
 
@@ -102,4 +110,8 @@ class Display(logging.Handler):
 
 def _ui_command() -> str:
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    return "open" if uri.startswith("http") else f"(cd {PROJECT_FOLDER} && mlflow ui)"
+    if uri.startswith("http"):
+        return "open"
+    if not uri or uri == f"sqlite:///{MLFLOW_DATABASE}":
+        return f"(cd {PROJECT_FOLDER} && mlflow ui)"
+    return f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite") else "mlflow ui --backend-store-uri …"

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prefect import flow
+from rich.filesize import decimal
 
 from flows.steps import Steps
 from tasks.core.attempts import Attempt
@@ -63,9 +64,12 @@ def export_model(
     if not force and (known := find_unchanged(spec, output=output)):
         log.info("unchanged: %s", known.reason)
         return known
+    from tasks.core.building import borrowed  # torch, as below
+
     attempt = Attempt(spec)
     try:
-        result = _run_steps(attempt, force=force, output=output, verbose=verbose)
+        with borrowed(spec):
+            result = _run_steps(attempt, force=force, output=output, verbose=verbose)
     except AssayError as error:
         if not attempt.is_logged:
             _log_failure(attempt, error)
@@ -119,11 +123,12 @@ def _run_steps(attempt: Attempt, *, force: bool, output: Path | None, verbose: b
                 spec, model, inputs,
                 reference=reference, provenance=attempt.provenance, folder=folder, verbose=verbose,
             )  # fmt: skip
-            say(f"{graph.exporter}, opset {graph.opset}, {graph.num_nodes} nodes, {graph.size_bytes / 1e6:,.1f} MB")
+            say(f"{graph.exporter}, opset {graph.opset}, {graph.num_nodes} nodes, {decimal(graph.size_bytes)}")
         with step("validate_onnx") as say:
             trial = Trial(graph, inputs, reference, spec.constant_outputs, random_weights=weights.kind == "random")
             attempt.evidence = validate_onnx(spec.title, trial)
-            say(f"{attempt.evidence.verdict}, worst noise ratio {attempt.evidence.noise_ratio:.2f}")
+            compared = f"worst noise ratio {attempt.evidence.noise_ratio:.2f}"
+            say(f"{attempt.evidence.verdict}, {compared if attempt.evidence.outputs else 'nothing compared'}")
         with step("log_export") as say:
             attempt.is_logged = True
             release = log_export(attempt, trial.witness)
@@ -135,7 +140,8 @@ def _log_failure(attempt: Attempt, error: AssayError) -> None:
     """Log a failed attempt, too; where even that fails, the first error is the one to report."""
     attempt.error = error
     with contextlib.suppress(AssayError):
-        error.run_id = log_export(attempt, None).run_id
+        release = log_export(attempt, None)
+        error.run_id, error.run_url = release.run_id, release.run_url
 
 
 def _delivered(result: ExportResult, release: Release, output: Path | None) -> ExportResult:

@@ -48,6 +48,7 @@ class Watch(TorchDispatchMode):
         self.leaves = {id(parameter): Op("leaf", parameter=parameter) for parameter in self.stored}
         self.shares: list[float] = []
         self.num_mended = 0
+        self.mended: set[nn.Parameter] = set()
         self.keep_logits = keep_logits
         self.mend_biases = mend_biases
 
@@ -60,6 +61,9 @@ class Watch(TorchDispatchMode):
         """Multiply the parameters that `op` is proportional to; False if there are none behind `stop`."""
         with _disable_current_modes():
             found = parameters_of(op, set(stop))
+            if found & self.mended:  # a recurrent layer meets its weights at every step
+                return False
+            self.mended |= found
             for parameter in found:
                 self.stored[parameter].mul_(factor)
         self.num_mended += bool(found)

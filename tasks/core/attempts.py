@@ -158,6 +158,8 @@ class Attempt:
                 "inputs": graph.inputs if graph else (),
                 "outputs": graph.outputs if graph else (),
                 "parity": {output.name: output for output in evidence.outputs} if evidence else {},
+                "dims": evidence.dims if evidence else (),
+                "notes": (*graph.notes, *evidence.notes) if graph and evidence else (),
                 "seconds": dict(self.seconds),
                 "error": {"type": type(self.error).__name__, "message": str(self.error)} if self.error else None,
             }
@@ -199,7 +201,7 @@ def model_name(spec: ExportSpec) -> str:
 def _reason(evidence: Evidence | None, changed: tuple[str, ...]) -> str:
     if evidence is not None and evidence.reasons:
         return "; ".join(evidence.reasons)
-    return f"changed: {', '.join(changed)}" if changed else "first export"
+    return f"changed: {', '.join(changed)}" if changed else "exported anew, nothing known to have changed"
 
 
 def _dumped(record: object) -> object:

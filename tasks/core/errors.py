@@ -7,6 +7,7 @@ class AssayError(Exception):
     exit_status = 2
     run_id: str | None = None
     """MLflow run that recorded it, if any."""
+    run_url: str = ""
 
 
 class SpecError(AssayError):

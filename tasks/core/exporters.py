@@ -18,6 +18,7 @@ from onnx_ir.passes.common import (
     RemoveUnusedNodesPass,
 )
 from torch import nn
+from torch.jit._trace import TracerWarning
 
 from tasks.core.errors import ExportError
 from tasks.core.inputs import Inputs
@@ -25,6 +26,21 @@ from tasks.core.spec import Dim, ExportSpec
 from tasks.core.structures import flat_forward
 
 Exporter = Literal["dynamo", "torchscript"]
+FROZEN_BRANCH = "tracing froze a Python value"
+
+
+class NarrowedError(ExportError):
+    """torch.export found that a dynamic dimension may not have every size that was asked for."""
+
+    def __init__(self, message: str, name: str, beyond: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.name = name
+        self.beyond = beyond
+        """The sizes next to the allowed ones, where another exporter's file must be right, too."""
+
+
+class BranchOnValuesError(ExportError):
+    """torch.export found a branch that depends on the values of a tensor."""
 
 
 def exporter_order(spec: ExportSpec) -> tuple[tuple[Exporter, ...], str]:
@@ -51,7 +67,8 @@ def run_exporter(
     except ExportError:
         raise
     except Exception as error:  # exporters raise whatever the model's code or the converter raises
-        raise ExportError(f"{exporter} failed with {type(error).__name__}: {_cause(error)}") from error
+        kind = BranchOnValuesError if _is_branch_on_values(error) else ExportError
+        raise kind(f"{exporter} failed with {type(error).__name__}: {_cause(error)}") from error
     _check_names(graph, inputs, output_names, exporter)
     _check_dims(graph, inputs, exporter)
     obtained = graph.opset_imports.get("", 0)
@@ -96,7 +113,8 @@ def _torchscript(
     under its own name.
     """
     args, kwargs = inputs.example()
-    with tempfile.TemporaryDirectory(prefix="assay-") as folder:
+    with tempfile.TemporaryDirectory(prefix="assay-") as folder, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", TracerWarning)
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
             model,
@@ -116,7 +134,25 @@ def _torchscript(
     _add_weights(graph, model, inputs)
     for simplify in (IdentityEliminationPass(), CommonSubexpressionEliminationPass(), RemoveUnusedNodesPass()):
         simplify(graph)
-    return graph, ()
+    return graph, _frozen_branches(caught)
+
+
+def _frozen_branches(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
+    """Where tracing took a tensor's value, or one side of an `if` on it, for good."""
+    places = [
+        f"{FROZEN_BRANCH} at {Path(warning.filename).name}:{warning.lineno}"
+        for warning in caught
+        if issubclass(warning.category, TracerWarning) and "Converting a tensor to a Python" in str(warning.message)
+    ]
+    return tuple(dict.fromkeys(places))
+
+
+def _is_branch_on_values(error: BaseException | None) -> bool:
+    while error is not None:
+        if "data-dependent" in str(error) or "DataDependent" in type(error).__name__:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _add_weights(graph: ir.Model, model: nn.Module, inputs: Inputs) -> None:
@@ -157,7 +193,10 @@ def _check_constraints(program: torch.export.ExportedProgram, inputs: Inputs) ->
             low_wrong = limits is not None and limits.lower > max(dim.low, 2)
             high_wrong = limits is not None and limits.upper < (dim.high or 1_000_000_000)
             if low_wrong or high_wrong:
-                raise ExportError(f"dynamo narrowed {dim.name} of {spec.name} to {limits.lower}..{limits.upper}")
+                beyond = [int(limits.lower) - 1] if low_wrong else []
+                beyond += [int(limits.upper) + 1] if high_wrong else []
+                said = f"dynamo narrowed {dim.name} of {spec.name} to {limits.lower}..{limits.upper}"
+                raise NarrowedError(said, dim.name, tuple(beyond))
     return tuple(f"{' and '.join(sorted(names))} must be equal" for names in symbols.values() if len(names) > 1)
 
 

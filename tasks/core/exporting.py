@@ -9,8 +9,15 @@ import onnx_ir as ir
 from torch import nn
 
 from tasks.core import graph_files, sessions
-from tasks.core.errors import ExportError
-from tasks.core.exporters import Exporter, exporter_order, run_exporter
+from tasks.core.errors import ExportError, SpecError
+from tasks.core.exporters import (
+    FROZEN_BRANCH,
+    BranchOnValuesError,
+    Exporter,
+    NarrowedError,
+    exporter_order,
+    run_exporter,
+)
 from tasks.core.inputs import Inputs
 from tasks.core.parity import ratio, rms
 from tasks.core.precision import EPS32, run_float32
@@ -45,16 +52,24 @@ def export(
     order, reason = exporter_order(spec)
     refused: list[str] = []
     made: tuple[Graph, ir.Model] | None = None
+    beyond: dict[str, tuple[int, ...]] = {}
+    branches_on_values = False
     started = time.perf_counter()
     for exporter in order:
         try:
             graph, notes = run_exporter(exporter, model, inputs, output_names=output_names, opset=spec.opset)
         except ExportError as error:
             refused.append(str(error))
+            branches_on_values |= isinstance(error, BranchOnValuesError)
+            if isinstance(error, NarrowedError):
+                beyond[error.name] = error.beyond
             continue
         why = reason if not refused else f"{'; '.join(refused)}, so {exporter}"
         graph_files.name_output_dims(graph, _observed_shapes(inputs, reference))
         made = _write(spec, model, graph, exporter, why, notes, provenance, folder, time.perf_counter() - started)
+        frozen = [note for note in notes if note.startswith(FROZEN_BRANCH)] if branches_on_values else []
+        doubts = [f"the model branches on values and {note}, of which no probe shows every side" for note in frozen]
+        made = made[0].model_copy(update={"beyond": beyond, "doubts": tuple(doubts)}), made[1]
         wrong = _wrong_at_other_sizes(made[0], inputs, reference)
         if not wrong:
             return made
@@ -66,8 +81,12 @@ def export(
 
 def _output_names(spec: ExportSpec, model: nn.Module, inputs: Inputs) -> tuple[str, ...]:
     names = name_outputs(run_float32(model, *inputs.example()), spec.outputs)
-    # an output may not have the name of an input
-    return tuple(f"{name}_out" if name in inputs.names else name for name in names)
+    if unknown := [name for name in spec.constant_outputs if name not in names]:
+        raise SpecError(f"--constant-output {unknown[0]} is no output; the model has {', '.join(names)}.")
+    taken = {*inputs.names, *(name for name, _ in model.named_parameters()), *(n for n, _ in model.named_buffers())}
+    if spec.outputs and (clash := [name for name in names if name in taken]):
+        raise SpecError(f"--output {clash[0]} is the name of an input or parameter; give the output another one.")
+    return tuple(f"{name}_out" if name in taken else name for name in names)
 
 
 def _write(

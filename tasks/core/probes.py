@@ -109,11 +109,11 @@ def _draw_input(spec: InputSpec, family: str, shape: tuple[int, ...], generator:
     dtype = "float32" if spec.dtype == "bfloat16" else spec.dtype
     bounds = spec.value_range
     if family == "zeros":
-        return np.full(shape, bounds[0] if bounds else 0, dtype=dtype)
+        return _some_true(np.full(shape, bounds[0] if bounds else 0, dtype=dtype), spec)
     if bounds is None:
         scale = WIDE_SCALE if family == "wide" else 1.0
         return (generator.standard_normal(shape) * scale).astype(dtype)
-    low, high = bounds
+    low, high = bounds[0] + 0.0, bounds[1] + 0.0  # no -0.0, which numpy takes for less than 0.0
     if spec.dtype in ("float32", "float64", "float16", "bfloat16"):
         values = generator.uniform(low, high, shape)
     else:
@@ -121,7 +121,12 @@ def _draw_input(spec: InputSpec, family: str, shape: tuple[int, ...], generator:
     if family == "wide":
         extremes = np.where(generator.random(shape) < 0.5, low, high)
         values = np.where(generator.random(shape) < 0.5, extremes, values)
-    array = values.astype(dtype)
-    if spec.dtype == "bool" and high and array.ndim and array.shape[-1] > 0:
-        array[..., 0] = True  # a mask that hides everything makes NaN in PyTorch too
+    return _some_true(values.astype(dtype), spec)
+
+
+def _some_true(array: Array, spec: InputSpec) -> Array:
+    """Let each row of a mask hide or show something: one that is all False makes NaN or raises in PyTorch, too."""
+    may_be_true = spec.value_range is not None and spec.value_range[1] > 0
+    if spec.dtype == "bool" and may_be_true and array.ndim and array.shape[-1] > 0:
+        array[..., 0] = True
     return array

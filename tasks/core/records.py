@@ -76,6 +76,10 @@ class Graph(Record):
     """Why this exporter: asked for, first choice, or what the first one did wrong."""
     labels: dict[str, str] = {}
     """Label to parameter name, of parameters that `input_names` labels and the graph holds."""
+    beyond: dict[str, tuple[int, ...]] = {}
+    """Sizes of dynamic dims that an exporter's analysis made suspicious: they are proven, too."""
+    doubts: tuple[str, ...] = ()
+    """Why no probe can prove this file."""
     notes: tuple[str, ...] = ()
     """What a reader of the file should know, e.g. two dynamic dims that must be equal."""
     seconds: float = 0.0
@@ -225,6 +229,8 @@ class ExportResult(Record):
     inputs: tuple[TensorType, ...] = ()
     outputs: tuple[TensorType, ...] = ()
     parity: dict[str, OutputEvidence] = {}
+    dims: tuple[DimProof, ...] = ()
+    notes: tuple[str, ...] = ()
     seconds: dict[str, float] = {}
     """Per step."""
     error: ErrorRecord | None = None

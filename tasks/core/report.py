@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from rich.filesize import decimal
+
 from tasks.core.records import Evidence, Graph, LoadReport, Weights
 from tasks.core.spec import ExportSpec
 
@@ -21,7 +23,7 @@ def describe(spec: ExportSpec, weights: Weights, graph: Graph, evidence: Evidenc
         *(f"* out `{value}`" for value in graph.outputs),
         f"* weights {weights.origin}, tensors `{(weights.tensors_sha256 or 'random')[:16]}`",
         f"* file SHA-256 `{graph.sha256}`",
-        f"* opset {graph.opset}, {graph.exporter} exporter, {graph.num_nodes} nodes, {graph.size_bytes / 1e6:,.1f} MB",
+        f"* opset {graph.opset}, {graph.exporter} exporter, {graph.num_nodes} nodes, {decimal(graph.size_bytes)}",
     ]
     return "\n".join(lines)
 

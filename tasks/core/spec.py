@@ -268,7 +268,7 @@ class ExportSpec(Record):
     @property
     def title(self) -> str:
         """The registered model name; a spec that was resolved has one."""
-        return self.name or str(self.model)
+        return self.name or (self.model if isinstance(self.model, str) else type(self.model).__name__)
 
     def canonical_json(self) -> str:
         """The spec without the place of any file and without secrets, as one line: equal content, equal text."""

@@ -125,6 +125,11 @@ def load_state_dict(
             f"{type(model).__name__}.load_state_dict returns nothing, so that missing keys would go unseen; "
             f"let it return what super().load_state_dict returns."
         )
+    if len(result.unexpected_keys) == len(tensors) and result.missing_keys:
+        raise WeightsError(
+            f"No key fits: the weights have {', '.join(result.unexpected_keys[:3])}…, {type(model).__name__} has "
+            f"{', '.join(result.missing_keys[:3])}…; give the weights of this very model."
+        )
     missing = _strictly("missing from the weights", result.missing_keys, ignore_missing, "--ignore-missing")
     unexpected = _strictly("unknown to the model", result.unexpected_keys, ignore_unexpected, "--ignore-unexpected")
     return Loaded(len(tensors) - len(unexpected), missing, unexpected, renamed)

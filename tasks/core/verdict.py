@@ -59,17 +59,14 @@ class Trial:
 
 def judge(trial: Trial) -> Evidence:
     """Turn what was gathered into a verdict; a failure outweighs a doubt."""
-    failures, doubts = list(trial.failures), list(trial.doubts)
+    failures, doubts = list(trial.failures), [*trial.doubts, *trial.graph.doubts]
     outputs = [_summarise(output) for output in trial.outputs] if trial.records else []
     for output in outputs:
         failures += list(_failures_of(output))
         doubts += list(_doubts_of(output, trial.constant_outputs))
-    unknown = [name for name in trial.constant_outputs if name not in [o.name for o in trial.outputs]]
-    if unknown:
-        doubts.append(f"--constant-output {unknown[0]} is no output of the model")
     dims = _prove_dims(trial)
     failures += [f"{d.name} of {d.input} was to be dynamic but is fixed in the file" for d in dims if not d.in_file]
-    if not failures:
+    if not failures and trial.records:
         doubts += [f"{d.name} of {d.input} was run at one size only" for d in dims if len(set(d.sizes)) < 2]
     return Evidence(
         verdict="fail" if failures else "inconclusive" if doubts else "pass",

@@ -356,3 +356,11 @@ def test_a_transformer_is_the_same_at_one_and_two_threads() -> None:
     one, two = digests("vit_b_16", size=224)
     assert one == two
     assert len(one) == 1
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_layers_stay_finite(kind: type[nn.Module]) -> None:
+    """Weights that are met at every step of time are mended once, not once a step."""
+    example = torch.randn(2, 7, 8, generator=torch.Generator().manual_seed(0))
+    module = build_alive(lambda: kind(8, 16, batch_first=True), lambda _: ((example,), {}), seed=0)
+    assert all(parameter.abs().max() < 10 for parameter in module.parameters())

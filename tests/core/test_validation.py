@@ -21,11 +21,13 @@ from tasks.core.verdict import Trial
 from tests.core.tiny_models import (
     BoxesAndScores,
     BranchesOnBatch,
+    BranchesOnValues,
     Classifier,
     Constant,
     Counting,
     FreezesBatch,
     IntegerOut,
+    MaskedEncoder,
     Nested,
     NotANumber,
     OneElement,
@@ -203,17 +205,31 @@ def test_a_one_element_output_passes_with_more_seeds(tmp_path: Path) -> None:
     assert len({r.seed for r in evidence.probes if r.family == "normal"}) >= 8
 
 
-def test_a_branch_on_the_batch_fails_with_torchscript(tmp_path: Path) -> None:
-    """A model that takes another way from five rows on is wrong there in TorchScript's file, and fails."""
-    evidence = _prove(BranchesOnBatch(), ("x=float32[batch,4]",), tmp_path, exporter="torchscript")
-    assert evidence.verdict == "fail"
-    assert "times the noise" in evidence.reasons[0]
-
-
 def test_a_silently_narrowed_batch_is_an_export_error(tmp_path: Path) -> None:
-    """torch.export narrows such a batch to 0..4 without a word; Assay says so."""
-    with pytest.raises(ExportError, match=r"narrowed batch of x to \d+\.\.4"):
+    """torch.export narrows such a batch to 0..7 without a word; Assay says so."""
+    with pytest.raises(ExportError, match=r"narrowed batch of x to \d+\.\.7"):
         _prove(BranchesOnBatch(), ("x=float32[batch,4]",), tmp_path, exporter="dynamo")
+
+
+def test_the_size_that_an_analysis_suspects_is_proven(tmp_path: Path) -> None:
+    """Where torch.export sees another way from eight rows on, the other exporter's file is tried there."""
+    evidence = _prove(BranchesOnBatch(), ("x=float32[batch,4]",), tmp_path)
+    assert evidence.verdict == "fail"
+
+
+def test_a_branch_on_values_that_tracing_froze_is_inconclusive(tmp_path: Path) -> None:
+    """No probe shows every side of a branch on values, so its file gets no pass, and the line is named."""
+    evidence = _prove(BranchesOnValues(), ("x=float32[batch,4]",), tmp_path)
+    assert evidence.verdict == "inconclusive"
+    assert "tiny_models.py:" in evidence.reasons[0]
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_mask_may_hide_almost_everything(tmp_path: Path) -> None:
+    """A transformer that raises on a mask of zeros is proven all the same."""
+    inputs = ("ids=int64[batch,length=13]@0..49", "mask=bool[batch,length]")
+    evidence = _prove(MaskedEncoder(), inputs, tmp_path)
+    assert evidence.verdict == "pass", evidence.reasons
 
 
 def test_a_frozen_batch_is_never_passed(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ class Nested(nn.Module):
 
 
 class BranchesOnBatch(nn.Module):
-    """Takes another way from five rows on."""
+    """Takes another way from eight rows on, more than any probe has by itself."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,7 +128,21 @@ class BranchesOnBatch(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Double small batches."""
-        return self.layer(x) * 2 if x.shape[0] < 5 else self.layer(x) - 1
+        return self.layer(x) * 2 if x.shape[0] < 8 else self.layer(x) - 1
+
+
+class BranchesOnValues(nn.Module):
+    """Takes another way for inputs so large that no probe has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Double the answer to large inputs."""
+        y = self.layer(x)
+        return y * 2 if float(x.abs().max()) > 1000 else y
 
 
 class FreezesBatch(nn.Module):
@@ -156,6 +170,20 @@ class OtherWhenTraced(nn.Module):
         """Leave out the activation while TorchScript is looking."""
         features = self.layer(x)
         return features if torch.jit.is_tracing() else torch.relu(features)
+
+
+class MaskedEncoder(nn.Module):
+    """A transformer layer, which raises where a mask hides everything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(50, 8)
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Features of the tokens that the mask shows."""
+        return self.encoder(self.embedding(ids), src_key_padding_mask=~mask) * mask[..., None]
 
 
 class IntegerOut(nn.Module):

@@ -295,7 +295,7 @@ DTYPES = ["float32[batch,3]", "float32[batch,3]@-0.1..0.1", "float16[batch,3]@0.
 
 @pytest.mark.parametrize("text", DTYPES)
 def test_probes_stay_in_the_declared_range(text: str) -> None:
-    """No family of probes leaves an input's range or dtype, and zeros are its low end but for a mask's first element."""
+    """No family leaves an input's range or dtype; zeros are its low end, but for the first element of a mask."""
     spec = InputSpec.parse(f"x={text}")
     dtype = "float32" if spec.dtype == "bfloat16" else spec.dtype
     for family in ("normal", "range", "wide", "zeros"):

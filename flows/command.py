@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import traceback
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from flows.display import Display
 from flows.options import Parser, add_spec_options, make_specs
 from flows.temporary_server import TemporaryServer
-from tasks.core.errors import AssayError, ServiceError, SpecError
+from tasks.core.errors import AssayError, ExportError, ServiceError, SpecError
 from tasks.core.records import ErrorRecord, ExportResult
 from tasks.core.spec import ExportSpec
 
@@ -135,10 +136,16 @@ def _export_one(spec: ExportSpec, options: argparse.Namespace, output: Path | No
         display.error(lost)
         return _failed(spec.title, lost)
     except TimeoutError as error:
-        late = AssayError(f"{spec.title} took longer than its step may take ({error}).")
-        late.exit_status = EXIT_NOT_PROVEN
+        late = ExportError(f"{spec.title} took longer than its step may take ({error}).")
         display.error(late)
         return _failed(spec.title, late)
+    except Exception as error:  # a defect, of Assay or a library: the other models' results must survive it
+        if options.verbose:
+            traceback.print_exc()
+        said = " ".join(str(error).split())[:300]
+        defect = ExportError(f"{spec.title} met a defect, {type(error).__name__}: {said}; --verbose shows where.")
+        display.error(defect)
+        return _failed(spec.title, defect)
 
 
 def _output_path(destination: str | None, spec: ExportSpec, num_specs: int) -> Path | None:

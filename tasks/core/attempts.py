@@ -52,7 +52,7 @@ class Attempt:
         facts = {
             "name": self.title,
             "model": model_name(self.spec),
-            "weights": self.weights.origin,
+            "weights": self.weights.origin.rpartition("/")[2] if self.weights.kind == "url" else self.weights.origin,
             "weights_sha256": self.manifest.weights,
             "fingerprint": self.manifest.fingerprint,
             **package_versions(),

@@ -82,7 +82,10 @@ def source_files(model: str | None, module: nn.Module, imported_before: set[str]
     imported = _imported_by.setdefault(source, set())
     imported |= set(sys.modules) - imported_before
     names = {type(part).__module__ for part in module.modules()} | imported
-    names |= {name for name, m in sys.modules.items() if source and source in (name, getattr(m, "__file__", None))}
+    for name, module_now in list(sys.modules.items()):
+        # not getattr, which makes lazy modules import themselves
+        if source and source in (name, getattr(module_now, "__dict__", {}).get("__file__")):
+            names.add(name)
     files: dict[str, str] = {}
     while names:
         name = names.pop()

@@ -57,14 +57,15 @@ class TemporaryServer:
         Raises:
             ServiceError: it did not start.
         """
-        from prefect.settings import PREFECT_API_URL, temporary_settings
+        from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
         if self._process is None or PREFECT_API_URL.value():  # a profile may configure one, too
             self.stop()
             yield
             return
         self._wait(self._process)
-        with temporary_settings({PREFECT_API_URL: self._url}):
+        # nobody listens for heartbeats here, and their thread holds up the end of each flow by a second
+        with temporary_settings({PREFECT_API_URL: self._url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             yield
 
     def stop(self) -> None:

@@ -130,8 +130,10 @@ def _wrong_at_other_sizes(graph: Graph, inputs: Inputs, reference: Reference) ->
     """What is grossly wrong at a second and an odd size of each dynamic dim; empty where nothing is."""
     probes = _other_sizes(inputs)
     try:
-        session = sessions.open_session(graph.path)
+        session = sessions.open_session(graph.path, level="off")
         answers = [sessions.run(session, inputs.arrays(probe)) for probe in probes]
+        for probe, answer in zip(probes, answers, strict=True):
+            reference.file_answers[graph.sha256, "off", probe.key] = answer
         del session  # it holds the weights, and so does float64 of a large layer
     except sessions.SessionError as error:
         return str(error)

@@ -66,19 +66,21 @@ def plan_probes(
     cases = _size_cases(sizes)
     traced = cases[0]
     smallest = cases[1] if len(cases) > 1 else traced
+    batch = batch_name(specs)
+    # the file is tried without optimisation right after its export, at the other sizes if there are any
+    first_levels: tuple[str, ...] = ("all",) if len(cases) > 1 else ("off", "all")
     probes = [
-        Probe(family=family, seed=1, sizes=traced, levels=("off", "all")),
+        Probe(family=family, seed=1, sizes=traced, levels=first_levels),
         Probe(family=family, seed=2, sizes=traced),
     ]
-    batch = batch_name(specs)
     for seed, case in enumerate(cases[1:], start=3):
         large = batch is not None and case[batch] >= max(BATCH_SIZES)
-        levels = ("off",) if seed == 3 else ("all",)
+        levels = ("all",) if large else ("off", "all")
         probes.append(Probe(family=family, seed=seed, sizes=case, levels=levels, optional=large))
     probes.insert(-1 if probes[-1].optional else len(probes), Probe(family="wide", seed=20, sizes=traced))
     probes.insert(-1 if probes[-1].optional else len(probes), Probe(family="zeros", seed=21, sizes=smallest))
     if has_sample:
-        probes.insert(2, Probe(family="sample", seed=0, levels=("off", "all")))
+        probes.insert(2, Probe(family="sample", seed=0))
     return tuple(probes)
 
 

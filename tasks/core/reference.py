@@ -19,6 +19,8 @@ class Reference:
     def __init__(self, model: nn.Module, inputs: Inputs) -> None:
         self._model = model
         self._inputs = inputs
+        self.file_answers: dict[tuple[str, str, tuple[object, ...]], list[Array]] = {}
+        """What a file answered when it was tried after its export, by SHA-256, level and probe: not run twice."""
         self._scratch = Scratch()
         self._kept: dict[tuple[object, ...], list[Array]] = {}
 
@@ -40,6 +42,7 @@ class Reference:
 
     def release(self) -> None:
         """Let the memory of the float64 runs and all that is kept go."""
+        self.file_answers.clear()
         self._scratch = Scratch()
         self._kept.clear()
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -57,14 +58,17 @@ def _tensors(mapping: Mapping[str, object]) -> dict[str, torch.Tensor]:
 
 
 def _from_file(path: Path, *, kind: WeightsKind, origin: str) -> Weights:
-    state = read_state_dict(path)
+    with ThreadPoolExecutor(1) as beside:
+        file_hash = beside.submit(file_sha256, path)
+        state = read_state_dict(path)
+        tensors_hash = tensors_sha256(_tensors(state.tensors))
     return Weights(
         kind=kind,
         origin=origin,
         path=path,
         size_bytes=path.stat().st_size,
-        file_sha256=file_sha256(path),
-        tensors_sha256=tensors_sha256(_tensors(state.tensors)),
+        file_sha256=file_hash.result(),
+        tensors_sha256=tensors_hash,
     )
 
 

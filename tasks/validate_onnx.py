@@ -4,7 +4,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from tasks.core.records import Evidence
+from tasks.core.evidence import Evidence
 from tasks.core.report import VERDICT_MARKS, parity_lines
 from tasks.core.validation import validate
 from tasks.core.verdict import Trial

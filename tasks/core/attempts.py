@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Self
 
 from tasks.core.errors import AssayError
+from tasks.core.evidence import Evidence
 from tasks.core.manifest import Manifest, package_versions
-from tasks.core.records import Evidence, ExportResult, Graph, LoadReport, Release, Weights
+from tasks.core.records import ExportResult, Graph, LoadReport, Release, Weights
 from tasks.core.report import describe
 from tasks.core.spec import ExportSpec
 

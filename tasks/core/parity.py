@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.core.evidence import FamilyParity
 from tasks.core.precision import EPS32
 from tasks.core.probes import Array
-from tasks.core.records import FamilyParity
 
 MAX_SLICES = 4096
 """Axes longer than this are not judged slice by slice."""

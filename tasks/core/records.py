@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from tasks.core.evidence import DimProof, OutputEvidence
 from tasks.core.spec import Record
 
 Verdict = Literal["pass", "fail", "inconclusive", "error"]
@@ -84,107 +85,6 @@ class Graph(Record):
     """What a reader of the file should know, e.g. two dynamic dims that must be equal."""
     seconds: float = 0.0
     """Spent by the exporter, falling back included."""
-
-
-class FamilyParity(Record):
-    """How one output compares over one family of probes, pooled over its sizes and seeds."""
-
-    family: str
-    noise_ratio: float
-    """relative error of ONNX Runtime / max(relative error of torch float32, eps32)."""
-    slice_ratio: float
-    """The worst noise ratio of any slice along a non-batch axis."""
-    worst_slice: str = ""
-    """Axis and index of that slice."""
-    relative_error: float
-    """rms(onnx - float64) / rms(float64)."""
-    torch_relative_error: float
-    """rms(torch32 - float64) / rms(float64), runs with perturbed weights included."""
-    max_abs_difference: float
-    """max |onnx - torch32| over finite elements."""
-    max_rel_difference: float
-    """max |onnx - torch32| / max(|torch32|, rms(torch32)) over finite elements."""
-    cosine: float
-    """Cosine between onnx and torch32, in float64."""
-    num_elements: int
-    num_probes: int
-    mismatched_share: float = 0.0
-    """Integer and bool outputs: share of elements that differ from torch32 without excuse."""
-    unstable_share: float = 0.0
-    """Integer and bool outputs: share of elements in which torch32 and float64 differ."""
-
-
-class Power(Record):
-    """Could the probes have seen a difference? Judged over normal, ranged and sample families."""
-
-    movement: float
-    """rms of the change of the output between two inputs / noise of torch float32."""
-    finite: bool
-    num_elements: int
-
-
-class OutputEvidence(Record):
-    """All that was measured on one output."""
-
-    name: str
-    noise_ratio: float
-    """The worst family's."""
-    slice_ratio: float
-    max_abs_difference: float
-    cosine: float
-    families: tuple[FamilyParity, ...]
-    power: Power
-    top1_agreement: float | None = None
-    """Share of sample rows in which ONNX Runtime and PyTorch agree on the largest of the last axis."""
-    top1_flip_margin: float | None = None
-    """Largest float64 margin, relative to the output's rms, at which they disagreed."""
-
-
-class DimProof(Record):
-    """A dynamic dimension that was asked for, and the sizes at which the file was right."""
-
-    name: str
-    input: str
-    axis: int
-    in_file: bool
-    """The file declares this axis as dynamic."""
-    sizes: tuple[int, ...]
-    refused_by_model: tuple[int, ...] = ()
-    """Sizes at which the PyTorch module itself raises."""
-
-
-class ProbeRecord(Record):
-    """One probe that was run."""
-
-    family: str
-    seed: int
-    sizes: dict[str, int]
-    """Size of each dynamic dimension."""
-    levels: tuple[str, ...]
-    """ONNX Runtime optimisation levels: off, all."""
-
-
-class Evidence(Record):
-    """What validation measured, and the verdict that follows from it."""
-
-    verdict: Literal["pass", "fail", "inconclusive"]
-    reasons: tuple[str, ...]
-    """One sentence each: why not `pass`; empty on `pass`."""
-    outputs: tuple[OutputEvidence, ...]
-    dims: tuple[DimProof, ...] = ()
-    probes: tuple[ProbeRecord, ...] = ()
-    skipped: tuple[str, ...] = ()
-    """Probes left out because proving took too long."""
-    notes: tuple[str, ...] = ()
-    noise_limit: float
-    slice_limit: float
-    movement_limit: float
-    random_weights: bool = False
-
-    @property
-    def noise_ratio(self) -> float:
-        """The worst noise ratio of any output; 0 where nothing was compared."""
-        return max((output.noise_ratio for output in self.outputs), default=0.0)
 
 
 class Release(Record):

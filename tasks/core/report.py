@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from rich.filesize import decimal
 
-from tasks.core.records import Evidence, Graph, LoadReport, Weights
+from tasks.core.evidence import Evidence
+from tasks.core.records import Graph, LoadReport, Weights
 from tasks.core.spec import ExportSpec
 
 VERDICT_MARKS = {"pass": "✔ pass", "fail": "✘ fail", "inconclusive": "? inconclusive", "error": "✘ error"}

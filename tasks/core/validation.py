@@ -8,10 +8,10 @@ import onnx
 
 from tasks.core import sessions
 from tasks.core.errors import ModelError
+from tasks.core.evidence import Evidence, ProbeRecord
 from tasks.core.parity import ExactPool, FloatPool, ratio, rms
 from tasks.core.precision import EPS32
 from tasks.core.probes import Array, Probe
-from tasks.core.records import Evidence, ProbeRecord
 from tasks.core.verdict import Observed, Trial, judge, structural_failure
 from tasks.core.witness import Witness
 

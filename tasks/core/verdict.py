@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tasks.core.evidence import DimProof, Evidence, OutputEvidence, Power, ProbeRecord
 from tasks.core.inputs import Inputs
 from tasks.core.parity import ExactPool, FloatPool
 from tasks.core.probes import Array
-from tasks.core.records import DimProof, Evidence, Graph, OutputEvidence, Power, ProbeRecord
+from tasks.core.records import Graph
 from tasks.core.reference import Reference
 from tasks.core.witness import Witness
 

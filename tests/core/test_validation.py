@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from tasks.core.errors import ExportError
+from tasks.core.evidence import Evidence
 from tasks.core.exporting import export
 from tasks.core.inputs import choose_inputs
-from tasks.core.records import Evidence
 from tasks.core.reference import Reference
 from tasks.core.spec import ExportSpec
 from tasks.core.validation import validate

@@ -94,7 +94,7 @@ def find_unchanged(spec: ExportSpec, *, output: Path | None = None) -> ExportRes
 def _run_steps(attempt: Attempt, *, force: bool, output: Path | None, verbose: bool) -> ExportResult:
     # imported here, as all of this imports torch: a run in which nothing changed needs none of it
     from tasks.core.reference import Reference
-    from tasks.core.verdict import Trial
+    from tasks.core.trial import Trial
     from tasks.create_inputs import create_inputs
     from tasks.export_onnx import export_onnx
     from tasks.fetch_weights import fetch_weights

@@ -6,8 +6,8 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.core.evidence import Evidence
 from tasks.core.report import VERDICT_MARKS, parity_lines
+from tasks.core.trial import Trial
 from tasks.core.validation import validate
-from tasks.core.verdict import Trial
 
 
 @task(task_run_name="validate-{title}", timeout_seconds=3600, cache_policy=NO_CACHE, persist_result=False)

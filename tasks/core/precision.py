@@ -33,10 +33,24 @@ _PLAIN_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d,
 
 
 class _RaiseToFloat64(TorchDispatchMode):
-    """Replace every float32 tensor and dtype argument of every operator by float64."""
+    """Replace every float32 tensor and dtype argument of every operator by float64.
+
+    An operator that refuses float64, as custom ones do, runs in float32; what it gives is raised.
+    """
+
+    def __init__(self, rounded: set[str]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        self._rounded = rounded
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return func(*tree_map(_raised, args), **tree_map(_raised, kwargs or {}))
+        try:
+            return func(*tree_map(_raised, args), **tree_map(_raised, kwargs or {}))
+        except Exception:  # a custom operator may raise anything
+            if func._schema.is_mutable:
+                raise
+            answer = func(*tree_map(_lowered, args), **tree_map(_lowered, kwargs or {}))
+            self._rounded.add(str(func))
+            return tree_map(_raised, answer)
 
 
 class _OtherSigmoid(TorchDispatchMode):
@@ -59,6 +73,14 @@ def _raised(value: Any) -> Any:
         return value.double()
     if value is torch.float32:
         return torch.float64
+    return value
+
+
+def _lowered(value: Any) -> Any:
+    if isinstance(value, torch.Tensor) and value.dtype == torch.float64:
+        return value.float()
+    if value is torch.float64:
+        return torch.float32
     return value
 
 
@@ -87,9 +109,25 @@ class Scratch:
         return [piece.view(tensor.shape) for piece, tensor in zip(pieces, tensors, strict=True)]
 
 
-def run_float64(model: nn.Module, args: Arguments, kwargs: Keywords, *, scratch: Scratch | None = None) -> Any:
-    """Call `model` with float32 inputs, weights, constants and intermediate values raised to float64."""
+def run_float64(
+    model: nn.Module,
+    args: Arguments,
+    kwargs: Keywords,
+    *,
+    scratch: Scratch | None = None,
+    rounded: set[str] | None = None,
+) -> Any:
+    """Call `model` with float32 inputs, weights, constants and intermediate values raised to float64.
+
+    Args:
+        model: any module.
+        args: of forward.
+        kwargs: of forward.
+        scratch: memory to use again.
+        rounded: gets the names of operators that refused float64 and ran in float32.
+    """
     scratch = scratch or Scratch()
+    rounded = set() if rounded is None else rounded
 
     def raised(module: nn.Module, own: list[_Own]) -> list[torch.Tensor]:
         originals = [data for _, _, data in own]
@@ -105,25 +143,33 @@ def run_float64(model: nn.Module, args: Arguments, kwargs: Keywords, *, scratch:
     torch.set_default_dtype(torch.float64)
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with _leafwise(model, raised), _RaiseToFloat64():
+        with _leafwise(model, raised), _RaiseToFloat64(rounded):
             return run_float32(model, tree_map(_raised, args), tree_map(_raised, kwargs))
     finally:
         torch.set_default_dtype(previous_dtype)
         torch.backends.mha.set_fastpath_enabled(previous_fastpath)
 
 
-def run_perturbed(model: nn.Module, args: Arguments, kwargs: Keywords, *, seed: int) -> Any:
+def run_perturbed(model: nn.Module, args: Arguments, kwargs: Keywords, *, seed: int, move_inputs: bool = False) -> Any:
     """Call `model` as another float32 implementation might: weights off by one rounding, another sigmoid.
 
     Each weight w is moved to float32(w +- w * eps32 / 2), signs drawn from `seed`; eps32 / 2 is the
     largest relative error of one rounding, and float32 represents the result as the next number.
+    With `move_inputs` so are the float32 inputs.
     """
+    if move_inputs:
+        args, kwargs = tree_map(lambda value: _moved_input(value, seed), (args, kwargs))
 
     def moved(_module: nn.Module, own: list[_Own]) -> list[torch.Tensor]:
         return [_off_by_half_eps(data, f"{seed}/{name}") for name, _, data in own]
 
     with _leafwise(model, moved), _OtherSigmoid():
         return run_float32(model, args, kwargs)
+
+
+def _moved_input(value: Any, seed: int) -> Any:
+    is_float = isinstance(value, torch.Tensor) and value.dtype == torch.float32
+    return _off_by_half_eps(value, f"{seed}/input") if is_float else value
 
 
 def _off_by_half_eps(tensor: torch.Tensor, seed: str) -> torch.Tensor:

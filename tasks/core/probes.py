@@ -95,14 +95,17 @@ def draw(specs: tuple[InputSpec, ...], probe: Probe) -> dict[str, Array]:
 
 
 def _size_cases(sizes: Mapping[str, tuple[int, ...]]) -> list[dict[str, int]]:
-    """As many cases as the longest list; the others start again from their second size."""
+    """As many cases as the longest list; the others start again from their second size.
+
+    Each further dimension is one size ahead of the one before, so that height and width differ somewhere.
+    """
     num_cases = max((len(values) for values in sizes.values()), default=1)
     cases = []
     for index in range(num_cases):
         case = {}
-        for name, values in sizes.items():
+        for ahead, (name, values) in enumerate(sizes.items()):
             rest = values[1:] or values
-            case[name] = values[0] if index == 0 else rest[(index - 1) % len(rest)]
+            case[name] = values[0] if index == 0 else rest[(index - 1 + ahead) % len(rest)]
         cases.append(case)
     return cases
 

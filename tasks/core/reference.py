@@ -12,43 +12,88 @@ from tasks.core.precision import Scratch, run_float32, run_float64, run_perturbe
 from tasks.core.probes import Array, Probe
 from tasks.core.structures import flatten
 
+NUM_STAND_INS = 4
+"""Perturbed float32 runs whose mean with torch32 stands in for float64 where there is none."""
+
 
 class Reference:
-    """Answers of one module, each computed once while it is kept."""
+    """Answers of one module, each computed once while it is kept.
 
-    def __init__(self, model: nn.Module, inputs: Inputs) -> None:
-        self._model = model
-        self._inputs = inputs
+    With `keep` nothing is let go between one file's proof and the next's.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Inputs, *, keep: bool = False) -> None:
+        self.model = model
+        self.inputs = inputs
         self.file_answers: dict[tuple[str, str, tuple[object, ...]], list[Array]] = {}
         """What a file answered when it was tried after its export, by SHA-256, level and probe: not run twice."""
+        self.trace_cache: dict[Any, Any] = {}
+        """Traces of the module, by probe."""
+        self.unrepeatable: str | None = None
+        """Why the module does not repeat its answers; empty: it does; None: not known yet."""
+        self._keep = keep
+        self._rounded: set[str] = set()
+        self._no_float64 = ""
         self._scratch = Scratch()
         self._kept: dict[tuple[object, ...], list[Array]] = {}
+
+    @property
+    def floor(self) -> str:
+        """What `float64` was."""
+        if self._no_float64:
+            return f"mean of {NUM_STAND_INS + 1} perturbed float32 runs, as the module has no float64 path"
+        return f"float64, but {', '.join(sorted(self._rounded))} in float32" if self._rounded else "float64"
 
     def float32(self, probe: Probe) -> list[Array]:
         """Outputs of the module as it is, flattened."""
         return self._answer("float32", probe, run_float32)
 
     def float64(self, probe: Probe) -> list[Array]:
-        """Outputs of the module computed in float64, flattened."""
-        return self._answer("float64", probe, run_float64, scratch=self._scratch)
+        """Outputs of the module computed in float64, flattened.
+
+        Where the module has no float64 path, the mean of float32 runs with inputs and weights off by one
+        rounding stands in; integers are torch32's own.
+        """
+        if not self._no_float64:
+            try:
+                return self._answer("float64", probe, run_float64, scratch=self._scratch, rounded=self._rounded)
+            except ModelError as error:
+                self._no_float64 = str(error)
+        return self._stand_in(probe)
 
     def again(self, probe: Probe) -> list[Array]:
         """Outputs in float32, computed anew."""
         return self._call(run_float32, probe)
 
     def perturbed(self, probe: Probe, *, seed: int) -> list[Array]:
-        """Outputs in float32 with each weight moved by one rounding."""
-        return self._answer(f"perturbed {seed}", probe, run_perturbed, seed=seed)
+        """Outputs in float32 with each weight moved by one rounding; inputs, too, where there is no float64."""
+        moved = bool(self._no_float64)
+        return self._answer(f"perturbed {seed} {moved}", probe, run_perturbed, seed=seed, move_inputs=moved)
 
     def release(self) -> None:
-        """Let the memory of the float64 runs and all that is kept go."""
+        """Let the memory of the float64 runs and all that is kept go, unless it is to be kept."""
         self.file_answers.clear()
+        if self._keep:
+            return
         self._scratch = Scratch()
         self._kept.clear()
+        self.trace_cache.clear()
 
     def forget(self, probe: Probe) -> None:
-        """Drop what is kept of a probe."""
-        self._kept = {key: answer for key, answer in self._kept.items() if key[1:] != probe.key}
+        """Drop what is kept of a probe, unless it is to be kept."""
+        if not self._keep:
+            self._kept = {key: answer for key, answer in self._kept.items() if key[1:] != probe.key}
+
+    def _stand_in(self, probe: Probe) -> list[Array]:
+        torch32 = self.float32(probe)
+        others = [self.perturbed(probe, seed=100 + index) for index in range(NUM_STAND_INS)]
+        same = [other for other in others if [a.shape for a in other] == [a.shape for a in torch32]]
+        return [
+            np.mean([answer[index].astype(np.float64) for answer in (torch32, *same)], axis=0)
+            if array.dtype.kind == "f"
+            else array
+            for index, array in enumerate(torch32)
+        ]
 
     def _answer(self, how: str, probe: Probe, run: Any, **options: Any) -> list[Array]:
         key = (how, *probe.key)
@@ -57,14 +102,14 @@ class Reference:
         return self._kept[key]
 
     def _call(self, run: Any, probe: Probe, **options: Any) -> list[Array]:
-        args, kwargs = self._inputs.arguments(self._inputs.arrays(probe))
+        args, kwargs = self.inputs.arguments(self.inputs.arrays(probe))
         try:
-            output = run(self._model, args, kwargs, **options)
+            output = run(self.model, args, kwargs, **options)
         except Exception as error:  # the user's forward may raise anything; it becomes one sentence
             said = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
             sizes = ", ".join(f"{name}={size}" for name, size in probe.sizes.items()) or "its fixed sizes"
             raise ModelError(
-                f"{type(self._model).__name__} raised at {sizes} ({probe.family} inputs, {run.__name__}): {said}; "
+                f"{type(self.model).__name__} raised at {sizes} ({probe.family} inputs, {run.__name__}): {said}; "
                 f"narrow the range or the bounds of its inputs (NAME=DTYPE[WORD:LOW..HIGH]@LOW..HIGH)."
             ) from error
         return [_array(tensor) for _, tensor in flatten(output)]

@@ -18,14 +18,16 @@ class SessionError(Exception):
     """ONNX Runtime refused the file or the inputs; the caller makes a finding of it."""
 
 
-def open_session(path: Path, *, level: str = "all") -> onnxruntime.InferenceSession:
-    """Open a file on the CPU at a graph optimisation level, `off` or `all`.
+def open_session(path: Path, *, level: str = "all", threads: int | None = None) -> onnxruntime.InferenceSession:
+    """Open a file on the CPU at a graph optimisation level, `off` or `all`, with ONNX Runtime's number of threads.
 
     Raises:
         SessionError: ONNX Runtime refuses the file.
     """
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = _LEVELS[level]
+    if threads is not None:
+        options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what it finds wrong is raised, too
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -3,16 +3,15 @@
 import time
 from collections.abc import Iterator
 
-import numpy as np
-import onnx
-
-from tasks.core import sessions
+from tasks.core import power, sessions
 from tasks.core.errors import ModelError
 from tasks.core.evidence import Evidence, ProbeRecord
-from tasks.core.parity import ExactPool, FloatPool, ratio, rms
-from tasks.core.precision import EPS32
+from tasks.core.file_checks import structural_findings
+from tasks.core.parity import ExactPool, FloatPool
 from tasks.core.probes import Array, Probe
-from tasks.core.verdict import Observed, Trial, judge, structural_failure
+from tasks.core.repeatability import unrepeatable
+from tasks.core.trial import Observed, Trial
+from tasks.core.verdict import judge, structural_failure
 from tasks.core.witness import Witness
 
 SMALL_OUTPUT = 64
@@ -24,9 +23,12 @@ MIN_PROVING_SECONDS = 20.0
 def validate(trial: Trial) -> Evidence:
     """Check the file's structure, run every probe, and judge. Never raises because a number is bad."""
     started = time.perf_counter()
-    trial.outputs = [Observed(value.name) for value in trial.graph.outputs]
-    _check_repeatability(trial)
-    _check_structure(trial)
+    names = trial.in_our_order([value.name for value in trial.graph.outputs])
+    trial.outputs = [Observed(name) for name in names]
+    if reason := unrepeatable(trial.reference, names):
+        trial.doubts.append(reason)
+    else:
+        trial.failures += structural_findings(trial.graph)
     if not trial.failures and not trial.doubts:
         try:
             probes = [*trial.inputs.probes, *_sizes_beyond(trial), *_further_seeds(trial)]
@@ -43,13 +45,6 @@ def validate(trial: Trial) -> Evidence:
     return judge(trial)
 
 
-def _check_structure(trial: Trial) -> None:
-    try:
-        onnx.checker.check_model(str(trial.graph.path), full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
-        trial.failures.append(f"onnx.checker finds: {' '.join(str(error).split())[:300]}")
-
-
 def _run_file(trial: Trial, probes: list[Probe]) -> dict[tuple[object, ...], list[list[Array]]]:
     """The file's answers, one an optimisation level; its sessions are gone before PyTorch runs.
 
@@ -61,7 +56,11 @@ def _run_file(trial: Trial, probes: list[Probe]) -> dict[tuple[object, ...], lis
         missing = [probe for probe in probes if level in probe.levels and probe.key not in known]
         session = sessions.open_session(trial.graph.path, level=level) if missing else None
         for probe in missing:
-            known[probe.key] = sessions.run(session, trial.inputs.arrays(probe))
+            try:
+                known[probe.key] = trial.in_our_order(sessions.run(session, trial.file_arrays(probe)))
+            except sessions.SessionError as error:
+                trial.failed_at = probe
+                raise sessions.SessionError(f"at {_sizes(probe)} ({probe.family} inputs): {error}") from error
         del session
         for probe in probes:
             if level in probe.levels:
@@ -121,12 +120,9 @@ def _compare(trial: Trial, probe: Probe, answers: list[list[Array]]) -> None:
     for level_answers in answers:
         if failure := structural_failure(level_answers, torch32, [o.name for o in trial.outputs]):
             trial.failures.append(f"{failure} ({where})")
+            trial.failed_at = probe
             return
-    try:
-        float64 = trial.reference.float64(probe)
-    except ModelError as error:
-        trial.doubts.append(f"the module can't be run in float64, so its noise is unknown: {error}")
-        return
+    float64 = trial.reference.float64(probe)
     if any(a.shape != b.shape for a, b in zip(torch32, float64, strict=True)):
         trial.doubts.append(f"the module gives other shapes in float64 than in float32 ({where})")
         return
@@ -146,10 +142,9 @@ def _compare(trial: Trial, probe: Probe, answers: list[list[Array]]) -> None:
             float64=float64[index],
             batch_axis=0 if shape and shape[0] == batch_size else None,
         )
-        if probe.family in ("normal", "range", "sample"):
-            onnx_outputs = [answer[index] for answer in answers]
-            _observe(output, probe, onnx=onnx_outputs, torch32=torch32[index], float64=float64[index])
-    _measure_movement(trial, probe)
+        if probe.family in power.JUDGED_FAMILIES:
+            power.observe(output, torch32=torch32[index], float64=float64[index])
+    power.measure_movement(trial, probe)
     trial.records.append(ProbeRecord(family=probe.family, seed=probe.seed, sizes=probe.sizes, levels=probe.levels))
     if probe not in trial.inputs.probes[:2]:
         trial.reference.forget(probe)
@@ -164,63 +159,6 @@ def _perturbed(trial: Trial, probe: Probe) -> list[list[Array]]:
     answers = [trial.reference.perturbed(probe, seed=seed) for seed in range(num_runs)]
     shapes = [o.shape for o in trial.reference.float32(probe)]
     return [answer for answer in answers if [o.shape for o in answer] == shapes]
-
-
-def _observe(output: Observed, probe: Probe, *, onnx: list[Array], torch32: Array, float64: Array) -> None:
-    """Note scale, noise, finiteness and, where it looks like class scores, agreement on the largest."""
-    output.num_elements += torch32.size
-    if torch32.dtype.kind != "f":
-        return
-    output.finite = output.finite and bool(np.isfinite(torch32).all())
-    output.noise_rms.append(rms(torch32.astype(np.float64) - float64))
-    output.scale_rms.append(rms(float64))
-    if torch32.ndim != 2 or torch32.shape[1] < 2:
-        return
-    if probe.family == "sample":
-        wanted = float64.argmax(axis=1)
-        for answer in onnx:
-            found = answer.argmax(axis=1)
-            output.rows += found.size
-            output.agreeing += int((found == torch32.argmax(axis=1)).sum())
-            rows = np.flatnonzero(found != wanted)
-            if rows.size:
-                margin = float((float64[rows, wanted[rows]] - float64[rows, found[rows]]).max()) / (rms(float64) or 1.0)
-                output.flip_margin = max(output.flip_margin or 0.0, margin)
-
-
-def _measure_movement(trial: Trial, probe: Probe) -> None:
-    """How far each output moves between two inputs: two seeds, or the rows of the user's samples."""
-    first, second = trial.inputs.probes[:2]
-    if probe.key == second.key:
-        pairs = zip(trial.reference.float64(first), trial.reference.float64(second), strict=True)
-    elif probe.family == "sample":
-        answers = trial.reference.float64(probe)
-        pairs = zip(answers, (np.roll(a, 1, axis=0) if a.ndim else a for a in answers), strict=True)
-    else:
-        return
-    for output, (a, b) in zip(trial.outputs, pairs, strict=True):
-        if a.shape != b.shape:
-            output.movement = max(output.movement, float("inf"))
-        elif a.dtype.kind != "f":
-            output.movement = max(output.movement, float("inf") if (a != b).any() else 0.0)
-        else:
-            noise = max([*output.noise_rms, EPS32 * max(output.scale_rms, default=0.0)])
-            output.movement = max(output.movement, ratio(rms(a - b), noise))
-
-
-def _check_repeatability(trial: Trial) -> None:
-    """f(a), f(b), f(a) must repeat; else the module keeps state or draws random numbers."""
-    first = trial.inputs.probes[0]
-    before = trial.reference.float32(first)
-    trial.reference.float32(trial.inputs.probes[1])
-    after = trial.reference.again(first)
-    for output, a, b in zip(trial.outputs, before, after, strict=False):
-        if a.shape != b.shape or not np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
-            trial.doubts.append(
-                f"{output.name} differs when the same input comes again after another: the module keeps state or "
-                f"draws random numbers, so no file can be proven equal to it"
-            )
-            return
 
 
 def _sizes(probe: Probe) -> str:

@@ -1,61 +1,20 @@
 """What is gathered about a file, the limits, and the verdict that follows."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from tasks.core.evidence import DimProof, Evidence, OutputEvidence, Power, ProbeRecord
-from tasks.core.inputs import Inputs
-from tasks.core.parity import ExactPool, FloatPool
+from tasks.core.evidence import DimProof, Evidence, OutputEvidence, Power
+from tasks.core.power import MOVEMENT_LIMIT, doubts_of
 from tasks.core.probes import Array
-from tasks.core.records import Graph
-from tasks.core.reference import Reference
-from tasks.core.witness import Witness
+from tasks.core.trial import Observed, Trial
 
 NOISE_LIMIT = 8.0
 """Of the pooled noise ratio: true exports gave up to 4, wrong constants thousands."""
 SLICE_LIMIT = 16.0
 """Of the ratio of one slice, which pools fewer elements."""
-MOVEMENT_LIMIT = 100.0
-"""An output must move with its input by this many times the noise for a comparison to mean something."""
 UNSTABLE_LIMIT = 0.01
 """Share of integers that torch32 itself gets wrong, above which nothing can be said."""
-
-
-@dataclass
-class Observed:
-    """What is gathered about one output while the probes run."""
-
-    name: str
-    pools: dict[str, FloatPool | ExactPool] = field(default_factory=dict)
-    noise_rms: list[float] = field(default_factory=list)
-    scale_rms: list[float] = field(default_factory=list)
-    movement: float = 0.0
-    finite: bool = True
-    num_elements: int = 0
-    agreeing: int = 0
-    rows: int = 0
-    flip_margin: float | None = None
-
-
-@dataclass
-class Trial:
-    """One file under proof."""
-
-    graph: Graph
-    inputs: Inputs
-    reference: Reference
-    constant_outputs: tuple[str, ...] = ()
-    random_weights: bool = False
-    failures: list[str] = field(default_factory=list)
-    doubts: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    records: list[ProbeRecord] = field(default_factory=list)
-    outputs: list[Observed] = field(default_factory=list)
-    witness: Witness | None = None
-    """The file's answer to the first probe, once it has run."""
 
 
 def judge(trial: Trial) -> Evidence:
@@ -64,7 +23,7 @@ def judge(trial: Trial) -> Evidence:
     outputs = [_summarise(output) for output in trial.outputs] if trial.records else []
     for output in outputs:
         failures += list(_failures_of(output))
-        doubts += list(_doubts_of(output, trial.constant_outputs))
+        doubts += [*doubts_of(output, trial.constant_outputs), *_instabilities_of(output)]
     dims = _prove_dims(trial)
     failures += [f"{d.name} of {d.input} was to be dynamic but is fixed in the file" for d in dims if not d.in_file]
     if not failures and trial.records:
@@ -76,7 +35,10 @@ def judge(trial: Trial) -> Evidence:
         dims=tuple(dims),
         probes=tuple(trial.records),
         skipped=tuple(trial.skipped),
-        notes=tuple(trial.notes),
+        blocks=tuple(trial.blocks),
+        notes=(*trial.notes, *_dims_held_equal(trial)),
+        floor=trial.reference.floor,
+        blame=trial.blame,
         noise_limit=NOISE_LIMIT,
         slice_limit=SLICE_LIMIT,
         movement_limit=MOVEMENT_LIMIT,
@@ -93,9 +55,14 @@ def _summarise(output: Observed) -> OutputEvidence:
         max_abs_difference=_worst([f.max_abs_difference for f in families]),
         cosine=min((f.cosine for f in families), default=1.0),
         families=families,
-        power=Power(movement=output.movement, finite=output.finite, num_elements=output.num_elements),
-        top1_agreement=output.agreeing / output.rows if output.rows else None,
-        top1_flip_margin=output.flip_margin,
+        power=Power(
+            movement=_worst(list(output.movements.values())),
+            families=output.movements,
+            finite=output.finite,
+            num_elements=output.num_elements,
+            zero_share=output.num_zeros / max(output.num_elements, 1),
+            saturated_share=output.still_share if output.movements else 0.0,
+        ),
     )
 
 
@@ -113,16 +80,7 @@ def _failures_of(output: OutputEvidence) -> Iterator[str]:
             )
 
 
-def _doubts_of(output: OutputEvidence, constant_outputs: tuple[str, ...]) -> Iterator[str]:
-    if output.power.num_elements == 0:
-        yield f"{output.name} is empty on every probe"
-    elif not output.power.finite:
-        yield f"{output.name} is not finite in PyTorch itself"
-    elif not output.power.movement >= MOVEMENT_LIMIT and output.name not in constant_outputs:
-        yield (
-            f"{output.name} moves with the input by only {output.power.movement:.3g} times the noise, so a comparison "
-            f"proves nothing; give real inputs with --sample, or --constant-output {output.name} if it is meant so"
-        )
+def _instabilities_of(output: OutputEvidence) -> Iterator[str]:
     for family in output.families:
         if not family.unstable_share <= UNSTABLE_LIMIT:
             yield f"{family.unstable_share:.1%} of {output.name} differ between float32 and float64 ({family.family})"
@@ -135,7 +93,7 @@ def _prove_dims(trial: Trial) -> list[DimProof]:
         for axis, dim in enumerate(spec.dims):
             if dim.name is None:
                 continue
-            found = in_file.get(spec.name, ())
+            found = in_file.get(trial.file_inputs.get(spec.name, spec.name), ())
             sizes = sorted({r.sizes[dim.name] for r in trial.records if dim.name in r.sizes})
             proofs.append(
                 DimProof(
@@ -148,6 +106,20 @@ def _prove_dims(trial: Trial) -> list[DimProof]:
                 )
             )
     return proofs
+
+
+def _dims_held_equal(trial: Trial) -> Iterator[str]:
+    """Dimensions asked for under two names that the file declares under one."""
+    asked: dict[str, set[str]] = {}
+    in_file = {t.name: t.dims for t in trial.graph.inputs}
+    for spec in trial.inputs.specs:
+        found = in_file.get(trial.file_inputs.get(spec.name, spec.name), ())
+        for dim, symbol in zip(spec.dims, found, strict=False):
+            if dim.name and isinstance(symbol, str) and symbol != "?":
+                asked.setdefault(symbol, set()).add(dim.name)
+    for symbol, names in asked.items():
+        if len(names) > 1:
+            yield f"the file says that {' and '.join(sorted(names))} must be equal (both are {symbol})"
 
 
 def structural_failure(onnx_outputs: Sequence[Array], torch32: Sequence[Array], names: Sequence[str]) -> str:

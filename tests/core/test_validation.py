@@ -17,7 +17,7 @@ from tasks.core.inputs import choose_inputs
 from tasks.core.reference import Reference
 from tasks.core.spec import ExportSpec
 from tasks.core.validation import validate
-from tasks.core.verdict import Trial
+from tasks.core.trial import Trial
 from tests.core.tiny_models import (
     BoxesAndScores,
     BranchesOnBatch,
@@ -155,9 +155,9 @@ def test_inputs_declared_in_another_order_keep_their_names(tmp_path: Path) -> No
     ("model", "says"),
     [
         (Constant, "moves with the input by only"),
-        (Zero, "moves with the input by only"),
-        (Random, "keeps state or draws random numbers"),
-        (Counting, "keeps state or draws random numbers"),
+        (Zero, "is exactly zero on every probe (normal)"),
+        (Random, "draws random numbers (aten.randn in forward)"),
+        (Counting, "keeps state in count"),
         (NotANumber, "is not finite in PyTorch itself"),
     ],
 )

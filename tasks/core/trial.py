@@ -1,0 +1,67 @@
+"""One file under proof: what is held against what, and all that is gathered while the probes run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from tasks.core.evidence import Blame, BlockPower, ProbeRecord
+from tasks.core.inputs import Inputs
+from tasks.core.parity import ExactPool, FloatPool
+from tasks.core.probes import Array, Probe
+from tasks.core.records import Graph
+from tasks.core.reference import Reference
+from tasks.core.witness import Witness
+
+Item = TypeVar("Item")
+
+
+@dataclass
+class Observed:
+    """What is gathered about one output while the probes run."""
+
+    name: str
+    pools: dict[str, FloatPool | ExactPool] = field(default_factory=dict)
+    noise_rms: list[float] = field(default_factory=list)
+    scale_rms: list[float] = field(default_factory=list)
+    movements: dict[str, float] = field(default_factory=dict)
+    """Per family."""
+    still_share: float = 1.0
+    """Smallest share of elements that stay at the output's largest or smallest value between two inputs."""
+    finite: bool = True
+    num_elements: int = 0
+    num_zeros: int = 0
+
+
+@dataclass
+class Trial:
+    """One file under proof."""
+
+    graph: Graph
+    inputs: Inputs
+    reference: Reference
+    constant_outputs: tuple[str, ...] = ()
+    random_weights: bool = False
+    file_inputs: Mapping[str, str] = field(default_factory=dict)
+    """Names of inputs in the file, by ours, where they differ."""
+    output_order: tuple[int, ...] = ()
+    """Which of the file's outputs is the module's first, second…; empty: they come in the module's order."""
+    failures: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    records: list[ProbeRecord] = field(default_factory=list)
+    outputs: list[Observed] = field(default_factory=list)
+    blocks: list[BlockPower] = field(default_factory=list)
+    blame: Blame | None = None
+    failed_at: Probe | None = None
+    """The probe at which structure or values were seen to be wrong."""
+    witness: Witness | None = None
+    """The file's answer to the first probe, once it has run."""
+
+    def file_arrays(self, probe: Probe) -> dict[str, Array]:
+        """The arrays of a probe, by the file's input names."""
+        return {self.file_inputs.get(name, name): array for name, array in self.inputs.arrays(probe).items()}
+
+    def in_our_order(self, items: list[Item]) -> list[Item]:
+        """What the file has one of per output, in the order of the module's outputs."""
+        return [items[index] for index in self.output_order] if self.output_order else items

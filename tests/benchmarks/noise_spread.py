@@ -1,0 +1,88 @@
+"""Spread of the noise ratios of true exports over torchvision's classification models, random weights.
+
+    python tests/benchmarks/noise_spread.py [--select GLOB] [--seed N] [--write docs/noise_spread.md]
+
+Each model goes through `flows/export.py` into a store of its own, eight to a process; the limits of the
+verdict are chosen from this table. All of them take most of an hour on 2 cores.
+"""
+
+import argparse
+import fnmatch
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torchvision import models
+
+PROJECT = Path(__file__).resolve().parents[2]
+NUM_MODELS_A_PROCESS = 8
+
+
+def main() -> None:
+    """Export, then print a line a model and the quantiles; exit 1 where one did not pass."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--select", metavar="GLOB", default="*", help="names of models")
+    parser.add_argument("--seed", type=int, default=0, help="of the random weights")
+    parser.add_argument("--write", metavar="FILE", type=Path, help="also write the table there")
+    options = parser.parse_args()
+    names = fnmatch.filter(models.list_models(module=models), options.select)
+    results = []
+    for result in _export(names, options.seed):
+        results.append(result)
+        print(_row(result), flush=True)
+    table = _table(results, options)
+    print(table)
+    if options.write:
+        options.write.write_text(table)
+    raise SystemExit(any(result["verdict"] != "pass" for result in results))
+
+
+def _export(names: list[str], seed: int) -> Iterator[dict[str, Any]]:
+    with tempfile.TemporaryDirectory(prefix="assay-benchmark-") as folder:
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+        for start in range(0, len(names), NUM_MODELS_A_PROCESS):
+            chunk = names[start : start + NUM_MODELS_A_PROCESS]
+            command = [sys.executable, "flows/export.py", *chunk, "--weights", f"random:{seed}", "--json", "-"]
+            run = subprocess.run(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            yield from json.loads(run.stdout)["results"]
+
+
+def _row(result: dict[str, Any]) -> str:
+    outputs = result["parity"].values()
+    figures = [max((float(o[key]) for o in outputs), default=float("nan")) for key in ("noise_ratio", "slice_ratio")]
+    movement = min((float(o["power"]["movement"]) for o in outputs), default=float("nan"))
+    seconds = sum(result["seconds"].values())
+    return (
+        f"| {result['name']} | {result['verdict']} | {figures[0]:.2f} | {figures[1]:.2f} | {movement:,.0f} "
+        f"| {result['exporter']} | {seconds:.0f} |"
+    )
+
+
+def _table(results: list[dict[str, Any]], options: argparse.Namespace) -> str:
+    passed = sum(result["verdict"] == "pass" for result in results)
+    lines = [
+        "# Noise ratios of true exports",
+        "",
+        f"`python tests/benchmarks/noise_spread.py --seed {options.seed}`: {passed} of {len(results)} torchvision "
+        f"classification models pass with alive random weights.",
+        "",
+        "| ratio | median | 90 % | 99 % | largest | limit |",
+        "|---|---|---|---|---|---|",
+    ]
+    for key, limit in (("noise_ratio", 8), ("slice_ratio", 16)):
+        ratios = [max(float(o[key]) for o in result["parity"].values()) for result in results if result["parity"]]
+        figures = [*np.quantile(ratios, (0.5, 0.9, 0.99)), max(ratios)]
+        lines.append(f"| {key.replace('_', ' ')} | {' | '.join(f'{f:.2f}' for f in figures)} | {limit} |")
+    lines += ["", "| model | verdict | noise ratio | slice ratio | movement | exporter | seconds |"]
+    lines += ["|---|---|---|---|---|---|---|", *map(_row, results), ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""The command line of flows/export.py: options in, progress and a summary out, exit status."""
+"""What the command lines share: every error becomes one sentence, a result and an exit status."""
 
 import argparse
 import gc
@@ -8,27 +8,36 @@ import os
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from flows.display import Display
-from flows.options import Parser, add_spec_options, make_specs
-from flows.temporary_server import TemporaryServer
+from flows.options import Parser
 from tasks.core.errors import AssayError, ExportError, ServiceError, SpecError
 from tasks.core.records import ErrorRecord, ExportResult
-from tasks.core.spec import ExportSpec
 
-EXIT_NOT_PROVEN, EXIT_BAD_INPUT, EXIT_NO_SERVICE, EXIT_INTERRUPTED = 1, 2, 3, 130
+EXIT_NOT_PROVEN, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+STATUSES = "Exit status: 0 proven or unchanged, 1 not proven, 2 bad input, 3 a service could not be reached."
+
+Body = Callable[[argparse.Namespace, list[ExportResult], Display], None]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return the exit status."""
+def run_command(parser: Parser, body: Body, arguments: list[str] | None) -> int:
+    """Parse, run the body, which adds to the results, and show them; return the exit status.
+
+    The JSON is written on every exit.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
+    target = _json_target(arguments)
     results: list[ExportResult] = []
-    display = Display(to_stderr=_json_target(arguments) == "-")
+    display = Display(to_stderr=target == "-")
     try:
-        options = _parser().parse_args(arguments)
-        _run(options, results, display)
+        options = parser.parse_args(arguments)
+        if options.json and options.json != "-":
+            check_writable(Path(options.json))
+        _set_environment()
+        body(options, results, display)
     except AssayError as error:
         results.append(_failed("", error))
         display.error(error)
@@ -38,129 +47,44 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         display.close()
         gc.freeze()  # or the interpreter searches all of PyTorch for garbage before it ends, for 1.5 s
-        _write_json(_json_target(arguments), results)
+        _write_json(target, results)
     display.summary(results)
     return max((_exit_status(result) for result in results), default=EXIT_BAD_INPUT)
 
 
-def _parser() -> Parser:
-    parser = Parser(
-        prog="python flows/export.py",
-        description="Turn PyTorch models into ONNX files, prove each, and register it in MLflow.",
-        epilog="Exit status: 0 proven or unchanged, 1 not proven, 2 bad input, 3 a service could not be reached.",
-    )
-    parser.add_argument(
-        "models",
-        nargs="*",
-        metavar="MODEL",
-        help="catalog entry, torchvision name, package.module:Class or path/to/file.py:Class; default digits",
-    )
-    add_spec_options(parser)
-    add = parser.add_argument
-    add("-o", dest="destination", metavar="FILE|DIR/", help="also put the proven file there")
-    add("--force", action="store_true", help="export even where nothing changed")
-    add("--verbose", action="store_true", help="print the graph")
-    add("--json", metavar="FILE", help="machine-readable result; - for standard output")
-    return parser
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how much is shown, and where."""
+    parser.add_argument("--verbose", action="store_true", help="print the graph, and where a defect lies")
+    parser.add_argument("--json", metavar="FILE", help="machine-readable result; - for standard output")
 
 
-def _run(options: argparse.Namespace, results: list[ExportResult], display: Display) -> None:
-    specs = make_specs(options)
-    if options.json and options.json != "-":
-        _check_writable(Path(options.json))
-    outputs = {spec.title: _output_path(options.destination, spec, len(specs)) for spec in specs}
-    _set_environment()
-    server = TemporaryServer()
-    server.start()  # on the second core, while this process imports and looks
-    gc.disable()  # nothing that is being imported is garbage
-    changed = [spec for spec in specs if options.force or not _unchanged(spec, outputs, results, display)]
-    if changed:
-        _export(changed, options, outputs, results, display, server)
-
-
-def _unchanged(
-    spec: ExportSpec, outputs: dict[str, Path | None], results: list[ExportResult], display: Display
-) -> bool:
-    from flows.export import find_unchanged
-
-    result = find_unchanged(spec, output=outputs[spec.title])
-    if result is not None:
-        results.append(result)
-        display.title(spec.title)
-        display.line(f"unchanged: {result.reason}")
-    return result is not None
-
-
-def _export(
-    specs: list[ExportSpec],
-    options: argparse.Namespace,
-    outputs: dict[str, Path | None],
-    results: list[ExportResult],
-    display: Display,
-    server: TemporaryServer,
-) -> None:
-    from tasks.core.checks import check
-
-    display.line("importing PyTorch, checking what was asked for", fleeting=True)
-    for spec in specs:
-        check(spec)
-    # what the flow will need, while the server starts
-    import tasks.export_onnx
-    import tasks.validate_onnx  # noqa: F401
-    from tasks.log_export import connect
-
-    connect().search_experiments(max_results=1)
-    gc.freeze()
-    gc.enable()
-    with server.ready():
-        for spec in specs:
-            display.title(spec.title)
-            results.append(_export_one(spec, options, outputs[spec.title], display))
-
-
-def _export_one(spec: ExportSpec, options: argparse.Namespace, output: Path | None, display: Display) -> ExportResult:
+def outcome(call: Callable[[], ExportResult], title: str, display: Display, *, verbose: bool) -> ExportResult:
+    """The result of a call; whatever it raises becomes one, too, and a sentence on the screen."""
     import httpx
 
-    from flows.export import VerdictError, export_model
-
     try:
-        return export_model(spec, force=options.force, output=output, verbose=options.verbose)
-    except VerdictError as error:
-        display.error(error)
-        return error.result
+        return call()
     except AssayError as error:
         display.error(error)
-        return _failed(spec.title, error)
+        return getattr(error, "result", None) or _failed(title, error)
     except (httpx.TransportError, httpx.HTTPStatusError) as error:
         lost = ServiceError(f"Prefect's server could not be reached ({error}); check PREFECT_API_URL, or unset it.")
         display.error(lost)
-        return _failed(spec.title, lost)
+        return _failed(title, lost)
     except TimeoutError as error:
-        late = ExportError(f"{spec.title} took longer than its step may take ({error}).")
+        late = ExportError(f"{title} took longer than its step may take ({error}).")
         display.error(late)
-        return _failed(spec.title, late)
+        return _failed(title, late)
     except Exception as error:  # a defect, of Assay or a library: the other models' results must survive it
-        if options.verbose:
+        if verbose:
             traceback.print_exc()
         said = " ".join(str(error).split())[:300]
-        defect = ExportError(f"{spec.title} met a defect, {type(error).__name__}: {said}; --verbose shows where.")
+        defect = ExportError(f"{title} met a defect, {type(error).__name__}: {said}; --verbose shows where.")
         display.error(defect)
-        return _failed(spec.title, defect)
+        return _failed(title, defect)
 
 
-def _output_path(destination: str | None, spec: ExportSpec, num_specs: int) -> Path | None:
-    if destination is None:
-        return None
-    path = Path(destination).expanduser()
-    if destination.endswith(("/", os.sep)) or path.is_dir():
-        path = path / f"{spec.title}.onnx"
-    elif num_specs > 1:
-        raise SpecError(f"-o {destination} is one file for {num_specs} models; give a folder: -o {destination}/")
-    _check_writable(path)
-    return path
-
-
-def _check_writable(path: Path) -> None:
+def check_writable(path: Path) -> None:
     """See before hours of work that a file can be written there.
 
     Raises:

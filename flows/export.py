@@ -4,7 +4,7 @@ python flows/export.py [MODEL...] [options]
 """
 
 if __name__ == "__main__":  # before the imports below: the command line imports them when it needs them
-    from flows.command import main
+    from flows.export_command import main
 
     raise SystemExit(main())
 

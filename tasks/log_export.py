@@ -190,6 +190,9 @@ def _log(client: mlflow.MlflowClient, run_id: str, attempt: Attempt, witness: "W
     if attempt.graph is None or attempt.evidence is None:
         client.log_batch(run_id, metrics=_metrics(attempt, None), params=params)
         return release
+    if attempt.file is not None:  # somebody else's: it is proven where it lies
+        client.log_batch(run_id, metrics=_metrics(attempt, None), params=params)
+        return release
     client.log_batch(run_id, params=params)
     flavor = _ProvenFile(attempt.graph, _signature(attempt.graph))
     info = Model.log(None, flavor, name=attempt.title, run_id=run_id, tags=attempt.tags())

@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 import pytest
 
-from flows.command import main
+from flows.export_command import main
 from tests.core.weights_server import WeightsServer
 from tests.real_models import CASES, SITE
 
@@ -134,7 +134,7 @@ def test_unchanged_is_seen_without_importing_torch(tmp_path: Path, store: str, p
     """Nothing that costs seconds is imported to see that nothing is to be done."""
     assert run("--name", "no-torch", cwd=tmp_path).returncode == 0
     program = (
-        "import sys; from flows.command import main; status = main(['--name', 'no-torch']);"
+        "import sys; from flows.export_command import main; status = main(['--name', 'no-torch']);"
         "sys.exit(status or (7 if 'torch' in sys.modules else 0))"
     )
     process = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)

@@ -34,6 +34,8 @@ class Attempt:
     """Since the epoch, as MLflow counts."""
     is_logged: bool = False
     """MLflow was told of it, successfully or not."""
+    file: str | None = None
+    """A file that somebody else made: it is proven, not released."""
 
     @property
     def title(self) -> str:
@@ -79,6 +81,8 @@ class Attempt:
                 "assay.inputs": ", ".join(map(str, self.graph.inputs))[:4000],
                 "assay.outputs": ", ".join(map(str, self.graph.outputs))[:4000],
             }
+        if self.file:
+            tags["assay.verified_file"] = Path(self.file).name
         if self.changed:
             tags["assay.changed"] = ", ".join(self.changed)[:4000]
         if self.error:
@@ -145,8 +149,9 @@ class Attempt:
         return ExportResult.model_validate(
             {
                 "name": self.title,
+                "file": self.file,
                 "verdict": self.verdict,
-                "reason": str(self.error) if self.error else _reason(evidence, self.changed),
+                "reason": str(self.error) if self.error else self._reason(),
                 "model_uri": release.model_uri if release else None,
                 "version": release.version if release else None,
                 "run_id": release.run_id if release else None,
@@ -165,6 +170,13 @@ class Attempt:
                 "error": {"type": type(self.error).__name__, "message": str(self.error)} if self.error else None,
             }
         )
+
+    def _reason(self) -> str:
+        if self.evidence is not None and self.evidence.reasons:
+            return "; ".join(self.evidence.reasons)
+        if self.file:
+            return f"{Path(self.file).name} computes what the model computes"
+        return f"changed: {', '.join(self.changed)}" if self.changed else "exported anew, nothing known to have changed"
 
 
 @dataclass(frozen=True)
@@ -197,12 +209,6 @@ class PastExport:
 def model_name(spec: ExportSpec) -> str:
     """The model as text, without the folders of a file path."""
     return str(json.loads(spec.canonical_json())["model"])
-
-
-def _reason(evidence: Evidence | None, changed: tuple[str, ...]) -> str:
-    if evidence is not None and evidence.reasons:
-        return "; ".join(evidence.reasons)
-    return f"changed: {', '.join(changed)}" if changed else "exported anew, nothing known to have changed"
 
 
 def _dumped(record: object) -> object:

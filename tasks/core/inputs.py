@@ -74,7 +74,7 @@ def choose_inputs(spec: ExportSpec, model: nn.Module) -> Inputs:
         SpecError: names, shapes and sample contradict each other.
         InputsError: nothing says what the inputs are, or the module refuses them.
     """
-    sample = _read_sample(spec.sample) if spec.sample else None
+    sample = read_sample(spec.sample) if spec.sample else None
     declared, keywords = _in_forward_order(spec.inputs or default_inputs(spec, model, sample), model, spec.input_names)
     specs = _with_sizes(declared, sample)
     chosen = Inputs(specs, keywords, (Probe(family="zeros", seed=0, sizes=_traced(specs)),))
@@ -94,7 +94,7 @@ def default_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Arra
     if sample:
         return tuple(_from_array(name, array) for name, array in sample.items())
     size = _torchvision_size(spec.model, model)
-    names = [*_forward_parameters(model)] or ["input"]
+    names = [*forward_parameters(model)] or ["input"]
     if size is None:
         shown = " ".join(f"--input {name}=float32[batch,…]" for name in names)
         raise InputsError(
@@ -121,7 +121,8 @@ def _torchvision_size(name: Any, model: nn.Module) -> int | None:
     return None
 
 
-def _forward_parameters(model: nn.Module) -> list[str]:
+def forward_parameters(model: nn.Module) -> list[str]:
+    """Names of forward's parameters, in order."""
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [name for name, p in inspect.signature(model.forward).parameters.items() if p.kind in kinds]
 
@@ -133,7 +134,7 @@ def _in_forward_order(
 
     Keyword inputs come in forward's order, in which exporters put them, too.
     """
-    parameters = _forward_parameters(model)
+    parameters = forward_parameters(model)
     renamed = _renamed(specs, names) if names else specs
     if not all(spec.name in parameters for spec in specs):
         return renamed, ()
@@ -234,7 +235,12 @@ def _refusal(model: nn.Module, inputs: Inputs, sizes: dict[str, int]) -> str:
     return ""
 
 
-def _read_sample(path: Path) -> dict[str, Array]:
+def read_sample(path: Path) -> dict[str, Array]:
+    """Real inputs by name.
+
+    Raises:
+        SpecError: the file is no .npz of plain arrays.
+    """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}

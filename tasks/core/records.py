@@ -72,7 +72,7 @@ class Graph(Record):
     outputs: tuple[TensorType, ...]
     opset: int
     num_nodes: int
-    exporter: Literal["dynamo", "torchscript"]
+    exporter: Literal["dynamo", "torchscript", "other"]
     exporter_reason: str
     """Why this exporter: asked for, first choice, or what the first one did wrong."""
     labels: dict[str, str] = {}
@@ -113,6 +113,8 @@ class ExportResult(Record):
     """The outcome of one export, as `--json` prints it."""
 
     name: str
+    file: str | None = None
+    """The file that was to be verified, as it was named; None where one was exported."""
     verdict: Verdict
     unchanged: bool = False
     reason: str = ""

@@ -3,20 +3,19 @@
 import time
 from collections.abc import Iterator
 
-from tasks.core import power, sessions
+from tasks.core import sessions
+from tasks.core.comparison import NUM_SEEDS, SMALL_OUTPUT, add, compare, sizes_of
 from tasks.core.errors import ModelError
-from tasks.core.evidence import Evidence, ProbeRecord
+from tasks.core.evidence import Evidence
 from tasks.core.file_checks import structural_findings
-from tasks.core.parity import ExactPool, FloatPool
 from tasks.core.probes import Array, Probe
 from tasks.core.repeatability import unrepeatable
 from tasks.core.trial import Observed, Trial
-from tasks.core.verdict import judge, structural_failure
+from tasks.core.verdict import is_wrong, judge
 from tasks.core.witness import Witness
 
-SMALL_OUTPUT = 64
-"""Outputs with fewer elements over a family's probes get 8 more seeds: one small error may be luck."""
-NUM_SEEDS = 8
+NUM_SECOND_RUNS = 8
+"""Perturbed runs of every probe of a family before it is called wrong."""
 MIN_PROVING_SECONDS = 20.0
 
 
@@ -35,14 +34,41 @@ def validate(trial: Trial) -> Evidence:
             probes = [probe for probe in probes if _module_runs(trial, probe)]
             answers = _run_file(trial, probes)
             trial.witness = Witness(trial.inputs.arrays(probes[0]), tuple(answers[probes[0].key][-1]))
+            done: list[Probe] = []
             for probe in _in_time(trial, probes, started):
-                _compare(trial, probe, answers.pop(probe.key))
+                compare(trial, probe, answers[probe.key])
                 if trial.failures or trial.doubts:
                     break
+                done.append(probe)
+                if probe not in trial.inputs.probes[:2]:
+                    trial.reference.forget(probe)
+            _look_again(trial, done, answers)
         except sessions.SessionError as error:
             trial.failures.append(f"ONNX Runtime refuses it: {error}")
     trial.reference.release()
     return judge(trial)
+
+
+def _look_again(trial: Trial, probes: list[Probe], answers: dict[tuple[object, ...], list[list[Array]]]) -> None:
+    """Call nothing wrong before its noise was measured better, family by family until one stays wrong.
+
+    Few perturbed runs can miss what amplifies a rounding a thousandfold, such as a network far outside the
+    values it was made for: a true EfficientNet-B3 has noise of 1e-4 or of 0.1 at wide inputs, as it happens.
+    """
+    families = [family for family in dict.fromkeys(probe.family for probe in probes) if _is_wrong(trial, family)]
+    for family in families:
+        for output in trial.outputs:
+            del output.pools[family]
+        for probe in probes:
+            if probe.family == family:
+                add(trial, probe, answers[probe.key], num_perturbed=NUM_SECOND_RUNS)
+        if _is_wrong(trial, family):
+            trial.failed_at = next(probe for probe in probes if probe.family == family)
+            return
+
+
+def _is_wrong(trial: Trial, family: str) -> bool:
+    return any(is_wrong(output.pools[family].result()) for output in trial.outputs)
 
 
 def _run_file(trial: Trial, probes: list[Probe]) -> dict[tuple[object, ...], list[list[Array]]]:
@@ -60,7 +86,7 @@ def _run_file(trial: Trial, probes: list[Probe]) -> dict[tuple[object, ...], lis
                 known[probe.key] = trial.in_our_order(sessions.run(session, trial.file_arrays(probe)))
             except sessions.SessionError as error:
                 trial.failed_at = probe
-                raise sessions.SessionError(f"at {_sizes(probe)} ({probe.family} inputs): {error}") from error
+                raise sessions.SessionError(f"at {sizes_of(probe)} ({probe.family} inputs): {error}") from error
         del session
         for probe in probes:
             if level in probe.levels:
@@ -110,56 +136,4 @@ def _in_time(trial: Trial, probes: list[Probe], started: float) -> Iterator[Prob
         if not probe.optional or time.perf_counter() - started < allowed:
             yield probe
         else:
-            trial.skipped.append(f"{probe.family} seed {probe.seed} at {_sizes(probe)}")
-
-
-def _compare(trial: Trial, probe: Probe, answers: list[list[Array]]) -> None:
-    """Add one probe to every output's pool; what is structurally wrong is a failure."""
-    torch32 = trial.reference.float32(probe)
-    where = f"{probe.family} at {_sizes(probe)}"
-    for level_answers in answers:
-        if failure := structural_failure(level_answers, torch32, [o.name for o in trial.outputs]):
-            trial.failures.append(f"{failure} ({where})")
-            trial.failed_at = probe
-            return
-    float64 = trial.reference.float64(probe)
-    if any(a.shape != b.shape for a, b in zip(torch32, float64, strict=True)):
-        trial.doubts.append(f"the module gives other shapes in float64 than in float32 ({where})")
-        return
-    perturbed = _perturbed(trial, probe)
-    batch = trial.inputs.specs[0].dims[0] if trial.inputs.specs[0].dims else None
-    batch_size = None if batch is None else (probe.sizes.get(batch.name or "", batch.size))
-    if probe.family == "sample":
-        batch_size = next(iter(trial.inputs.arrays(probe).values())).shape[0]
-    for index, output in enumerate(trial.outputs):
-        exact = torch32[index].dtype.kind in "iub"
-        pool = output.pools.setdefault(probe.family, ExactPool(probe.family) if exact else FloatPool(probe.family))
-        shape = torch32[index].shape
-        pool.add(
-            onnx=[answer[index] for answer in answers],
-            torch32=torch32[index],
-            perturbed=[answer[index] for answer in perturbed],
-            float64=float64[index],
-            batch_axis=0 if shape and shape[0] == batch_size else None,
-        )
-        if probe.family in power.JUDGED_FAMILIES:
-            power.observe(output, torch32=torch32[index], float64=float64[index])
-    power.measure_movement(trial, probe)
-    trial.records.append(ProbeRecord(family=probe.family, seed=probe.seed, sizes=probe.sizes, levels=probe.levels))
-    if probe not in trial.inputs.probes[:2]:
-        trial.reference.forget(probe)
-
-
-def _perturbed(trial: Trial, probe: Probe) -> list[list[Array]]:
-    """Answers with perturbed weights, for the first probe of each family; more where seeds change nothing."""
-    if any(record.family == probe.family for record in trial.records):
-        return []
-    small = any(o.size < SMALL_OUTPUT for o in trial.reference.float32(probe))
-    num_runs = NUM_SEEDS if small and probe.family in ("zeros", "sample") else 2
-    answers = [trial.reference.perturbed(probe, seed=seed) for seed in range(num_runs)]
-    shapes = [o.shape for o in trial.reference.float32(probe)]
-    return [answer for answer in answers if [o.shape for o in answer] == shapes]
-
-
-def _sizes(probe: Probe) -> str:
-    return ", ".join(f"{name}={size}" for name, size in probe.sizes.items()) or "the fixed sizes"
+            trial.skipped.append(f"{probe.family} seed {probe.seed} at {sizes_of(probe)}")

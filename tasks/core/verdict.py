@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tasks.core.evidence import DimProof, Evidence, OutputEvidence, Power
+from tasks.core.evidence import DimProof, Evidence, FamilyParity, OutputEvidence, Power
 from tasks.core.power import MOVEMENT_LIMIT, doubts_of
 from tasks.core.probes import Array
 from tasks.core.trial import Observed, Trial
@@ -66,6 +66,11 @@ def _summarise(output: Observed) -> OutputEvidence:
     )
 
 
+def is_wrong(family: FamilyParity) -> bool:
+    """Is its error beyond a limit? NaN is."""
+    return not (family.noise_ratio <= NOISE_LIMIT and family.slice_ratio <= SLICE_LIMIT)
+
+
 def _failures_of(output: OutputEvidence) -> Iterator[str]:
     for family in output.families:
         if not family.noise_ratio <= NOISE_LIMIT:
@@ -90,10 +95,12 @@ def _prove_dims(trial: Trial) -> list[DimProof]:
     in_file = {t.name: t.dims for t in trial.graph.inputs}
     proofs = []
     for spec in trial.inputs.specs:
+        if trial.file_inputs.get(spec.name, spec.name) not in in_file:
+            continue  # an input that the file does without
         for axis, dim in enumerate(spec.dims):
             if dim.name is None:
                 continue
-            found = in_file.get(trial.file_inputs.get(spec.name, spec.name), ())
+            found = in_file[trial.file_inputs.get(spec.name, spec.name)]
             sizes = sorted({r.sizes[dim.name] for r in trial.records if dim.name in r.sizes})
             proofs.append(
                 DimProof(

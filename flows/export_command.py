@@ -1,0 +1,111 @@
+"""The command line of flows/export.py: options in, progress and a summary out, exit status."""
+
+import argparse
+import gc
+import os
+from pathlib import Path
+
+from flows.command import STATUSES, add_output_options, check_writable, outcome, run_command
+from flows.display import Display
+from flows.options import Parser, add_spec_options, make_specs
+from flows.temporary_server import TemporaryServer
+from tasks.core.errors import SpecError
+from tasks.core.records import ExportResult
+from tasks.core.spec import ExportSpec
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    return run_command(_parser(), _run, arguments)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python flows/export.py",
+        description="Turn PyTorch models into ONNX files, prove each, and register it in MLflow.",
+        epilog=STATUSES,
+    )
+    parser.add_argument(
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help="catalog entry, torchvision name, package.module:Class or path/to/file.py:Class; default digits",
+    )
+    add_spec_options(parser)
+    add = parser.add_argument
+    add("-o", dest="destination", metavar="FILE|DIR/", help="also put the proven file there")
+    add("--force", action="store_true", help="export even where nothing changed")
+    add_output_options(parser)
+    return parser
+
+
+def _run(options: argparse.Namespace, results: list[ExportResult], display: Display) -> None:
+    specs = make_specs(options)
+    outputs = {spec.title: _output_path(options.destination, spec, len(specs)) for spec in specs}
+    server = TemporaryServer()
+    server.start()  # on the second core, while this process imports and looks
+    gc.disable()  # nothing that is being imported is garbage
+    changed = [spec for spec in specs if options.force or not _unchanged(spec, outputs, results, display)]
+    if changed:
+        _export(changed, options, outputs, results, display, server)
+
+
+def _unchanged(
+    spec: ExportSpec, outputs: dict[str, Path | None], results: list[ExportResult], display: Display
+) -> bool:
+    from flows.export import find_unchanged
+
+    result = find_unchanged(spec, output=outputs[spec.title])
+    if result is not None:
+        results.append(result)
+        display.title(spec.title)
+        display.line(f"unchanged: {result.reason}")
+    return result is not None
+
+
+def _export(
+    specs: list[ExportSpec],
+    options: argparse.Namespace,
+    outputs: dict[str, Path | None],
+    results: list[ExportResult],
+    display: Display,
+    server: TemporaryServer,
+) -> None:
+    from tasks.core.checks import check
+
+    display.line("importing PyTorch, checking what was asked for", fleeting=True)
+    for spec in specs:
+        check(spec)
+    # what the flow will need, while the server starts
+    import tasks.export_onnx
+    import tasks.validate_onnx  # noqa: F401
+    from tasks.log_export import connect
+
+    connect().search_experiments(max_results=1)
+    gc.freeze()
+    gc.enable()
+    with server.ready():
+        for spec in specs:
+            display.title(spec.title)
+            results.append(_export_one(spec, options, outputs[spec.title], display))
+
+
+def _export_one(spec: ExportSpec, options: argparse.Namespace, output: Path | None, display: Display) -> ExportResult:
+    from flows.export import export_model
+
+    def export() -> ExportResult:
+        return export_model(spec, force=options.force, output=output, verbose=options.verbose)
+
+    return outcome(export, spec.title, display, verbose=options.verbose)
+
+
+def _output_path(destination: str | None, spec: ExportSpec, num_specs: int) -> Path | None:
+    if destination is None:
+        return None
+    path = Path(destination).expanduser()
+    if destination.endswith(("/", os.sep)) or path.is_dir():
+        path = path / f"{spec.title}.onnx"
+    elif num_specs > 1:
+        raise SpecError(f"-o {destination} is one file for {num_specs} models; give a folder: -o {destination}/")
+    check_writable(path)
+    return path

@@ -1,0 +1,133 @@
+"""Prove .onnx files that somebody else made against the PyTorch model: the flow, and its command line.
+
+python flows/verify.py MODEL FILE.onnx... [options]
+"""
+
+if __name__ == "__main__":  # before the imports below: the command line imports them when it needs them
+    from flows.verify_command import main
+
+    raise SystemExit(main())
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from prefect import flow
+from torch import nn
+
+from flows.steps import Steps
+from tasks.core.attempts import Attempt
+from tasks.core.building import borrowed
+from tasks.core.catalog import resolve
+from tasks.core.errors import AssayError, SpecError
+from tasks.core.foreign_files import match, read_graph
+from tasks.core.inputs import Inputs
+from tasks.core.manifest import make_manifest
+from tasks.core.records import ErrorRecord, ExportResult
+from tasks.core.reference import Reference
+from tasks.core.spec import ExportSpec
+from tasks.core.trial import Trial
+from tasks.fetch_weights import fetch_weights
+from tasks.instantiate_model import instantiate_model
+from tasks.log_export import log_export
+from tasks.validate_onnx import validate_onnx
+
+log = logging.getLogger("assay")
+
+__all__ = ["ExportSpec", "verify_files"]
+
+
+@flow(name="verify-files", flow_run_name="verify-{spec.title}", persist_result=False)
+def verify_files(
+    spec: ExportSpec,
+    files: Sequence[Path],
+    *,
+    declared: bool = False,
+    tell: Callable[[ExportResult], None] | None = None,
+) -> list[ExportResult]:
+    """Prove files against one model, which is built and run once for all of them.
+
+    Args:
+        spec: the model, its weights and inputs.
+        files: `.onnx` files.
+        declared: hold the files against the dims of `spec.inputs`; else the dims are each file's own.
+        tell: called with each result as it comes.
+
+    Returns:
+        One result a file, in their order; one that can't be proven at all has the verdict `error`.
+
+    Raises:
+        AssayError: the weights or the model are wrong, or a service could not be reached.
+    """
+    spec = resolve(spec)
+    with borrowed(spec):
+        results = []
+        for result in _prove_each(spec, files, declared=declared):
+            results.append(result)
+            if tell is not None:
+                tell(result)
+    return results
+
+
+def _prove_each(spec: ExportSpec, files: Sequence[Path], *, declared: bool) -> Iterator[ExportResult]:
+    seconds: dict[str, float] = {}
+    step = Steps(seconds)
+    with step("fetch_weights") as say:
+        weights = fetch_weights(spec)
+        say(weights.origin)
+    with step("instantiate_model") as say:
+        model, report = instantiate_model(spec, weights)
+        say(f"{report.model_class}, {report.num_parameters:,} parameters")
+    manifest = make_manifest(spec, weights, report)
+    references: dict[str, Reference] = {}
+    for file in files:
+        attempt = Attempt(spec, weights=weights, report=report, manifest=manifest, file=str(file), seconds={**seconds})
+        try:
+            yield _prove(attempt, model, references, declared=declared)
+        except (SpecError, AssayError) as error:
+            if error.exit_status == 3:
+                raise
+            yield ExportResult(
+                name=spec.title,
+                file=str(file),
+                verdict="error",
+                reason=str(error),
+                error=ErrorRecord(type=type(error).__name__, message=str(error)),
+            )
+
+
+def _prove(attempt: Attempt, model: nn.Module, references: dict[str, Reference], *, declared: bool) -> ExportResult:
+    assert attempt.file is not None
+    assert attempt.weights is not None
+    spec, step = attempt.spec, Steps(attempt.seconds)
+    path = Path(attempt.file)
+    with step("match_inputs") as say:
+        attempt.graph = graph = read_graph(path)
+        matched = match(spec, model, graph, declared=declared)
+        say(", ".join(map(str, matched.inputs.specs)))
+    reference = references.setdefault(_key(matched.inputs), Reference(model, matched.inputs, keep=True))
+    with step("validate_onnx") as say:
+        trial = Trial(
+            graph,
+            reference.inputs,
+            reference,
+            spec.constant_outputs,
+            random_weights=attempt.weights.kind == "random",
+            file_inputs=matched.file_inputs,
+            output_order=matched.output_order,
+            failures=list(matched.failures),
+            notes=list(matched.notes),
+        )
+        attempt.evidence = validate_onnx(f"{spec.title} {path.name}", trial)
+        compared = f"worst noise ratio {attempt.evidence.noise_ratio:.2f}"
+        say(f"{attempt.evidence.verdict}, {compared if attempt.evidence.outputs else 'nothing compared'}")
+    with step("log_export") as say:
+        attempt.is_logged = True
+        release = log_export(attempt, None)
+        say(release.run_id)
+    return attempt.result(release).model_copy(update={"onnx_path": path.resolve()})
+
+
+def _key(inputs: Inputs) -> str:
+    """Equal for inputs whose probes are equal."""
+    return f"{[str(spec) for spec in inputs.specs]} {inputs.keywords}"

@@ -1,0 +1,62 @@
+"""The command line of flows/verify.py: a model and files in, a line a file out, exit status."""
+
+import argparse
+import gc
+from pathlib import Path
+
+from flows.command import STATUSES, add_output_options, outcome, run_command
+from flows.display import Display
+from flows.options import Parser, add_spec_options, make_specs
+from flows.temporary_server import TemporaryServer
+from tasks.core.errors import SpecError
+from tasks.core.records import ExportResult
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    return run_command(_parser(), _run, arguments)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python flows/verify.py",
+        description="Prove .onnx files that somebody else made against their PyTorch model.",
+        epilog=f"Without --input the dims are each file's own. {STATUSES}",
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", help="catalog entry, torchvision name, package.module:Class or path/to/file.py:Class"
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE.onnx", type=Path, help="files to prove")
+    add_spec_options(parser)
+    add_output_options(parser)
+    return parser
+
+
+def _run(options: argparse.Namespace, results: list[ExportResult], display: Display) -> None:
+    options.models = [options.model]
+    declared = options.inputs is not None
+    (spec,) = make_specs(options)
+    if absent := [str(file) for file in options.files if not file.is_file()]:
+        raise SpecError(f"There is no file {absent[0]}; name .onnx files.")
+    server = TemporaryServer()
+    server.start()  # on the second core, while this process imports
+    gc.disable()  # nothing that is being imported is garbage
+    display.line("importing PyTorch, checking what was asked for", fleeting=True)
+    from flows.verify import verify_files
+    from tasks.core.checks import check
+    from tasks.log_export import connect
+
+    check(spec)
+    connect().search_experiments(max_results=1)
+    gc.freeze()
+    gc.enable()
+    with server.ready():
+        display.title(spec.title)
+        told: list[ExportResult] = []
+
+        def prove() -> ExportResult:
+            verify_files(spec, options.files, declared=declared, tell=told.append)
+            return told.pop()
+
+        last = outcome(prove, spec.title, display, verbose=options.verbose)
+        results += [*told, last]

@@ -1,0 +1,197 @@
+"""Files that somebody else made: what is in them, and which of their inputs and outputs is which of the module's."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from torch import nn
+
+from tasks.core.errors import InputsError, SpecError
+from tasks.core.graph_files import SIDECAR_SUFFIX, tensor_types
+from tasks.core.hashes import file_sha256
+from tasks.core.inputs import Inputs, choose_inputs, default_inputs, forward_parameters, read_sample
+from tasks.core.precision import run_float32
+from tasks.core.probes import Array
+from tasks.core.records import Graph, TensorType
+from tasks.core.spec import INPUT_SYNTAX, Dim, ExportSpec, InputSpec
+from tasks.core.structures import name_outputs
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A file's inputs and outputs beside the module's."""
+
+    inputs: Inputs
+    file_inputs: Mapping[str, str] = field(default_factory=dict)
+    """Names of inputs in the file, by ours, where they differ."""
+    output_order: tuple[int, ...] = ()
+    """Which of the file's outputs is the module's first, second…; empty: as they come."""
+    notes: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+
+
+def read_graph(path: Path) -> Graph:
+    """What a file says of itself.
+
+    Raises:
+        SpecError: it is no ONNX file.
+    """
+    try:
+        proto = onnx.load(path, load_external_data=False)
+        model = ir.from_proto(proto)
+    except FileNotFoundError as error:
+        raise SpecError(f"There is no file {path}; name an .onnx file.") from error
+    except Exception as error:  # protobuf and onnx_ir raise what they like
+        raise SpecError(f"{path.name} can't be read as ONNX ({' '.join(str(error).split())[:100]}).") from error
+    if not model.graph.outputs:
+        raise SpecError(f"{path.name} is no ONNX file: it has no output.")
+    weights = model.graph.initializers
+    sidecar = path.with_name(path.name + SIDECAR_SUFFIX)
+    maker = f"{model.producer_name or 'an unnamed producer'} {model.producer_version or ''}".strip()
+    return Graph(
+        path=path,
+        sha256=file_sha256(path),
+        size_bytes=path.stat().st_size + (sidecar.stat().st_size if sidecar.exists() else 0),
+        inputs=tensor_types(value for value in model.graph.inputs if value.name not in weights),
+        outputs=tensor_types(model.graph.outputs),
+        opset=model.opset_imports.get("", 0),
+        num_nodes=model.graph.num_nodes(),
+        exporter="other",
+        exporter_reason=f"the file was made by {maker}",
+    )
+
+
+def match(spec: ExportSpec, model: nn.Module, graph: Graph, *, declared: bool) -> Matched:
+    """Find the module's inputs and outputs in the file.
+
+    Args:
+        spec: its inputs were declared by the user, or give ranges and absent sizes.
+        model: in eval mode.
+        graph: the file's.
+        declared: hold the file against the spec's dims; else the dims are the file's.
+
+    Raises:
+        InputsError, SpecError: nothing says what an input is, or the module refuses it.
+    """
+    sample = read_sample(spec.sample) if spec.sample else None
+    known = spec.inputs or _default_inputs(spec, model, sample)
+    matched = _match_declared(known, graph) if declared else _match_forward(model, graph, known, sample or {})
+    specs, file_inputs, notes = matched
+    inputs = choose_inputs(spec.model_copy(update={"inputs": specs, "input_names": ()}), model)
+    taken = {file_inputs.get(name, name) for name in inputs.names}
+    failures = [f"the file has the input {t.name}, which the module lacks" for t in graph.inputs if t.name not in taken]
+    in_file = {t.name for t in graph.inputs}
+    notes += [
+        f"the file has no input {name}: its outputs were held against the module's whatever {name} was"
+        for name in inputs.names
+        if file_inputs.get(name, name) not in in_file
+    ]
+    order, found = _match_outputs(name_outputs(run_float32(model, *inputs.example()), ()), spec.outputs, graph)
+    return Matched(inputs, file_inputs, order, (*notes, *found), tuple(failures))
+
+
+def _default_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
+    try:
+        return default_inputs(spec, model, sample)
+    except InputsError:
+        return ()
+
+
+def _match_declared(
+    wanted: tuple[InputSpec, ...], graph: Graph
+) -> tuple[tuple[InputSpec, ...], dict[str, str], list[str]]:
+    """Find each declared input in the file: by name, else the first free one of its dtype and shape."""
+    free = {value.name: value for value in graph.inputs}
+    by_name = {spec.name for spec in wanted if free.pop(spec.name, None)}
+    file_inputs, notes = {}, []
+    for spec in wanted:
+        if spec.name in by_name:
+            continue
+        fitting = [value for value in free.values() if _fits(spec, value)]
+        if fitting:
+            free.pop(fitting[0].name)
+            file_inputs[spec.name] = fitting[0].name
+            notes.append(f"the file's input {fitting[0].name} was taken for {spec.name}, by position and shape")
+    return wanted, file_inputs, notes
+
+
+def _fits(spec: InputSpec, value: TensorType) -> bool:
+    same = spec.dtype == value.dtype and len(spec.dims) == len(value.dims)
+    return same and all(
+        dim.name is not None or isinstance(size, str) or dim.size == size
+        for dim, size in zip(spec.dims, value.dims, strict=True)
+    )
+
+
+def _match_forward(
+    model: nn.Module, graph: Graph, known: tuple[InputSpec, ...], sample: Mapping[str, Array]
+) -> tuple[tuple[InputSpec, ...], dict[str, str], list[str]]:
+    """Take the file's inputs and dims for forward's parameters: by name, else by position.
+
+    What is known of the inputs besides gives ranges, sizes to trace at, and inputs that the file lacks.
+    """
+    names = forward_parameters(model)
+    file_names = [value.name for value in graph.inputs]
+    ours = file_names
+    if not (set(file_names) <= set(names) or set(file_names) == set(sample)):
+        ours = [*names, *file_names[len(names) :]][: len(file_names)]
+    like = {spec.name: spec for spec in known}
+    specs, file_inputs, notes = [], {}, []
+    for index, (name, value) in enumerate(zip(ours, graph.inputs, strict=True)):
+        by_place = known[index] if index < len(known) else None
+        specs.append(_spec_of(name, value, like.get(name) or like.get(value.name) or by_place, graph))
+        if name != value.name:
+            file_inputs[name] = value.name
+            notes.append(f"the file's input {value.name} was taken for {name}, by position")
+    specs += [spec for spec in known if spec.name in names and spec.name not in ours]
+    return tuple(specs), file_inputs, notes
+
+
+def _spec_of(name: str, value: TensorType, like: InputSpec | None, graph: Graph) -> InputSpec:
+    """An input with the file's dims; sizes to trace at and the range are those of `like`."""
+    if like is not None and (like.dtype != value.dtype or len(like.dims) != len(value.dims)):
+        like = None
+    batch = graph.inputs[0].dims[0] if graph.inputs[0].dims else None
+    dims = []
+    for axis, size in enumerate(value.dims):
+        if isinstance(size, int):
+            dims.append(Dim(size=size))
+            continue
+        known = like.dims[axis].size if like is not None and size != batch else None
+        if known is None and size != batch:
+            raise InputsError(
+                f"The file's input {value} has the dynamic dimension {size}, and nothing says a size to prove it at; "
+                f"declare the inputs with --input ({INPUT_SYNTAX})."
+            )
+        word = size if re.fullmatch(r"[A-Za-z_]\w*", size, re.ASCII) else f"{_word(value.name)}_{axis}"
+        dims.append(Dim(name=word, size=known))
+    low, high = (like.low, like.high) if like is not None else (None, None)
+    if value.dtype in ("int16", "int32", "int64") and low is None:
+        shown = ",".join(map(str, dims))
+        raise InputsError(
+            f"The file's input {value} takes integers, and nothing says which are legal; declare it, "
+            f"e.g. --input '{name}={value.dtype}[{shown}]@0..103', or give real ones with --sample."
+        )
+    return InputSpec(name=name, dtype=value.dtype, dims=tuple(dims), low=low, high=high)
+
+
+def _word(name: str) -> str:
+    return re.sub(r"\W", "_", name, flags=re.ASCII) or "dim"
+
+
+def _match_outputs(names: tuple[str, ...], asked: tuple[str, ...], graph: Graph) -> tuple[tuple[int, ...], list[str]]:
+    """By name where the file's names are the module's in another order, else by position."""
+    found = [value.name for value in graph.outputs]
+    for wanted in (asked, names):
+        if found != list(wanted) and sorted(found) == sorted(wanted):
+            return tuple(found.index(name) for name in wanted), [
+                f"the file's outputs were matched by name: they come as {', '.join(found)}, "
+                f"the module's as {', '.join(wanted)}"
+            ]
+    if len(found) == len(names) > 1 and found not in ([*names], [*asked]):
+        pairs = ", ".join(f"{a} for {b}" for a, b in zip(found, names, strict=True))
+        return (), [f"the file's outputs were matched by position: {pairs}"]
+    return (), []

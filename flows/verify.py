@@ -19,9 +19,8 @@ from flows.steps import Steps
 from tasks.core.attempts import Attempt
 from tasks.core.building import borrowed
 from tasks.core.catalog import resolve
-from tasks.core.errors import AssayError, SpecError
-from tasks.core.foreign_files import match, read_graph
-from tasks.core.inputs import Inputs
+from tasks.core.errors import AssayError
+from tasks.core.foreign_files import Matcher, read_graph
 from tasks.core.manifest import make_manifest
 from tasks.core.records import ErrorRecord, ExportResult
 from tasks.core.reference import Reference
@@ -79,12 +78,13 @@ def _prove_each(spec: ExportSpec, files: Sequence[Path], *, declared: bool) -> I
         model, report = instantiate_model(spec, weights)
         say(f"{report.model_class}, {report.num_parameters:,} parameters")
     manifest = make_manifest(spec, weights, report)
-    references: dict[str, Reference] = {}
+    matcher = Matcher(spec, model, declared=declared)
+    references: dict[int, Reference] = {}
     for file in files:
         attempt = Attempt(spec, weights=weights, report=report, manifest=manifest, file=str(file), seconds={**seconds})
         try:
-            yield _prove(attempt, model, references, declared=declared)
-        except (SpecError, AssayError) as error:
+            yield _prove(attempt, model, matcher, references)
+        except AssayError as error:
             if error.exit_status == 3:
                 raise
             yield ExportResult(
@@ -96,20 +96,21 @@ def _prove_each(spec: ExportSpec, files: Sequence[Path], *, declared: bool) -> I
             )
 
 
-def _prove(attempt: Attempt, model: nn.Module, references: dict[str, Reference], *, declared: bool) -> ExportResult:
+def _prove(attempt: Attempt, model: nn.Module, matcher: Matcher, references: dict[int, Reference]) -> ExportResult:
     assert attempt.file is not None
     assert attempt.weights is not None
     spec, step = attempt.spec, Steps(attempt.seconds)
     path = Path(attempt.file)
+    log.info("%s", path.name)
     with step("match_inputs") as say:
         attempt.graph = graph = read_graph(path)
-        matched = match(spec, model, graph, declared=declared)
+        matched = matcher.match(graph)
         say(", ".join(map(str, matched.inputs.specs)))
-    reference = references.setdefault(_key(matched.inputs), Reference(model, matched.inputs, keep=True))
+    reference = references.setdefault(id(matched.inputs), Reference(model, matched.inputs, keep=True))
     with step("validate_onnx") as say:
         trial = Trial(
             graph,
-            reference.inputs,
+            matched.inputs,
             reference,
             spec.constant_outputs,
             random_weights=attempt.weights.kind == "random",
@@ -126,8 +127,3 @@ def _prove(attempt: Attempt, model: nn.Module, references: dict[str, Reference],
         release = log_export(attempt, None)
         say(release.run_id)
     return attempt.result(release).model_copy(update={"onnx_path": path.resolve()})
-
-
-def _key(inputs: Inputs) -> str:
-    """Equal for inputs whose probes are equal."""
-    return f"{[str(spec) for spec in inputs.specs]} {inputs.keywords}"

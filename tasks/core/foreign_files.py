@@ -64,33 +64,43 @@ def read_graph(path: Path) -> Graph:
     )
 
 
-def match(spec: ExportSpec, model: nn.Module, graph: Graph, *, declared: bool) -> Matched:
-    """Find the module's inputs and outputs in the file.
+class Matcher:
+    """Finds a module's inputs and outputs in one file after another; what it asks of the module it asks once."""
 
-    Args:
-        spec: its inputs were declared by the user, or give ranges and absent sizes.
-        model: in eval mode.
-        graph: the file's.
-        declared: hold the file against the spec's dims; else the dims are the file's.
+    def __init__(self, spec: ExportSpec, model: nn.Module, *, declared: bool) -> None:
+        """Hold the files against the dims of `spec.inputs` if those were `declared`, else the dims are the file's."""
+        self._spec = spec
+        self._model = model
+        self._declared = declared
+        self._sample = read_sample(spec.sample) if spec.sample else None
+        self._known = spec.inputs or _default_inputs(spec, model, self._sample)
+        self._chosen: dict[tuple[InputSpec, ...], tuple[Inputs, tuple[str, ...]]] = {}
 
-    Raises:
-        InputsError, SpecError: nothing says what an input is, or the module refuses it.
-    """
-    sample = read_sample(spec.sample) if spec.sample else None
-    known = spec.inputs or _default_inputs(spec, model, sample)
-    matched = _match_declared(known, graph) if declared else _match_forward(model, graph, known, sample or {})
-    specs, file_inputs, notes = matched
-    inputs = choose_inputs(spec.model_copy(update={"inputs": specs, "input_names": ()}), model)
-    taken = {file_inputs.get(name, name) for name in inputs.names}
-    failures = [f"the file has the input {t.name}, which the module lacks" for t in graph.inputs if t.name not in taken]
-    in_file = {t.name for t in graph.inputs}
-    notes += [
-        f"the file has no input {name}: its outputs were held against the module's whatever {name} was"
-        for name in inputs.names
-        if file_inputs.get(name, name) not in in_file
-    ]
-    order, found = _match_outputs(name_outputs(run_float32(model, *inputs.example()), ()), spec.outputs, graph)
-    return Matched(inputs, file_inputs, order, (*notes, *found), tuple(failures))
+    def match(self, graph: Graph) -> Matched:
+        """Find the module's inputs and outputs in a file.
+
+        Raises:
+            InputsError, SpecError: nothing says what an input is, or the module refuses it.
+        """
+        if self._declared:
+            specs, file_inputs, notes = _match_declared(self._known, graph)
+        else:
+            specs, file_inputs, notes = _match_forward(self._model, graph, self._known, self._sample or {})
+        if specs not in self._chosen:
+            inputs = choose_inputs(self._spec.model_copy(update={"inputs": specs, "input_names": ()}), self._model)
+            output = run_float32(self._model, *inputs.example())
+            self._chosen[specs] = inputs, name_outputs(output, ())
+        inputs, output_names = self._chosen[specs]
+        taken = {file_inputs.get(name, name) for name in inputs.names}
+        present = {value.name for value in graph.inputs}
+        notes += [
+            f"the file has no input {name}: its outputs were held against the module's whatever {name} was"
+            for name in inputs.names
+            if file_inputs.get(name, name) not in present
+        ]
+        failures = [f"the file has the input {name}, which the module lacks" for name in sorted(present - taken)]
+        order, found = _match_outputs(output_names, self._spec.outputs, graph)
+        return Matched(inputs, file_inputs, order, (*notes, *found), tuple(failures))
 
 
 def _default_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:

@@ -27,10 +27,10 @@ from requests.exceptions import RequestException
 from tasks.core.attempts import Attempt, PastExport
 from tasks.core.errors import AssayError, ExportError, ServiceError
 from tasks.core.hashes import file_sha256
+from tasks.core.html_report import html_report
 from tasks.core.manifest import package_versions
 from tasks.core.places import MLFLOW_DATABASE, MLRUNS_FOLDER
 from tasks.core.records import Graph, Release, TensorType
-from tasks.core.report import full_report
 
 if TYPE_CHECKING:
     from tasks.core.witness import Witness
@@ -40,6 +40,7 @@ log = logging.getLogger("assay")
 ALIAS = "champion"
 EXPERIMENT = "onnx-exports"
 RECORD_FILE = "export.json"
+REPORT_FILE = "report.html"
 GRAPH_FILE = "model.onnx"
 _OWN_STORE = f"sqlite:///{MLFLOW_DATABASE}"
 _REACH = "check MLFLOW_TRACKING_URI, or unset it to use mlflow.db beside the project"
@@ -210,11 +211,11 @@ def _log_files(run_id: str, attempt: Attempt) -> None:
         folder = Path(name)
         (folder / RECORD_FILE).write_text(attempt.to_json())
         if attempt.graph and attempt.evidence and attempt.weights and attempt.report:
-            report = full_report(
+            page = html_report(
                 attempt.spec, attempt.weights, attempt.report, attempt.graph, attempt.evidence,
-                provenance=attempt.provenance, changed=attempt.changed,
+                provenance=attempt.provenance, changed=attempt.changed, seconds=attempt.seconds, file=attempt.file,
             )  # fmt: skip
-            (folder / "report.md").write_text(report)
+            (folder / REPORT_FILE).write_text(page, encoding="utf-8")
         mlflow.log_artifacts(str(folder), run_id=run_id)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from tasks.core import power
+from tasks.core.detections import ItemCount, align
 from tasks.core.evidence import ProbeRecord
 from tasks.core.parity import ExactPool, FloatPool
 from tasks.core.probes import Array, Probe
@@ -25,37 +26,67 @@ def compare(trial: Trial, probe: Probe, answers: Sequence[list[Array]]) -> None:
     torch32 = trial.reference.float32(probe)
     where = f"{probe.family} at {sizes_of(probe)}"
     for level_answers in answers:
-        if failure := structural_failure(level_answers, torch32, [o.name for o in trial.outputs]):
+        if failure := structural_failure(level_answers, torch32, [o.name for o in trial.outputs], trial.sized_by_data):
             trial.failures.append(f"{failure} ({where})")
             trial.failed_at = probe
             return
     float64 = trial.reference.float64(probe)
-    if any(a.shape != b.shape for a, b in zip(torch32, float64, strict=True)):
+    if any(torch32[i].shape != float64[i].shape for i in range(len(torch32)) if i not in trial.sized_by_data):
         trial.doubts.append(f"the module gives other shapes in float64 than in float32 ({where})")
         return
     add(trial, probe, answers, num_perturbed=_num_perturbed(trial, probe))
-    if probe.family in power.JUDGED_FAMILIES:
-        for output, a, b in zip(trial.outputs, torch32, float64, strict=True):
-            power.observe(output, torch32=a, float64=b)
     power.measure_movement(trial, probe)
     trial.records.append(ProbeRecord(family=probe.family, seed=probe.seed, sizes=probe.sizes, levels=probe.levels))
 
 
-def add(trial: Trial, probe: Probe, answers: Sequence[list[Array]], *, num_perturbed: int) -> None:
-    """Add one probe to the pools of its family."""
+def add(
+    trial: Trial, probe: Probe, answers: Sequence[list[Array]], *, num_perturbed: int, again: bool = False
+) -> None:
+    """Add one probe to the pools of its family; `again` where its scale and noise were already noted."""
     torch32, float64 = trial.reference.float32(probe), trial.reference.float64(probe)
     perturbed = [trial.reference.perturbed(probe, seed=seed) for seed in range(num_perturbed)]
-    perturbed = [answer for answer in perturbed if [a.shape for a in answer] == [a.shape for a in torch32]]
-    batch_size = _batch_size(trial, probe)
-    for index, output in enumerate(trial.outputs):
-        shape = torch32[index].shape
-        _pool(output, probe.family, torch32[index]).add(
-            onnx=[answer[index] for answer in answers],
-            torch32=torch32[index],
-            perturbed=[answer[index] for answer in perturbed],
-            float64=float64[index],
-            batch_axis=0 if shape and shape[0] == batch_size else None,
-        )
+    whole = [index for index in range(len(torch32)) if index not in trial.sized_by_data]
+    same = [answer for answer in perturbed if all(answer[i].shape == torch32[i].shape for i in whole)]
+    for i in whole:
+        runs = [answer[i] for answer in answers], torch32[i], [answer[i] for answer in same], float64[i]
+        _add_output(trial, probe, i, *runs, again=again)
+    for group in trial.groups:
+        outputs = [trial.outputs[i] for i in group.outputs]
+        count = outputs[0].items.get(probe.family, ItemCount())
+        for output in outputs:
+            output.items[probe.family] = count
+        aligned = align(
+            group, trial.reference,
+            onnx=answers, torch32=torch32, perturbed=perturbed, float64=float64, count=count,
+        )  # fmt: skip
+        for i in group.outputs:
+            runs = aligned.onnx[i], aligned.torch32[i], aligned.perturbed[i], aligned.float64[i]
+            _add_output(trial, probe, i, *runs, again=again)
+
+
+def _add_output(
+    trial: Trial,
+    probe: Probe,
+    index: int,
+    onnx: list[Array],
+    torch32: Array,
+    perturbed: list[Array],
+    float64: Array,
+    *,
+    again: bool,
+) -> None:
+    output = trial.outputs[index]
+    rows = torch32.shape[0] if torch32.ndim else 0
+    leads_with_batch = index in trial.sized_by_data or rows == _batch_size(trial, probe)
+    _pool(output, probe.family, torch32).add(
+        onnx=onnx,
+        torch32=torch32,
+        perturbed=perturbed,
+        float64=float64,
+        batch_axis=0 if torch32.ndim and leads_with_batch else None,
+    )
+    if probe.family in power.JUDGED_FAMILIES and not again:
+        power.observe(output, torch32=torch32, float64=float64)
 
 
 def sizes_of(probe: Probe) -> str:
@@ -78,6 +109,6 @@ def _batch_size(trial: Trial, probe: Probe) -> int | None:
 def _num_perturbed(trial: Trial, probe: Probe) -> int:
     """Runs with perturbed weights at the first probe of each family; more where seeds change nothing."""
     if any(record.family == probe.family for record in trial.records):
-        return 0
+        return 2 if trial.groups else 0  # which items are on an edge differs from probe to probe
     small = any(o.size < SMALL_OUTPUT for o in trial.reference.float32(probe))
     return NUM_SEEDS if small and probe.family in ("zeros", "sample") else 2

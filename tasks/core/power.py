@@ -21,7 +21,8 @@ SATURATION_LIMIT = 0.99
 def observe(output: Observed, *, torch32: Array, float64: Array) -> None:
     """Note scale, noise, zeros and finiteness of one answer of a judged family."""
     output.num_elements += torch32.size
-    output.num_zeros += int(np.count_nonzero(torch32 == 0))
+    may_be_zero = torch32.dtype.kind != "f" and output.items  # a class of detected items
+    output.num_zeros += 0 if may_be_zero else int(np.count_nonzero(torch32 == 0))
     if torch32.dtype.kind == "f":
         output.finite = output.finite and bool(np.isfinite(torch32).all())
         output.noise_rms.append(rms(torch32.astype(np.float64) - float64))
@@ -41,6 +42,11 @@ def measure_movement(trial: Trial, probe: Probe) -> None:
     for output, (a, b) in zip(trial.outputs, pairs, strict=True):
         output.movements[probe.family] = max(output.movements.get(probe.family, 0.0), _movement(output, a, b))
         output.still_share = min(output.still_share, _still_share(a, b))
+    for group in trial.groups:  # a detector of one class gives it always, but not for the same items
+        movements = [trial.outputs[index].movements for index in group.outputs]
+        most = max(movement[probe.family] for movement in movements)
+        if group.labels is not None:
+            trial.outputs[group.labels].movements[probe.family] = most
 
 
 def doubts_of(output: OutputEvidence, constant_outputs: tuple[str, ...]) -> Iterator[str]:

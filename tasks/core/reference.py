@@ -1,5 +1,6 @@
 """What the module itself answers to a probe: in float32, in float64, and with perturbed weights."""
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from tasks.core.inputs import Inputs
 from tasks.core.precision import Scratch, run_float32, run_float64, run_perturbed
 from tasks.core.probes import Array, Probe
 from tasks.core.structures import flatten
+from tasks.core.thresholds import Thresholds
 
 NUM_STAND_INS = 4
 """Perturbed float32 runs whose mean with torch32 stands in for float64 where there is none."""
@@ -31,6 +33,10 @@ class Reference:
         """Traces of the module, by probe."""
         self.unrepeatable: str | None = None
         """Why the module does not repeat its answers; empty: it does; None: not known yet."""
+        self.names: tuple[str, ...] = ()
+        """Of the outputs, from the structure that forward returns; known after the first run."""
+        self.thresholds = Thresholds()
+        """What the first run compared its values with."""
         self._keep = keep
         self._rounded: set[str] = set()
         self._no_float64 = ""
@@ -104,7 +110,8 @@ class Reference:
     def _call(self, run: Any, probe: Probe, **options: Any) -> list[Array]:
         args, kwargs = self.inputs.arguments(self.inputs.arrays(probe))
         try:
-            output = run(self.model, args, kwargs, **options)
+            with contextlib.nullcontext() if self.names else self.thresholds:
+                output = run(self.model, args, kwargs, **options)
         except Exception as error:  # the user's forward may raise anything; it becomes one sentence
             said = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
             sizes = ", ".join(f"{name}={size}" for name, size in probe.sizes.items()) or "its fixed sizes"
@@ -112,7 +119,9 @@ class Reference:
                 f"{type(self.model).__name__} raised at {sizes} ({probe.family} inputs, {run.__name__}): {said}; "
                 f"narrow the range or the bounds of its inputs (NAME=DTYPE[WORD:LOW..HIGH]@LOW..HIGH)."
             ) from error
-        return [_array(tensor) for _, tensor in flatten(output)]
+        named = flatten(output)
+        self.names = tuple(name for name, _ in named)
+        return [_array(tensor) for _, tensor in named]
 
 
 def _array(tensor: torch.Tensor) -> Array:

@@ -266,7 +266,9 @@ class _Recorder(TorchDispatchMode):
     def _viewers(self, written: torch.Tensor) -> list[torch.Tensor]:
         """Other living tensors that share the memory of one that was written."""
         storage = written.untyped_storage()._cdata
-        found = {id(t): t for t in (ref() for ref in self._views.get(storage, ())) if t is not None and t is not written}
+        found = {
+            id(t): t for t in (ref() for ref in self._views.get(storage, ())) if t is not None and t is not written
+        }
         return [tensor for tensor in found.values() if tensor.untyped_storage()._cdata == storage]
 
 

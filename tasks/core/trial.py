@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
+from tasks.core.detections import ItemCount
 from tasks.core.evidence import Blame, BlockPower, ProbeRecord
 from tasks.core.inputs import Inputs
+from tasks.core.items import Group, groups_of
 from tasks.core.parity import ExactPool, FloatPool
 from tasks.core.probes import Array, Probe
 from tasks.core.records import Graph
@@ -21,6 +24,8 @@ class Observed:
 
     name: str
     pools: dict[str, FloatPool | ExactPool] = field(default_factory=dict)
+    items: dict[str, ItemCount] = field(default_factory=dict)
+    """Of outputs sized by data, per family; those that describe the same items share it."""
     noise_rms: list[float] = field(default_factory=list)
     scale_rms: list[float] = field(default_factory=list)
     movements: dict[str, float] = field(default_factory=dict)
@@ -45,6 +50,8 @@ class Trial:
     """Names of inputs in the file, by ours, where they differ."""
     output_order: tuple[int, ...] = ()
     """Which of the file's outputs is the module's first, second…; empty: they come in the module's order."""
+    threads: int | None = None
+    """Of ONNX Runtime, within an operator; None: its own choice."""
     failures: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -57,6 +64,16 @@ class Trial:
     """The probe at which structure or values were seen to be wrong."""
     witness: Witness | None = None
     """The file's answer to the first probe, once it has run."""
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The outputs that are sized by data."""
+        return groups_of(self.reference)
+
+    @property
+    def sized_by_data(self) -> frozenset[int]:
+        """Their indices."""
+        return frozenset(index for group in self.groups for index in group.outputs)
 
     def file_arrays(self, probe: Probe) -> dict[str, Array]:
         """The arrays of a probe, by the file's input names."""

@@ -59,16 +59,20 @@ def _look_again(trial: Trial, probes: list[Probe], answers: dict[tuple[object, .
     for family in families:
         for output in trial.outputs:
             del output.pools[family]
+            output.items.pop(family, None)
         for probe in probes:
             if probe.family == family:
-                add(trial, probe, answers[probe.key], num_perturbed=NUM_SECOND_RUNS)
+                add(trial, probe, answers[probe.key], num_perturbed=NUM_SECOND_RUNS, again=True)
         if _is_wrong(trial, family):
             trial.failed_at = next(probe for probe in probes if probe.family == family)
             return
 
 
 def _is_wrong(trial: Trial, family: str) -> bool:
-    return any(is_wrong(output.pools[family].result()) for output in trial.outputs)
+    return any(
+        is_wrong(output.pools[family].result()) or (family in output.items and output.items[family].num_unmatched)
+        for output in trial.outputs
+    )
 
 
 def _run_file(trial: Trial, probes: list[Probe]) -> dict[tuple[object, ...], list[list[Array]]]:
@@ -80,7 +84,7 @@ def _run_file(trial: Trial, probes: list[Probe]) -> dict[tuple[object, ...], lis
     for level in ("off", "all"):
         known = {key[2]: a for key, a in trial.reference.file_answers.items() if key[:2] == (trial.graph.sha256, level)}
         missing = [probe for probe in probes if level in probe.levels and probe.key not in known]
-        session = sessions.open_session(trial.graph.path, level=level) if missing else None
+        session = sessions.open_session(trial.graph.path, level=level, threads=trial.threads) if missing else None
         for probe in missing:
             try:
                 known[probe.key] = trial.in_our_order(sessions.run(session, trial.file_arrays(probe)))

@@ -1,10 +1,11 @@
 """What is gathered about a file, the limits, and the verdict that follows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from tasks.core.evidence import DimProof, Evidence, FamilyParity, OutputEvidence, Power
+from tasks.core.detections import ItemCount
+from tasks.core.evidence import Detections, DimProof, Evidence, FamilyParity, OutputEvidence, Power
 from tasks.core.power import MOVEMENT_LIMIT, doubts_of
 from tasks.core.probes import Array
 from tasks.core.trial import Observed, Trial
@@ -13,6 +14,8 @@ NOISE_LIMIT = 8.0
 """Of the pooled noise ratio: true exports gave up to 4, wrong constants thousands."""
 SLICE_LIMIT = 16.0
 """Of the ratio of one slice, which pools fewer elements."""
+EXCUSED_LIMIT = 0.1
+"""Share of a detector's items that could not be compared, above which nothing can be said."""
 UNSTABLE_LIMIT = 0.01
 """Share of integers that torch32 itself gets wrong, above which nothing can be said."""
 
@@ -21,8 +24,8 @@ def judge(trial: Trial) -> Evidence:
     """Turn what was gathered into a verdict; a failure outweighs a doubt."""
     failures, doubts = list(trial.failures), [*trial.doubts, *trial.graph.doubts]
     outputs = [_summarise(output) for output in trial.outputs] if trial.records else []
-    for output in outputs:
-        failures += list(_failures_of(output))
+    for output, observed in zip(outputs, trial.outputs, strict=False):
+        failures += [*_unmatched(observed), *_failures_of(output)]
         doubts += [*doubts_of(output, trial.constant_outputs), *_instabilities_of(output)]
     dims = _prove_dims(trial)
     failures += [f"{d.name} of {d.input} was to be dynamic but is fixed in the file" for d in dims if not d.in_file]
@@ -63,12 +66,33 @@ def _summarise(output: Observed) -> OutputEvidence:
             zero_share=output.num_zeros / max(output.num_elements, 1),
             saturated_share=output.still_share if output.movements else 0.0,
         ),
+        detections=_detections(list(output.items.values())) if output.items else None,
+    )
+
+
+def _detections(counts: list[ItemCount]) -> Detections:
+    return Detections(
+        num_reference=sum(count.num_reference for count in counts),
+        num_matched=sum(count.num_matched for count in counts),
+        num_excused=sum(count.num_excused for count in counts),
+        num_unmatched=sum(count.num_unmatched for count in counts),
+        lowest_iou=min(count.lowest_iou for count in counts),
     )
 
 
 def is_wrong(family: FamilyParity) -> bool:
     """Is its error beyond a limit? NaN is."""
     return not (family.noise_ratio <= NOISE_LIMIT and family.slice_ratio <= SLICE_LIMIT)
+
+
+def _unmatched(output: Observed) -> Iterator[str]:
+    """The same sentence for each output that describes these items."""
+    for family, count in output.items.items():
+        if count.num_unmatched:
+            yield (
+                f"{count.num_unmatched} of {count.num_reference} detected items have no partner of their class and "
+                f"place ({family}; {count.first_unmatched})"
+            )
 
 
 def _failures_of(output: OutputEvidence) -> Iterator[str]:
@@ -86,6 +110,12 @@ def _failures_of(output: OutputEvidence) -> Iterator[str]:
 
 
 def _instabilities_of(output: OutputEvidence) -> Iterator[str]:
+    items = output.detections
+    if items is not None and items.num_reference - items.num_matched > EXCUSED_LIMIT * items.num_reference:
+        yield (
+            f"only {items.num_matched} of {items.num_reference} detected items could be compared: on the others "
+            f"PyTorch's own runs disagree; give real inputs with --sample"
+        )
     for family in output.families:
         if not family.unstable_share <= UNSTABLE_LIMIT:
             yield f"{family.unstable_share:.1%} of {output.name} differ between float32 and float64 ({family.family})"
@@ -129,13 +159,23 @@ def _dims_held_equal(trial: Trial) -> Iterator[str]:
             yield f"the file says that {' and '.join(sorted(names))} must be equal (both are {symbol})"
 
 
-def structural_failure(onnx_outputs: Sequence[Array], torch32: Sequence[Array], names: Sequence[str]) -> str:
-    """What differs in number, dtype, shape, NaN or Inf; empty where nothing does."""
+def structural_failure(
+    onnx_outputs: Sequence[Array],
+    torch32: Sequence[Array],
+    names: Sequence[str],
+    sized_by_data: Collection[int] = (),
+) -> str:
+    """What differs in number, dtype, shape, NaN or Inf; empty where nothing does.
+
+    Outputs sized by data may have any number of items, which are matched elsewhere.
+    """
     if len(onnx_outputs) != len(torch32):
         return f"the file has {len(onnx_outputs)} outputs, the module {len(torch32)}"
-    for name, found, wanted in zip(names, onnx_outputs, torch32, strict=True):
+    for index, (name, found, wanted) in enumerate(zip(names, onnx_outputs, torch32, strict=True)):
         if found.dtype != wanted.dtype:
             return f"{name} is {found.dtype} in the file, {wanted.dtype} in PyTorch"
+        if index in sized_by_data and found.shape[1:] == wanted.shape[1:] and found.ndim == wanted.ndim:
+            continue
         if found.shape != wanted.shape:
             return f"{name} has the shape {list(found.shape)} in the file, {list(wanted.shape)} in PyTorch"
         if found.dtype.kind == "f":

@@ -125,8 +125,12 @@ class Attempt:
                     f"{name}/cosine": output.cosine,
                     f"{name}/movement": output.power.movement,
                 }
-                if output.top1_agreement is not None:
-                    metrics[f"{name}/top1_agreement"] = output.top1_agreement
+                for key in ("top1_agreement", "top1_flip_margin", "top5_agreement", "mask_iou"):
+                    if (value := getattr(output, key)) is not None:
+                        metrics[f"{name}/{key}"] = value
+                if output.detections is not None:
+                    metrics[f"{name}/num_matched"] = float(output.detections.num_matched)
+                    metrics[f"{name}/num_unmatched"] = float(output.detections.num_unmatched)
         return {key: value if math.isfinite(value) else 1e308 for key, value in metrics.items()}
 
     def to_json(self) -> str:

@@ -87,6 +87,7 @@ def _add_output(
     )
     if probe.family in power.JUDGED_FAMILIES and not again:
         power.observe(output, torch32=torch32, float64=float64)
+        output.metrics.add(onnx=onnx, torch32=torch32, float64=float64)
 
 
 def sizes_of(probe: Probe) -> str:

@@ -77,13 +77,13 @@ def align(
     for answer, matched in zip(onnx, found, strict=True):
         lost = np.flatnonzero(matched < 0)
         extra = np.setdiff1d(np.arange(length(group, answer)), matched)
-        blamed = [(i, torch32, "the file lacks it") for i in lost if kept[i] and not judge.is_edge(torch32, i)]
-        blamed += [(i, answer, "PyTorch lacks it") for i in extra if not judge.is_edge(answer, i)]
+        blamed = [(int(i), torch32, "the file lacks it") for i in lost if kept[i] and not judge.is_edge(torch32, int(i))]
+        blamed += [(int(i), answer, "PyTorch lacks it") for i in extra if not judge.is_edge(answer, int(i))]
         worst["unmatched"] = max(worst["unmatched"], len(blamed))
         worst["excused"] = max(worst["excused"], len(lost) + len(extra) - len(blamed))
         if blamed and not count.first_unmatched:
             index, items, what = blamed[0]
-            count.first_unmatched = f"{describe(group, items, int(index))}: {what}"
+            count.first_unmatched = f"{describe(group, items, index)}: {what}"
     everywhere = kept & np.all([matched >= 0 for matched in found], axis=0)
     count.num_unmatched += worst["unmatched"]
     count.num_excused += worst["excused"]

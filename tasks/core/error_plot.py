@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tasks.core.evidence import FamilyParity
-from tasks.core.precision import EPS32
 
 WIDTH = 720.0
-LEFT, RIGHT = 92.0, 590.0
+LEFT, RIGHT = 92.0, 580.0
 """Of the axis; beside it stand the families' names and their ratios."""
 TOP, ROW_HEIGHT, BOTTOM_MARGIN = 8.0, 34.0, 40.0
+_EPS32 = 2.0**-23
+"""As `precision.EPS32`, which can't be imported here without torch."""
 _DECADES = (-20, 20)
 """Beyond these a value is drawn at the edge."""
 _MIN_DECADES = 3
@@ -98,7 +99,7 @@ def error_plot(families: Sequence[FamilyParity], noise_limit: float) -> ErrorPlo
 
 def noise_floor(parity: FamilyParity) -> float:
     """The relative error that float32 rounding alone explains."""
-    return max(parity.torch_relative_error, EPS32)
+    return max(parity.torch_relative_error, _EPS32)
 
 
 def _row(parity: FamilyParity, axis: _Axis, noise_limit: float, *, y: float) -> Row:
@@ -124,7 +125,7 @@ def _axis_of(families: Sequence[FamilyParity], noise_limit: float) -> _Axis:
     """Whole decades around every positive, finite value, with a little room at both ends."""
     floors = [noise_floor(parity) for parity in families]
     values = [*floors, *(noise_limit * floor for floor in floors), *(parity.relative_error for parity in families)]
-    logs = [math.log10(value) for value in values if 0 < value < math.inf] or [math.log10(EPS32)]
+    logs = [math.log10(value) for value in values if 0 < value < math.inf] or [math.log10(_EPS32)]
     lowest, highest = _DECADES
     low = min(max(math.floor(min(logs) - 0.2), lowest), highest - _MIN_DECADES)
     high = max(min(math.ceil(max(logs) + 0.2), highest), low + _MIN_DECADES)

@@ -34,9 +34,9 @@ def groups_of(reference: Reference) -> tuple[Group, ...]:
         if a.ndim and b.ndim:
             by_size.setdefault((name.rpartition("_")[0], len(a), len(b)), []).append(index)
     groups = []
-    for (_, a, b), indices in by_size.items():
+    for (_, num_first, num_second), indices in by_size.items():
         group = _roles(tuple(indices), first)
-        if a != b or (group.boxes is not None and group.scores is not None):
+        if num_first != num_second or (group.boxes is not None and group.scores is not None):
             groups.append(group)
     return tuple(groups)
 

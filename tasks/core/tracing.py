@@ -113,7 +113,7 @@ def trace(
 
 class _Recorder(TorchDispatchMode):
     def __init__(self, model: nn.Module, receive: Receive | None, keep_additions: bool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
         self.trace = Trace()
         self._model = model
         self._receive = receive

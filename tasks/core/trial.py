@@ -13,6 +13,7 @@ from tasks.core.parity import ExactPool, FloatPool
 from tasks.core.probes import Array, Probe
 from tasks.core.records import Graph
 from tasks.core.reference import Reference
+from tasks.core.task_metrics import TaskMetrics
 from tasks.core.witness import Witness
 
 Item = TypeVar("Item")
@@ -26,6 +27,7 @@ class Observed:
     pools: dict[str, FloatPool | ExactPool] = field(default_factory=dict)
     items: dict[str, ItemCount] = field(default_factory=dict)
     """Of outputs sized by data, per family; those that describe the same items share it."""
+    metrics: TaskMetrics = field(default_factory=TaskMetrics)
     noise_rms: list[float] = field(default_factory=list)
     scale_rms: list[float] = field(default_factory=list)
     movements: dict[str, float] = field(default_factory=dict)

@@ -67,6 +67,7 @@ def _summarise(output: Observed) -> OutputEvidence:
             saturated_share=output.still_share if output.movements else 0.0,
         ),
         detections=_detections(list(output.items.values())) if output.items else None,
+        **({} if output.items else output.metrics.result()),
     )
 
 

@@ -131,7 +131,7 @@ def test_runs_are_found_where_users_look(run: Run, client: mlflow.MlflowClient) 
     """The experiment is `onnx-exports`, the run is finished, and a report and the records lie with it."""
     assert client.get_experiment(run.info.experiment_id).name == "onnx-exports"
     assert run.info.status == "FINISHED"
-    assert {file.path for file in client.list_artifacts(run.info.run_id)} >= {"export.json", "report.md"}
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} >= {"export.json", "report.html"}
 
 
 def test_the_version_has_a_readable_description(version: ModelVersion) -> None:

@@ -32,7 +32,7 @@ def see(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -
         reason = "needs chromium and chromedriver (Debian: apt install chromium chromium-driver fonts-dejavu)"
         (pytest.fail if pytestconfig.getoption("--require-optional") else pytest.skip)(reason)
     from selenium import webdriver
-    from selenium.common.exceptions import TimeoutException
+    from selenium.common.exceptions import NoSuchFrameException, StaleElementReferenceException, TimeoutException
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.wait import WebDriverWait
 
@@ -41,12 +41,14 @@ def see(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -
     options.binary_location = CHROMIUM
     for flag in (*FLAGS.split(), f"--user-data-dir={folder / 'profile'}"):
         options.add_argument(flag)
+    redrawn = (NoSuchFrameException, StaleElementReferenceException)
     browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
 
     def look(url: str, *texts: str, picture: str) -> str:
         browser.get(url)
         try:
-            WebDriverWait(browser, 60).until(lambda _: all(text in page() for text in texts))
+            wait = WebDriverWait(browser, 60, ignored_exceptions=redrawn)
+            wait.until(lambda _: all(text in page() for text in texts))
         except TimeoutException:
             missing = [text for text in texts if text not in page()]
             pytest.fail(f"{url} does not show {missing}, but:\n{page()}")
@@ -56,7 +58,13 @@ def see(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -
 
     def page() -> str:
         # the text of the page, and of the frames in which MLflow shows some previews
-        return str(browser.find_element(By.TAG_NAME, "body").text)
+        browser.switch_to.default_content()
+        texts = [browser.find_element(By.TAG_NAME, "body").text]
+        for frame in browser.find_elements(By.TAG_NAME, "iframe"):
+            browser.switch_to.frame(frame)
+            texts.append(browser.find_element(By.TAG_NAME, "body").text)
+            browser.switch_to.default_content()
+        return "\n".join(texts)
 
     yield look
     browser.quit()
@@ -81,15 +89,17 @@ def test_the_version_page_answers_the_reviewer(
 
 
 def test_the_report_of_a_run_can_be_read(address: str, see: Callable[..., str], exported_digits: ExportResult) -> None:
-    """The run's report.md is shown as a page, its tables as tables."""
+    """The run's report.html is shown as a page, with the verdict, the plot's legend, the tables and the provenance."""
     page = see(
-        f"{address}/#/experiments/1/runs/{exported_digits.run_id}/artifacts/report.md",
-        "Parity",
-        "1 - cosine",
-        "Provenance, as in the file",
+        f"{address}/#/experiments/1/runs/{exported_digits.run_id}/artifacts/report.html",
+        "✔ pass",
+        "explained by float32 rounding",
+        "Provenance",
         picture="report.png",
     )
-    assert "|---|" not in page
+    assert "its largest error is" in page
+    assert str(exported_digits.onnx_sha256) in page
+    assert "<td>" not in page
 
 
 def test_the_run_page_is_found_from_the_link(

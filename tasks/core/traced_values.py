@@ -1,6 +1,9 @@
 """Every value that a module computes on one probe, with its noise; to find a file's values among them."""
 
-from collections.abc import Collection, Iterable
+import functools
+import hashlib
+import math
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +16,11 @@ from tasks.core.tracing import Call, Trace, trace
 
 MATCHING_LIMIT = 24.0
 """Noise ratio up to which a value is the same; three times the verdict's limit, as one probe is not pooled."""
+PEAK_LIMIT = 256.0
+"""The same of the largest error of one element, beyond as many roundings of the element itself."""
+SMALL_VALUE = 64
+"""Values of fewer elements have the largest error for noise: the mean may be luck."""
+NUM_PERTURBED = 3
 _NUM_SAMPLES = 32
 
 
@@ -25,37 +33,48 @@ class TracedValues:
         self._names: dict[int, str] = {}
         args, kwargs = reference.inputs.arguments(reference.inputs.arrays(probe))
         self.trace: Trace = trace(reference.model, args, kwargs, run=run_float64, receive=self._keep)
-        for run in (run_float32, _perturbed):
+        perturbed = [functools.partial(run_perturbed, seed=seed) for seed in range(NUM_PERTURBED)]
+        for run in (run_float32, *perturbed):
             trace(reference.model, args, kwargs, run=run, receive=self._measure)
-        self._by_size: dict[int, list[int]] = {}
+        self._by_size: dict[tuple[bool, int], list[int]] = {}
+        self._same: dict[bytes, int] = {}
+        self.first_of: dict[int, int] = {}
+        """Number of the first value with the very same elements, of which this is a view."""
         for number, value in self.values.items():
-            if value.dtype.kind == "f" and value.size > 1 and float(np.ptp(value)) > 0:
-                self._by_size.setdefault(value.size, []).append(number)
+            digest = hashlib.blake2b(np.ascontiguousarray(value).data, digest_size=16).digest()
+            self.first_of[number] = self._same.setdefault(digest, number)
+            if value.size > 1 and bool((value != value.flat[0]).any()):
+                self._by_size.setdefault((is_float(value), value.size), []).append(number)
         self._samples: dict[int, NDArray[np.float64]] = {
             number: _sample(self.values[number]) for numbers in self._by_size.values() for number in numbers
         }
 
-    def find(self, array: Array, preferred: Iterable[int] = ()) -> list[int]:
+    def find(self, array: Array, *, limit: float) -> list[int]:
         """Numbers of the values that an array is, whatever its shape; the elements must come in the same order."""
-        if array.dtype.kind != "f" or array.size not in self._by_size:
+        array = finite(array)
+        numbers = self._by_size.get((is_float(array), array.size), [])
+        if not numbers:
             return []
         sample, scale = _sample(array), rms(array)
-        near = [
+        return [
             number
-            for number in self._by_size[array.size]
+            for number in numbers
             if float(np.abs(self._samples[number] - sample).max()) <= 1e-2 * scale + 100 * self.noise[number]
+            and self.ratio(array, number) <= limit
         ]
-        del preferred
-        return [number for number in near if self.ratio(array, number) <= MATCHING_LIMIT]
 
     def ratio(self, array: Array, number: int) -> float:
-        """How far an array is from a value, as a multiple of its noise; infinite for another size, or NaN."""
+        """How far an array is from a value, as a multiple of its noise; infinite for another size or other integers."""
         value = self.values[number]
-        if array.size != value.size or array.dtype.kind != "f":
-            return float("inf")
-        difference = array.reshape(-1).astype(np.float32) - value.reshape(-1)
+        if array.size != value.size or is_float(array) != is_float(value):
+            return math.inf
+        flat, noise = value.reshape(-1), self.noise[number]
+        if not is_float(value):
+            return 0.0 if np.array_equal(finite(array).reshape(-1), flat) else math.inf
+        difference = np.abs(finite(array).reshape(-1).astype(np.float32) - flat)
         error = float(np.sqrt(np.square(difference, dtype=np.float64).mean()))
-        return error / self.noise[number] if error == error and self.noise[number] else float("inf")
+        peak = float((difference - PEAK_LIMIT * EPS32 * np.abs(flat)).max())
+        return max(error, peak * MATCHING_LIMIT / PEAK_LIMIT) / noise if noise else math.inf
 
     def call_of(self, number: int) -> Call | None:
         """The operator that gave a value."""
@@ -77,19 +96,27 @@ class TracedValues:
         return list(found)
 
     def _keep(self, number: int, call: Call, value: Array) -> None:
-        self.values[number] = value
+        self.values[number] = finite(value)
         self._names[number] = call.name
-        self.noise[number] = EPS32 * rms(value) if value.dtype.kind == "f" else 0.0
+        self.noise[number] = EPS32 * rms(self.values[number]) if is_float(value) else 0.0
 
     def _measure(self, number: int, call: Call, value: Array) -> None:
         known = self.values.get(number)
-        if known is not None and self._names[number] == call.name and known.shape == value.shape:
-            if value.dtype.kind == "f":
-                self.noise[number] = max(self.noise[number], rms(value - known))
+        if known is None or not is_float(value) or self._names[number] != call.name or known.shape != value.shape:
+            return  # a way that this run did not take
+        error = finite(value) - known
+        small = error.size < SMALL_VALUE
+        self.noise[number] = max(self.noise[number], float(np.abs(error).max(initial=0.0)) if small else rms(error))
 
 
-def _perturbed(model: object, args: object, kwargs: object) -> object:
-    return run_perturbed(model, args, kwargs, seed=0)  # type: ignore[arg-type]  # as `trace` calls it
+def is_float(array: Array) -> bool:
+    """Are its elements subject to noise?"""
+    return array.dtype.kind == "f"
+
+
+def finite(array: Array) -> Array:
+    """The array with numbers for NaN and infinity, such as the ones that hide what attention may not see."""
+    return np.nan_to_num(array, nan=2.0, posinf=1.0, neginf=-1.0) if is_float(array) else array
 
 
 def _sample(array: Array) -> NDArray[np.float64]:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tasks.core.detections import ItemCount
-from tasks.core.evidence import Blame, BlockPower, ProbeRecord
+from tasks.core.evidence import BlockPower, ProbeRecord
 from tasks.core.inputs import Inputs
 from tasks.core.items import Group, groups_of
 from tasks.core.parity import ExactPool, FloatPool
@@ -15,6 +15,9 @@ from tasks.core.records import Graph
 from tasks.core.reference import Reference
 from tasks.core.task_metrics import TaskMetrics
 from tasks.core.witness import Witness
+
+if TYPE_CHECKING:
+    from tasks.core.localisation import Defect
 
 Item = TypeVar("Item")
 
@@ -61,7 +64,8 @@ class Trial:
     records: list[ProbeRecord] = field(default_factory=list)
     outputs: list[Observed] = field(default_factory=list)
     blocks: list[BlockPower] = field(default_factory=list)
-    blame: Blame | None = None
+    defect: "Defect | None" = None
+    """Of a wrong file, the first node that is wrong."""
     failed_at: Probe | None = None
     """The probe at which structure or values were seen to be wrong."""
     witness: Witness | None = None

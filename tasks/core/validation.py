@@ -8,6 +8,7 @@ from tasks.core.comparison import NUM_SEEDS, SMALL_OUTPUT, add, compare, sizes_o
 from tasks.core.errors import ModelError
 from tasks.core.evidence import Evidence
 from tasks.core.file_checks import structural_findings
+from tasks.core.localisation import localise
 from tasks.core.probes import Array, Probe
 from tasks.core.repeatability import unrepeatable
 from tasks.core.trial import Observed, Trial
@@ -45,8 +46,11 @@ def validate(trial: Trial) -> Evidence:
             _look_again(trial, done, answers)
         except sessions.SessionError as error:
             trial.failures.append(f"ONNX Runtime refuses it: {error}")
+    evidence = judge(trial)
+    if evidence.verdict == "fail":
+        trial.defect = localise(trial)
     trial.reference.release()
-    return judge(trial)
+    return evidence.model_copy(update={"blame": trial.defect.blame}) if trial.defect else evidence
 
 
 def _look_again(trial: Trial, probes: list[Probe], answers: dict[tuple[object, ...], list[list[Array]]]) -> None:

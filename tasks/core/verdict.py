@@ -41,7 +41,6 @@ def judge(trial: Trial) -> Evidence:
         blocks=tuple(trial.blocks),
         notes=(*trial.notes, *_dims_held_equal(trial)),
         floor=trial.reference.floor,
-        blame=trial.blame,
         noise_limit=NOISE_LIMIT,
         slice_limit=SLICE_LIMIT,
         movement_limit=MOVEMENT_LIMIT,

@@ -14,6 +14,8 @@ from tasks.core.errors import AssayError
 from tasks.core.places import MLFLOW_DATABASE, PROJECT_FOLDER
 from tasks.core.records import ExportResult
 
+FURTHER = "; further: "
+"""Stands in a reason before what need not be read at once."""
 _MARKS = {
     "pass": "[green]✔ pass[/]",
     "fail": "[red]✘ fail[/]",
@@ -73,29 +75,43 @@ class Display(logging.Handler):
         for result in results:
             if result.run_id is None:
                 continue
-            ratio = max((output.noise_ratio for output in result.parity.values()), default=float("nan"))
-            size = decimal(result.size_bytes or 0)
-            version = f"version {result.version}" if result.version else "no version"
-            state = "unchanged, " if result.unchanged else ""
             self.line("", indent=0)
-            self.line(f"{_MARKS[result.verdict]}  [bold]{escape(result.name)}[/] {state}{version}", indent=0)
-            if result.parity:
-                seconds = "" if result.unchanged else f", {sum(result.seconds.values()):.1f} s to export and prove"
-                self.line(f"noise ratio {ratio:.2f}, {size}{seconds}")
+            if result.file is None:
+                self._exported(result)
+            else:
+                self._verified(result)
             for dim in result.dims:
                 if dim.refused_by_model:
                     sizes, refused = (", ".join(map(str, s)) for s in (dim.sizes, dim.refused_by_model))
                     self.line(f"note     {dim.name} is right at {sizes}; the model itself refuses {refused}")
             for note in result.notes:
                 self.line(f"note     {escape(note)}")
-            if result.onnx_path:
+            if result.onnx_path and result.file is None:
                 self.line(f"file     {result.onnx_path}" + ("" if result.verdict == "pass" else " (not proven)"))
             if result.model_uri and result.verdict == "pass":
                 self.line(f'load     mlflow.pyfunc.load_model("{result.model_uri}").predict(...)')
             if result.run_url:
                 self.line(f"browse   {_ui_command()}, then {result.run_url}")
         if len(results) > 1:
-            self.line(f"{len(results)} models in {time.perf_counter() - self._started:.1f} s", indent=0)
+            what = "files" if any(result.file for result in results) else "models"
+            self.line(f"{len(results)} {what} in {time.perf_counter() - self._started:.1f} s", indent=0)
+
+    def _exported(self, result: ExportResult) -> None:
+        version = f"version {result.version}" if result.version else "no version"
+        state = "unchanged, " if result.unchanged else ""
+        self.line(f"{_MARKS[result.verdict]}  [bold]{escape(result.name)}[/] {state}{version}", indent=0)
+        if result.parity:
+            seconds = "" if result.unchanged else f", {sum(result.seconds.values()):.1f} s to export and prove"
+            self.line(f"noise ratio {_noise_ratio(result):.2f}, {decimal(result.size_bytes or 0)}{seconds}")
+
+    def _verified(self, result: ExportResult) -> None:
+        said = f" computes what {escape(result.name)} computes" if result.verdict == "pass" else ""
+        self.line(f"{_MARKS[result.verdict]}  [bold]{escape(str(result.file))}[/]{said}", indent=0)
+        if result.parity:
+            self.line(f"noise ratio {_noise_ratio(result):.2f}, {decimal(result.size_bytes or 0)}")
+        if result.verdict != "pass":
+            first, _, more = result.reason.partition(FURTHER)
+            self.line(f"reason   {escape(first)}{' (more in the report)' if more else ''}")
 
     def close(self) -> None:
         """Stop the spinner and let the logger go."""
@@ -106,6 +122,10 @@ class Display(logging.Handler):
         if self._status is not None:
             self._status.stop()
             self._status = None
+
+
+def _noise_ratio(result: ExportResult) -> float:
+    return max((output.noise_ratio for output in result.parity.values()), default=float("nan"))
 
 
 def _ui_command() -> str:

@@ -127,6 +127,7 @@ def _run_steps(attempt: Attempt, *, force: bool, output: Path | None, verbose: b
         with step("validate_onnx") as say:
             trial = Trial(graph, inputs, reference, spec.constant_outputs, random_weights=weights.kind == "random")
             attempt.evidence = validate_onnx(spec.title, trial)
+            attempt.defect = trial.defect
             compared = f"worst noise ratio {attempt.evidence.noise_ratio:.2f}"
             say(f"{attempt.evidence.verdict}, {compared if attempt.evidence.outputs else 'nothing compared'}")
         with step("log_export") as say:

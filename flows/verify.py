@@ -15,11 +15,13 @@ from pathlib import Path
 from prefect import flow
 from torch import nn
 
+from flows.display import FURTHER
 from flows.steps import Steps
 from tasks.core.attempts import Attempt
 from tasks.core.building import borrowed
 from tasks.core.catalog import resolve
 from tasks.core.errors import AssayError
+from tasks.core.evidence import Evidence
 from tasks.core.foreign_files import Matcher, read_graph
 from tasks.core.manifest import make_manifest
 from tasks.core.records import ErrorRecord, ExportResult
@@ -120,10 +122,22 @@ def _prove(attempt: Attempt, model: nn.Module, matcher: Matcher, references: dic
             notes=list(matched.notes),
         )
         attempt.evidence = validate_onnx(f"{spec.title} {path.name}", trial)
+        attempt.defect = trial.defect
         compared = f"worst noise ratio {attempt.evidence.noise_ratio:.2f}"
         say(f"{attempt.evidence.verdict}, {compared if attempt.evidence.outputs else 'nothing compared'}")
     with step("log_export") as say:
         attempt.is_logged = True
         release = log_export(attempt, None)
         say(release.run_id)
-    return attempt.result(release).model_copy(update={"onnx_path": path.resolve()})
+    return attempt.result(release).model_copy(
+        update={"onnx_path": path.resolve(), "reason": _reason(attempt.result(release).reason, attempt.evidence)}
+    )
+
+
+def _reason(reason: str, evidence: Evidence) -> str:
+    """What is wrong and where it goes wrong first; further findings after that."""
+    if evidence.blame is None:
+        return reason
+    first, *others = evidence.reasons
+    said = first if evidence.blame.sentence in first else f"{first}; {evidence.blame.sentence}"
+    return f"{said}{FURTHER}{'; '.join(others)}" if others else said

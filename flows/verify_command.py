@@ -52,11 +52,14 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
     gc.enable()
     with server.ready():
         display.title(spec.title)
-        told: list[ExportResult] = []
+
+        def tell(result: ExportResult) -> None:
+            results.append(result)  # at once: an interruption leaves what is finished
+            if result.error is not None:
+                display.error(SpecError(result.error.message))
 
         def prove() -> ExportResult:
-            verify_files(spec, options.files, declared=declared, tell=told.append)
-            return told.pop()
+            verify_files(spec, options.files, declared=declared, tell=tell)
+            return results.pop()
 
-        last = outcome(prove, spec.title, display, verbose=options.verbose)
-        results += [*told, last]
+        results.append(outcome(prove, spec.title, display, verbose=options.verbose))

@@ -216,6 +216,11 @@ def _log_files(run_id: str, attempt: Attempt) -> None:
                 provenance=attempt.provenance, changed=attempt.changed, seconds=attempt.seconds, file=attempt.file,
             )  # fmt: skip
             (folder / REPORT_FILE).write_text(page, encoding="utf-8")
+        if attempt.defect is not None:
+            from tasks.core import reproduction  # it imports torch, as validation has by now
+
+            file = Path(attempt.file).name if attempt.file else GRAPH_FILE
+            reproduction.write_reproduction(attempt.defect, folder / reproduction.FOLDER, file=file)
         mlflow.log_artifacts(str(folder), run_id=run_id)
 
 

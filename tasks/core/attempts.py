@@ -6,7 +6,7 @@ import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from tasks.core.errors import AssayError
 from tasks.core.evidence import Evidence
@@ -14,6 +14,9 @@ from tasks.core.manifest import Manifest, package_versions
 from tasks.core.records import ExportResult, Graph, LoadReport, Release, Weights
 from tasks.core.report import describe
 from tasks.core.spec import ExportSpec
+
+if TYPE_CHECKING:
+    from tasks.core.defects import Defect
 
 
 @dataclass
@@ -26,6 +29,8 @@ class Attempt:
     manifest: Manifest | None = None
     graph: Graph | None = None
     evidence: Evidence | None = None
+    defect: "Defect | None" = None
+    """Of a wrong file, the node that makes it so."""
     error: AssayError | None = None
     changed: tuple[str, ...] = ()
     """Entries of the champion's manifest that are no longer true."""

@@ -39,9 +39,7 @@ def compare(trial: Trial, probe: Probe, answers: Sequence[list[Array]]) -> None:
     trial.records.append(ProbeRecord(family=probe.family, seed=probe.seed, sizes=probe.sizes, levels=probe.levels))
 
 
-def add(
-    trial: Trial, probe: Probe, answers: Sequence[list[Array]], *, num_perturbed: int, again: bool = False
-) -> None:
+def add(trial: Trial, probe: Probe, answers: Sequence[list[Array]], *, num_perturbed: int, again: bool = False) -> None:
     """Add one probe to the pools of its family; `again` where its scale and noise were already noted."""
     torch32, float64 = trial.reference.float32(probe), trial.reference.float64(probe)
     perturbed = [trial.reference.perturbed(probe, seed=seed) for seed in range(num_perturbed)]

@@ -75,10 +75,10 @@ def align(
     count.num_reference += len(kept)
     worst: dict[str, int] = {"unmatched": 0, "excused": 0}
     for answer, matched in zip(onnx, found, strict=True):
-        lost = np.flatnonzero(matched < 0)
-        extra = np.setdiff1d(np.arange(length(group, answer)), matched)
-        blamed = [(int(i), torch32, "the file lacks it") for i in lost if kept[i] and not judge.is_edge(torch32, int(i))]
-        blamed += [(int(i), answer, "PyTorch lacks it") for i in extra if not judge.is_edge(answer, int(i))]
+        lost = [int(i) for i in np.flatnonzero(matched < 0)]
+        extra = [int(i) for i in np.setdiff1d(np.arange(length(group, answer)), matched)]
+        blamed = [(i, torch32, "the file lacks it") for i in lost if kept[i] and not judge.is_edge(torch32, i)]
+        blamed += [(i, answer, "PyTorch lacks it") for i in extra if not judge.is_edge(answer, i)]
         worst["unmatched"] = max(worst["unmatched"], len(blamed))
         worst["excused"] = max(worst["excused"], len(lost) + len(extra) - len(blamed))
         if blamed and not count.first_unmatched:

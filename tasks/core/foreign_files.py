@@ -1,5 +1,6 @@
 """Files that somebody else made: what is in them, and which of their inputs and outputs is which of the module's."""
 
+import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -157,7 +158,19 @@ def _match_forward(
             file_inputs[name] = value.name
             notes.append(f"the file's input {value.name} was taken for {name}, by position")
     specs += [spec for spec in known if spec.name in names and spec.name not in ours]
+    given = {spec.name for spec in specs}
+    if given <= {*names} and (absent := [name for name in _required(model) if name not in given]):
+        shown = " ".join(f"--input {name}=…" for name in names)
+        raise InputsError(
+            f"The file has no input for {', '.join(absent)} of {type(model).__name__}.forward, and nothing says what to "
+            f"pass for it; declare all inputs with {shown} ({INPUT_SYNTAX})."
+        )
     return tuple(specs), file_inputs, notes
+
+
+def _required(model: nn.Module) -> list[str]:
+    parameters = inspect.signature(model.forward).parameters
+    return [name for name in forward_parameters(model) if parameters[name].default is inspect.Parameter.empty]
 
 
 def _spec_of(name: str, value: TensorType, like: InputSpec | None, graph: Graph) -> InputSpec:

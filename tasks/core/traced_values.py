@@ -12,7 +12,7 @@ from tasks.core.parity import rms
 from tasks.core.precision import EPS32, run_float32, run_float64, run_perturbed
 from tasks.core.probes import Array, Probe
 from tasks.core.reference import Reference
-from tasks.core.tracing import Call, Trace, trace
+from tasks.core.tracing import Call, Run, Trace, trace
 
 MATCHING_LIMIT = 24.0
 """Noise ratio up to which a value is the same; three times the verdict's limit, as one probe is not pooled."""
@@ -31,10 +31,11 @@ class TracedValues:
         self.values: dict[int, Array] = {}
         self.noise: dict[int, float] = {}
         self._names: dict[int, str] = {}
+        self._infinite: dict[int, Array] = {}
         args, kwargs = reference.inputs.arguments(reference.inputs.arrays(probe))
         self.trace: Trace = trace(reference.model, args, kwargs, run=run_float64, receive=self._keep)
-        perturbed = [functools.partial(run_perturbed, seed=seed) for seed in range(NUM_PERTURBED)]
-        for run in (run_float32, *perturbed):
+        runs: list[Run] = [functools.partial(run_perturbed, seed=seed) for seed in range(NUM_PERTURBED)]
+        for run in (run_float32, *runs):
             trace(reference.model, args, kwargs, run=run, receive=self._measure)
         self._by_size: dict[tuple[bool, int], list[int]] = {}
         self._same: dict[bytes, int] = {}
@@ -43,7 +44,7 @@ class TracedValues:
         for number, value in self.values.items():
             digest = hashlib.blake2b(np.ascontiguousarray(value).data, digest_size=16).digest()
             self.first_of[number] = self._same.setdefault(digest, number)
-            if value.size > 1 and bool((value != value.flat[0]).any()):
+            if value.size > 1 and value.any():  # zeros are no sign of anything
                 self._by_size.setdefault((is_float(value), value.size), []).append(number)
         self._samples: dict[int, NDArray[np.float64]] = {
             number: _sample(self.values[number]) for numbers in self._by_size.values() for number in numbers
@@ -76,6 +77,18 @@ class TracedValues:
         peak = float((difference - PEAK_LIMIT * EPS32 * np.abs(flat)).max())
         return max(error, peak * MATCHING_LIMIT / PEAK_LIMIT) / noise if noise else math.inf
 
+    def whole(self, number: int) -> Array:
+        """A value as it is, infinite elements included."""
+        return self._infinite.get(number, self.values[number])
+
+    def are_same(self, number: int, other: int) -> bool:
+        """Have two values the very same elements?"""
+        return self.first_of[number] == self.first_of[other]
+
+    def is_view(self, number: int) -> bool:
+        """Has a value the elements of one that it is computed from?"""
+        return any(self.are_same(number, other) for other in self.ancestors(number, depth=3))
+
     def call_of(self, number: int) -> Call | None:
         """The operator that gave a value."""
         return self.trace.call_of(number)
@@ -97,6 +110,8 @@ class TracedValues:
 
     def _keep(self, number: int, call: Call, value: Array) -> None:
         self.values[number] = finite(value)
+        if self.values[number] is not value and not np.array_equal(self.values[number], value):
+            self._infinite[number] = value
         self._names[number] = call.name
         self.noise[number] = EPS32 * rms(self.values[number]) if is_float(value) else 0.0
 

@@ -27,7 +27,7 @@ from tasks.core.probes import Array
 Run = Callable[[nn.Module, Arguments, Keywords], Any]
 Receive = Callable[[int, "Call", Array], None]
 """Gets the number of a value, the call that gave it, and a copy of it."""
-_TORCH = str(Path(torch.__file__).parent)
+_TORCH = f"{Path(torch.__file__).parent}/"
 _UNINITIALISED = ("aten.empty", "aten.new_empty", "aten.empty_like", "aten.empty_strided")
 
 

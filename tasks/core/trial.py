@@ -17,7 +17,7 @@ from tasks.core.task_metrics import TaskMetrics
 from tasks.core.witness import Witness
 
 if TYPE_CHECKING:
-    from tasks.core.localisation import Defect
+    from tasks.core.defects import Defect
 
 Item = TypeVar("Item")
 

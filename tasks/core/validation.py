@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 from tasks.core import sessions
 from tasks.core.comparison import NUM_SEEDS, SMALL_OUTPUT, add, compare, sizes_of
+from tasks.core.defects import Defect
 from tasks.core.errors import ModelError
 from tasks.core.evidence import Evidence
 from tasks.core.file_checks import structural_findings
-from tasks.core.localisation import localise
+from tasks.core.localisation import hidden_defect, localise
 from tasks.core.probes import Array, Probe
 from tasks.core.repeatability import unrepeatable
 from tasks.core.trial import Observed, Trial
@@ -17,6 +18,8 @@ from tasks.core.witness import Witness
 
 NUM_SECOND_RUNS = 8
 """Perturbed runs of every probe of a family before it is called wrong."""
+CLOSER_LOOK = 1.5
+"""Noise ratio beyond which the nodes of a file that passes are looked at one by one."""
 MIN_PROVING_SECONDS = 20.0
 
 
@@ -49,8 +52,20 @@ def validate(trial: Trial) -> Evidence:
     evidence = judge(trial)
     if evidence.verdict == "fail":
         trial.defect = localise(trial)
+    elif evidence.verdict == "pass":
+        trial.defect = _hidden_defect(trial, evidence)
+        if trial.defect is not None:
+            trial.failures.append(f"{trial.defect.blame.sentence}: little of it reaches the outputs on these probes")
+            evidence = judge(trial)
     trial.reference.release()
     return evidence.model_copy(update={"blame": trial.defect.blame}) if trial.defect else evidence
+
+
+def _hidden_defect(trial: Trial, evidence: Evidence) -> Defect | None:
+    """Look at the nodes one by one where the outputs are farther off than those of most true exports."""
+    families = [family for output in evidence.outputs for family in output.families]
+    worst = max(families, key=lambda family: family.noise_ratio)
+    return hidden_defect(trial, worst.family) if worst.noise_ratio > CLOSER_LOOK else None
 
 
 def _look_again(trial: Trial, probes: list[Probe], answers: dict[tuple[object, ...], list[list[Array]]]) -> None:

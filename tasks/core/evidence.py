@@ -70,7 +70,7 @@ class BlockPower(Record):
     source: str
     """`file.py:LINE` of the addition."""
     movement: float
-    """rms of the change of the branch between two inputs / noise of torch float32 in the sum."""
+    """rms of the change of the branch between two inputs / one rounding (eps32) of the sum."""
 
 
 class OutputEvidence(Record):

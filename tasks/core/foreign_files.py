@@ -140,18 +140,17 @@ def _fits(spec: InputSpec, value: TensorType) -> bool:
 def _match_forward(
     model: nn.Module, graph: Graph, known: tuple[InputSpec, ...], sample: Mapping[str, Array]
 ) -> tuple[tuple[InputSpec, ...], dict[str, str], list[str]]:
-    """Take the file's inputs and dims for forward's parameters: by name, else by position.
+    """Take the file's inputs and dims for forward's parameters: by name, the others by position.
 
     What is known of the inputs besides gives ranges, sizes to trace at, and inputs that the file lacks.
     """
     names = forward_parameters(model)
-    file_names = [value.name for value in graph.inputs]
-    ours = file_names
-    if not (set(file_names) <= set(names) or set(file_names) == set(sample)):
-        ours = [*names, *file_names[len(names) :]][: len(file_names)]
+    ours = _named_as_forward(model, [value.name for value in graph.inputs], keep=set(sample))
     like = {spec.name: spec for spec in known}
     specs, file_inputs, notes = [], {}, []
     for index, (name, value) in enumerate(zip(ours, graph.inputs, strict=True)):
+        if name is None:
+            continue  # the file's own: nothing that the module could be given
         by_place = known[index] if index < len(known) else None
         specs.append(_spec_of(name, value, like.get(name) or like.get(value.name) or by_place, graph))
         if name != value.name:
@@ -166,6 +165,17 @@ def _match_forward(
             f"pass for it; declare all inputs with {shown} ({INPUT_SYNTAX})."
         )
     return tuple(specs), file_inputs, notes
+
+
+def _named_as_forward(model: nn.Module, names: list[str], *, keep: set[str]) -> list[str | None]:
+    """The parameter of forward for each input of the file; None: there is none left."""
+    if set(names) == keep:
+        return [*names]
+    parameters = forward_parameters(model)
+    kinds = {p.kind for p in inspect.signature(model.forward).parameters.values()}
+    free = iter([name for name in parameters if name not in names])
+    takes_more = inspect.Parameter.VAR_POSITIONAL in kinds
+    return [name if name in parameters else next(free, name if takes_more else None) for name in names]
 
 
 def _required(model: nn.Module) -> list[str]:

@@ -1,6 +1,7 @@
 """What the module itself answers to a probe: in float32, in float64, and with perturbed weights."""
 
 import contextlib
+import functools
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,11 @@ from torch import nn
 
 from tasks.core.errors import ModelError
 from tasks.core.inputs import Inputs
-from tasks.core.precision import Scratch, run_float32, run_float64, run_perturbed
+from tasks.core.precision import Arguments, Keywords, Scratch, run_float32, run_float64, run_perturbed
 from tasks.core.probes import Array, Probe
 from tasks.core.structures import flatten
 from tasks.core.thresholds import Thresholds
+from tasks.core.tracing import Addition, trace
 
 NUM_STAND_INS = 4
 """Perturbed float32 runs whose mean with torch32 stands in for float64 where there is none."""
@@ -37,7 +39,10 @@ class Reference:
         """Of the outputs, from the structure that forward returns; known after the first run."""
         self.thresholds = Thresholds()
         """What the first run compared its values with."""
+        self.additions: dict[tuple[object, ...], list[Addition]] = {}
+        """Residual additions of the float64 runs on the first two probes."""
         self._keep = keep
+        self._additions: list[Addition] = []
         self._rounded: set[str] = set()
         self._no_float64 = ""
         self._scratch = Scratch()
@@ -62,7 +67,8 @@ class Reference:
         """
         if not self._no_float64:
             try:
-                return self._answer("float64", probe, run_float64, scratch=self._scratch, rounded=self._rounded)
+                run = self._run_recorded if probe in self.inputs.probes[:2] else run_float64
+                return self._answer("float64", probe, run, scratch=self._scratch, rounded=self._rounded)
             except ModelError as error:
                 self._no_float64 = str(error)
         return self._stand_in(probe)
@@ -84,11 +90,20 @@ class Reference:
         self._scratch = Scratch()
         self._kept.clear()
         self.trace_cache.clear()
+        self.additions.clear()
 
     def forget(self, probe: Probe) -> None:
         """Drop what is kept of a probe, unless it is to be kept."""
         if not self._keep:
             self._kept = {key: answer for key, answer in self._kept.items() if key[1:] != probe.key}
+
+    def _run_recorded(self, model: nn.Module, args: Arguments, kwargs: Keywords, **options: Any) -> Any:
+        """As `run_float64`, its residual additions recorded."""
+        outputs: list[Any] = []
+        run = functools.partial(run_float64, **options)
+        traced = trace(model, args, kwargs, run=lambda *call: outputs.append(run(*call)), keep_additions=True)
+        self._additions = traced.additions
+        return outputs[0]
 
     def _stand_in(self, probe: Probe) -> list[Array]:
         torch32 = self.float32(probe)
@@ -105,6 +120,8 @@ class Reference:
         key = (how, *probe.key)
         if key not in self._kept:
             self._kept[key] = self._call(run, probe, **options)
+            if self._additions:
+                self.additions[probe.key], self._additions = self._additions, []
         return self._kept[key]
 
     def _call(self, run: Any, probe: Probe, **options: Any) -> list[Array]:

@@ -28,6 +28,8 @@ Run = Callable[[nn.Module, Arguments, Keywords], Any]
 Receive = Callable[[int, "Call", Array], None]
 """Gets the number of a value, the call that gave it, and a copy of it."""
 _TORCH = f"{Path(torch.__file__).parent}/"
+MAX_KEPT = 65_536
+"""Elements that are kept of a sum or branch, spread evenly."""
 _UNINITIALISED = ("aten.empty", "aten.new_empty", "aten.empty_like", "aten.empty_strided")
 
 
@@ -59,9 +61,9 @@ class Addition:
 
     call: Call
     total: Array | None
-    """The sum, where it was kept."""
+    """Elements of the sum, where they were kept."""
     branch: Array | None
-    """f(x): the operand that descends from the other."""
+    """The same elements of f(x), the operand that descends from the other."""
 
 
 @dataclass
@@ -103,12 +105,15 @@ def trace(
         kwargs: of forward.
         run: how to run it, e.g. `run_float64`.
         receive: called with a copy of each value, as float32 if it is a float; None: no value is copied.
-        keep_additions: keep the sums and branches of residual additions, and nothing else.
+        keep_additions: keep some elements of the sums and branches of residual additions, and nothing else.
     """
     recorder = _Recorder(model, receive, keep_additions)
     with recorder.watching():
         run(model, args, kwargs)
     return recorder.trace
+
+
+_NO_CALL = Call("", "", "", "", (), (), ())
 
 
 class _Recorder(TorchDispatchMode):
@@ -121,7 +126,8 @@ class _Recorder(TorchDispatchMode):
         self._parameters = {id(t): n for n, t in (*model.named_parameters(), *model.named_buffers())}
         self._numbers: Any = WeakIdKeyDictionary()
         self._views: dict[int, list[weakref.ref[torch.Tensor]]] = {}
-        self._running: list[tuple[str, str]] = []
+        self._running: list[tuple[str, str, int]] = []
+        """Path and class of each module on the call stack, and the number of calls before its own."""
         self._num_values = 0
 
     @contextlib.contextmanager
@@ -130,7 +136,7 @@ class _Recorder(TorchDispatchMode):
         names = {module: (path, type(module).__name__) for path, module in self._model.named_modules()}
         handles = []
         for module, name in names.items():
-            handles.append(module.register_forward_pre_hook(lambda *_, name=name: self._running.append(name)))
+            handles.append(module.register_forward_pre_hook(lambda *_, name=name: self._enter(*name)))
             handles.append(module.register_forward_hook(lambda *_: self._leave(), always_call=True))
         forward, had_own = self._model.forward, "forward" in vars(self._model)
         self._model.forward = lambda *args, **kwargs: self._run(forward, args, kwargs)
@@ -147,6 +153,9 @@ class _Recorder(TorchDispatchMode):
                 del self._model.forward
             for handle in handles:
                 handle.remove()
+
+    def _enter(self, path: str, module_class: str) -> None:
+        self._running.append((path, module_class, len(self.trace.calls)))
 
     def _leave(self) -> None:
         if self._running:
@@ -175,7 +184,7 @@ class _Recorder(TorchDispatchMode):
         outputs = [value for value in tree_leaves(output) if isinstance(value, torch.Tensor)]
         if not outputs:
             return output
-        path, module_class = self._running[-1] if self._running else ("", type(self._model).__name__)
+        path, module_class, _ = self._running[-1] if self._running else ("", type(self._model).__name__, 0)
         scalars = tuple(float(v) for v in leaves if isinstance(v, int | float) and not isinstance(v, bool))
         names = tuple(name for name in owned if name)
         call = Call(str(func), path, module_class, _source_line(), tuple(inputs), names, scalars)
@@ -223,8 +232,24 @@ class _Recorder(TorchDispatchMode):
             return None
         for branch, trunk in ((0, 1), (1, 0)):
             if self._descends(inputs[branch], inputs[trunk]):
-                return Addition(Call("", "", "", "", (), (), ()), None, self._kept(tensors[branch]))
-        return None
+                return Addition(_NO_CALL, None, self._kept(tensors[branch]))
+        lengths = [self._length_in_module(number) for number in inputs]
+        if not all(lengths):
+            return None
+        branch = lengths.index(max(lengths))  # the shorter way fits the sizes, as a downsampling convolution does
+        return Addition(_NO_CALL, None, self._kept(tensors[branch]))
+
+    def _length_in_module(self, value: int) -> int:
+        """Number of operators on the way to a value within the running module; 0 where no child of it is among them."""
+        path, _, start = self._running[-1] if self._running else ("", "", 0)
+        giver, calls = self.trace.giver, self.trace.calls
+        waiting, seen = [value], set[int]()
+        while waiting:
+            index = giver.get(waiting.pop(), -1)
+            if index >= start and index not in seen:
+                seen.add(index)
+                waiting += calls[index].inputs
+        return len(seen) if path and any(calls[index].module_path != path for index in seen) else 0
 
     def _descends(self, value: int, ancestor: int) -> bool:
         giver, calls = self.trace.giver, self.trace.calls
@@ -242,7 +267,11 @@ class _Recorder(TorchDispatchMode):
         return False
 
     def _kept(self, tensor: torch.Tensor) -> Array | None:
-        return _copy(tensor) if self._keep_additions else None
+        if not self._keep_additions:
+            return None
+        with _disable_current_modes():
+            flat = tensor.detach().reshape(-1)
+        return _copy(flat[:: -(-flat.numel() // MAX_KEPT) or 1])
 
     def _give(self, number: int, call: Call, tensor: torch.Tensor) -> None:
         self.trace.shapes[number] = tuple(tensor.shape)

@@ -12,6 +12,7 @@ from tasks.core.file_checks import structural_findings
 from tasks.core.localisation import hidden_defect, localise
 from tasks.core.probes import Array, Probe
 from tasks.core.repeatability import unrepeatable
+from tasks.core.residual_blocks import block_powers
 from tasks.core.trial import Observed, Trial
 from tasks.core.verdict import is_wrong, judge
 from tasks.core.witness import Witness
@@ -49,6 +50,7 @@ def validate(trial: Trial) -> Evidence:
             _look_again(trial, done, answers)
         except sessions.SessionError as error:
             trial.failures.append(f"ONNX Runtime refuses it: {error}")
+    trial.blocks = block_powers(trial.reference)
     evidence = judge(trial)
     if evidence.verdict == "fail":
         trial.defect = localise(trial)

@@ -8,6 +8,7 @@ from tasks.core.detections import ItemCount
 from tasks.core.evidence import Detections, DimProof, Evidence, FamilyParity, OutputEvidence, Power
 from tasks.core.power import MOVEMENT_LIMIT, doubts_of
 from tasks.core.probes import Array
+from tasks.core.residual_blocks import silent_blocks
 from tasks.core.trial import Observed, Trial
 
 NOISE_LIMIT = 8.0
@@ -29,6 +30,17 @@ def judge(trial: Trial) -> Evidence:
         doubts += [*doubts_of(output, trial.constant_outputs), *_instabilities_of(output)]
     dims = _prove_dims(trial)
     failures += [f"{d.name} of {d.input} was to be dynamic but is fixed in the file" for d in dims if not d.in_file]
+    silent = silent_blocks(trial.blocks)
+    notes = [*trial.notes, *_dims_held_equal(trial)]
+    if silent and len(silent) == len(trial.blocks):
+        doubts.append(
+            f"all {len(silent)} residual blocks are silent: their branches move by at most "
+            f"{max(block.movement for block in silent):.3g} times the rounding of the sums, so what they compute "
+            f"was not compared; give trained weights or --weights random"
+        )
+    elif silent:
+        named = ", ".join(block.path or block.source for block in silent[:3])
+        notes.append(f"{len(silent)} of {len(trial.blocks)} residual blocks are silent, so not compared: {named}")
     if not failures and trial.records:
         doubts += [f"{d.name} of {d.input} was run at one size only" for d in dims if len(set(d.sizes)) < 2]
     return Evidence(
@@ -39,7 +51,7 @@ def judge(trial: Trial) -> Evidence:
         probes=tuple(trial.records),
         skipped=tuple(trial.skipped),
         blocks=tuple(trial.blocks),
-        notes=(*trial.notes, *_dims_held_equal(trial)),
+        notes=tuple(notes),
         floor=trial.reference.floor,
         noise_limit=NOISE_LIMIT,
         slice_limit=SLICE_LIMIT,

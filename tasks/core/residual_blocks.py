@@ -1,0 +1,32 @@
+"""Do the residual blocks of a module take part in its answer? One whose branch is silent is not proven."""
+
+from collections.abc import Iterator
+
+from tasks.core.evidence import BlockPower
+from tasks.core.parity import ratio, rms
+from tasks.core.power import MOVEMENT_LIMIT
+from tasks.core.precision import EPS32
+from tasks.core.reference import Reference
+from tasks.core.tracing import Addition
+
+
+def block_powers(reference: Reference) -> list[BlockPower]:
+    """How far each block's branch moves between the first two probes; none where they were not recorded."""
+    recorded = [reference.additions.get(probe.key, []) for probe in reference.inputs.probes[:2]]
+    first, second = recorded if len(recorded) == 2 else ([], [])
+    if [addition.call.source for addition in first] != [addition.call.source for addition in second]:
+        return []  # a module that takes another way for other values
+    return list(_powers(first, second))
+
+
+def silent_blocks(blocks: list[BlockPower]) -> list[BlockPower]:
+    """Those whose branch moves too little for a comparison of the outputs to see it."""
+    return [block for block in blocks if not block.movement >= MOVEMENT_LIMIT]
+
+
+def _powers(first: list[Addition], second: list[Addition]) -> Iterator[BlockPower]:
+    for a, b in zip(first, second, strict=True):
+        if a.branch is None or b.branch is None or a.total is None or a.branch.shape != b.branch.shape:
+            continue
+        movement = ratio(rms(a.branch - b.branch), EPS32 * rms(a.total))
+        yield BlockPower(path=a.call.module_path, source=a.call.source, movement=movement)

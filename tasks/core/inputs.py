@@ -28,6 +28,12 @@ from tasks.core.probes import (
 from tasks.core.spec import INPUT_SYNTAX, INTEGER_DTYPES, Dim, ExportSpec, InputSpec
 
 
+LARGE_SIZE = 32
+"""Dimensions traced at a larger size, as a picture's height, are not tried at 1 and 2: few modules take them."""
+MAX_GROWTH = 4
+"""Multiple of the traced size up to which an upper bound is run."""
+
+
 @dataclass(frozen=True)
 class Inputs:
     """The inputs of one model: what to trace with, and what to prove with."""
@@ -220,8 +226,12 @@ def _candidates(dim: Dim, size: int, *, is_batch: bool) -> list[list[int]]:
     """Lists of sizes to prove beside the traced one; of each list the first that the module takes."""
     near = [size + 1, size - 1, size + 8, size + 16, size + 32, size * 2]
     far = [size // 2 + (size // 2) % 2, size * 2, size + 64, size + 2]
-    batches = [[s] for s in BATCH_SIZES if is_batch and s != size and dim.low <= s <= (dim.high or s)]
-    return batches or [near, far]
+    if is_batch and (batches := [[s] for s in BATCH_SIZES if s != size and dim.low <= s <= (dim.high or s)]):
+        return batches
+    smallest = [[1], [2]] if size <= LARGE_SIZE else []
+    bounds = [[dim.low]] if dim.low > 2 else []
+    bounds += [[dim.high]] if dim.high is not None and dim.high <= MAX_GROWTH * size else []
+    return [near, far, *smallest, *bounds]
 
 
 def _refusal(model: nn.Module, inputs: Inputs, sizes: dict[str, int]) -> str:

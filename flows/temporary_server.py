@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
 import httpx
 
 from tasks.core.errors import ServiceError
@@ -28,13 +29,15 @@ class TemporaryServer:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._url = ""
-        home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
-        self._had_database = (home / "prefect.db").exists()
+        self._home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+        self._first_start = filelock.FileLock(self._home / "assay-first-start.lock")
+        self._had_database = True
 
     def start(self) -> None:
         """Start it, unless one is configured; returns at once. It stops when this process ends."""
         if os.environ.get("PREFECT_API_URL"):
             return
+        self._await_first_start()
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -49,6 +52,15 @@ class TemporaryServer:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is ours: the flow ends first
         )
+
+    def _await_first_start(self) -> None:
+        """Two servers that make one database at once both fail: the first to come holds the lock until it answers."""
+        self._home.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(filelock.Timeout):  # then it may have died; the server itself will say what is wrong
+            self._first_start.acquire(timeout=STARTUP_SECONDS)
+        self._had_database = (self._home / "prefect.db").exists()
+        if self._had_database:
+            self._first_start.release()
 
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
@@ -82,6 +94,12 @@ class TemporaryServer:
             self._process.kill()
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        try:
+            self._wait_for_answer(process)
+        finally:
+            self._first_start.release()
+
+    def _wait_for_answer(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + STARTUP_SECONDS
         while time.monotonic() < deadline:
             with contextlib.suppress(httpx.TransportError):

@@ -12,6 +12,9 @@ from tasks.core.parity import rms
 from tasks.core.probes import Array
 
 
+NUM_SHOWN = 8
+
+
 @dataclass(frozen=True)
 class Defect:
     """A blame, and what it takes to see the defect again."""
@@ -55,8 +58,8 @@ def describe(model: nn.Module, file: FileValues, index: int, *, kind: str, numbe
         kind="weights" if parameter else kind,
         parameter=parameter,
         own_ratio=float("inf") if found is None or number is None else traced.ratio(found, number),
-        found=_in_short(found),
-        expected=_in_short(expected),
+        found=_in_short(found, expected),
+        expected=_in_short(expected, found),
         sentence="",
     )
     said = file.said if index == file.stopped else ""
@@ -90,11 +93,17 @@ def _other_parameter(model: nn.Module, graph: OnnxGraph, index: int) -> str:
     return ""
 
 
-def _in_short(array: Array | None) -> Values | None:
+def _in_short(array: Array | None, other: Array | None) -> Values | None:
     if array is None:
         return None
-    first = tuple(float(value) for value in array.reshape(-1)[:8])
-    return Values(dtype=str(array.dtype), shape=array.shape, rms=rms(array), first=first)
+    flat = array.reshape(-1)
+    places = np.arange(min(NUM_SHOWN, flat.size))
+    if other is not None and other.size == flat.size:
+        difference = np.abs(flat.astype(np.float64) - other.reshape(-1))
+        places = np.sort(np.argsort(-np.nan_to_num(difference, nan=np.inf), kind="stable")[:NUM_SHOWN])
+    return Values(
+        dtype=str(array.dtype), shape=array.shape, rms=rms(array), worst=tuple(float(flat[place]) for place in places)
+    )
 
 
 def _sentence(blame: Blame, said: str) -> str:

@@ -126,8 +126,8 @@ class Values(Record):
     dtype: str
     shape: tuple[int, ...]
     rms: float
-    first: tuple[float, ...]
-    """Its first elements, at most 8."""
+    worst: tuple[float, ...]
+    """At most 8 of its elements: those where found and expected differ most, in their order."""
 
 
 class Blame(Record):

@@ -161,8 +161,8 @@ def _match_forward(
     if given <= {*names} and (absent := [name for name in _required(model) if name not in given]):
         shown = " ".join(f"--input {name}=…" for name in names)
         raise InputsError(
-            f"The file has no input for {', '.join(absent)} of {type(model).__name__}.forward, and nothing says what to "
-            f"pass for it; declare all inputs with {shown} ({INPUT_SYNTAX})."
+            f"The file has no input for {', '.join(absent)} of {type(model).__name__}.forward, and nothing says what "
+            f"to pass for it; declare all inputs with {shown} ({INPUT_SYNTAX})."
         )
     return tuple(specs), file_inputs, notes
 

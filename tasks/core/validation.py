@@ -79,7 +79,7 @@ def _look_again(trial: Trial, probes: list[Probe], answers: dict[tuple[object, .
     families = [family for family in dict.fromkeys(probe.family for probe in probes) if _is_wrong(trial, family)]
     for family in families:
         for output in trial.outputs:
-            del output.pools[family]
+            output.pools[family] = type(output.pools[family])(family)
             output.items.pop(family, None)
         for probe in probes:
             if probe.family == family:

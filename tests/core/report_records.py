@@ -78,8 +78,8 @@ def make_report(evidence: Evidence, *, graph: Graph | None = None, **context: An
 BLAME = Blame(
     node="node_conv2d_1", op_type="Conv", module_path="features.3", module_class="torch.nn.Conv2d",
     source="digits/model.py:21", kind="weights", parameter="features.3.weight", own_ratio=12345.0,
-    found=Values(dtype="float32", shape=(2, 8), rms=0.75, first=(0.5, math.nan)),
-    expected=Values(dtype="float32", shape=(2, 8), rms=0.25, first=(0.125, -3e-9)),
+    found=Values(dtype="float32", shape=(2, 8), rms=0.75, worst=(0.5, math.nan)),
+    expected=Values(dtype="float32", shape=(2, 8), rms=0.25, worst=(0.125, -3e-9)),
     sentence="The weights of features.3 differ from the model's.",
 )  # fmt: skip
 FAIL = make_evidence(

@@ -14,8 +14,6 @@ from tasks.core.errors import AssayError
 from tasks.core.places import MLFLOW_DATABASE, PROJECT_FOLDER
 from tasks.core.records import ExportResult
 
-FURTHER = "; further: "
-"""Stands in a reason before what need not be read at once."""
 _MARKS = {
     "pass": "[green]✔ pass[/]",
     "fail": "[red]✘ fail[/]",
@@ -80,6 +78,8 @@ class Display(logging.Handler):
                 self._exported(result)
             else:
                 self._verified(result)
+            if result.blame is not None:
+                self.line(f"where    {escape(result.blame.sentence)}")
             for dim in result.dims:
                 if dim.refused_by_model:
                     sizes, refused = (", ".join(map(str, s)) for s in (dim.sizes, dim.refused_by_model))
@@ -110,8 +110,7 @@ class Display(logging.Handler):
         if result.parity:
             self.line(f"noise ratio {_noise_ratio(result):.2f}, {decimal(result.size_bytes or 0)}")
         if result.verdict != "pass":
-            first, _, more = result.reason.partition(FURTHER)
-            self.line(f"reason   {escape(first)}{' (more in the report)' if more else ''}")
+            self.line(f"reason   {escape(result.reason)}")
 
     def close(self) -> None:
         """Stop the spinner and let the logger go."""

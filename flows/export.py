@@ -125,7 +125,10 @@ def _run_steps(attempt: Attempt, *, force: bool, output: Path | None, verbose: b
             )  # fmt: skip
             say(f"{graph.exporter}, opset {graph.opset}, {graph.num_nodes} nodes, {decimal(graph.size_bytes)}")
         with step("validate_onnx") as say:
-            trial = Trial(graph, inputs, reference, spec.constant_outputs, random_weights=weights.kind == "random")
+            trial = Trial(
+                graph, inputs, reference, spec.constant_outputs,
+                random_weights=weights.kind == "random", notes=list(attempt.report.notes),
+            )  # fmt: skip
             attempt.evidence = validate_onnx(spec.title, trial)
             attempt.defect = trial.defect
             compared = f"worst noise ratio {attempt.evidence.noise_ratio:.2f}"

@@ -15,13 +15,11 @@ from pathlib import Path
 from prefect import flow
 from torch import nn
 
-from flows.display import FURTHER
 from flows.steps import Steps
 from tasks.core.attempts import Attempt
 from tasks.core.building import borrowed
 from tasks.core.catalog import resolve
 from tasks.core.errors import AssayError
-from tasks.core.evidence import Evidence
 from tasks.core.foreign_files import Matcher, read_graph
 from tasks.core.manifest import make_manifest
 from tasks.core.records import ErrorRecord, ExportResult
@@ -101,6 +99,7 @@ def _prove_each(spec: ExportSpec, files: Sequence[Path], *, declared: bool) -> I
 def _prove(attempt: Attempt, model: nn.Module, matcher: Matcher, references: dict[int, Reference]) -> ExportResult:
     assert attempt.file is not None
     assert attempt.weights is not None
+    assert attempt.report is not None
     spec, step = attempt.spec, Steps(attempt.seconds)
     path = Path(attempt.file)
     log.info("%s", path.name)
@@ -119,7 +118,7 @@ def _prove(attempt: Attempt, model: nn.Module, matcher: Matcher, references: dic
             file_inputs=matched.file_inputs,
             output_order=matched.output_order,
             failures=list(matched.failures),
-            notes=list(matched.notes),
+            notes=[*attempt.report.notes, *matched.notes],
         )
         attempt.evidence = validate_onnx(f"{spec.title} {path.name}", trial)
         attempt.defect = trial.defect
@@ -129,15 +128,4 @@ def _prove(attempt: Attempt, model: nn.Module, matcher: Matcher, references: dic
         attempt.is_logged = True
         release = log_export(attempt, None)
         say(release.run_id)
-    return attempt.result(release).model_copy(
-        update={"onnx_path": path.resolve(), "reason": _reason(attempt.result(release).reason, attempt.evidence)}
-    )
-
-
-def _reason(reason: str, evidence: Evidence) -> str:
-    """What is wrong and where it goes wrong first; further findings after that."""
-    if evidence.blame is None:
-        return reason
-    first, *others = evidence.reasons
-    said = first if evidence.blame.sentence in first else f"{first}; {evidence.blame.sentence}"
-    return f"{said}{FURTHER}{'; '.join(others)}" if others else said
+    return attempt.result(release).model_copy(update={"onnx_path": path.resolve()})

@@ -19,6 +19,7 @@ def test_a_live_module_is_exported_and_left_alone(tmp_path: Path) -> None:
     before = {key: value.clone() for key, value in model.state_dict().items()}
     result = export_model(ExportSpec(model=model, name="live", inputs=IMAGE), output=tmp_path / "live.onnx")
     assert result.verdict == "pass"
+    assert "was in train mode; it is proven in eval mode" in "; ".join(result.notes)
     assert (model.training, model.norm.training, model.drop.training) == (True, False, True)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 

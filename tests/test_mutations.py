@@ -7,7 +7,8 @@ import pytest
 
 from tasks.core.trial import Trial
 from tasks.core.validation import validate
-from tests.benchmarks.mutation_score import ASSAY, PEERS, Outcome, PeerProbe, try_mutants
+from tests.benchmarks.mutation_peers import PEERS, PeerProbe
+from tests.benchmarks.mutation_trials import ASSAY, Outcome, try_mutants
 from tests.mutations import MUTATIONS, mutate
 from tests.panel import PANEL, Subject, prepare
 

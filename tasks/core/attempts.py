@@ -175,6 +175,7 @@ class Attempt:
                 "parity": {output.name: output for output in evidence.outputs} if evidence else {},
                 "dims": evidence.dims if evidence else (),
                 "notes": (*graph.notes, *evidence.notes) if graph and evidence else (),
+                "blame": evidence.blame if evidence else None,
                 "seconds": dict(self.seconds),
                 "error": {"type": type(self.error).__name__, "message": str(self.error)} if self.error else None,
             }

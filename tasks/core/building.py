@@ -27,6 +27,7 @@ def build_with_weights(spec: ExportSpec, weights: Weights) -> tuple[nn.Module, L
         InputsError: random weights need an example input, and nothing says which.
     """
     imported_before = set(sys.modules)
+    notes = _train_mode_note(spec.model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # GoogLeNet and Inception announce a new default
         model, state, loaded = _build(spec, weights)
@@ -42,6 +43,7 @@ def build_with_weights(spec: ExportSpec, weights: Weights) -> tuple[nn.Module, L
         model_class=f"{type(model).__module__}.{type(model).__qualname__}",
         state_sha256=None if weights.tensors_sha256 else tensors_sha256(tensors),
         source_files=source_files(text, model, imported_before),
+        notes=notes,
     )
 
 
@@ -65,6 +67,15 @@ def borrowed(spec: ExportSpec) -> Iterator[None]:
         own = model.state_dict(keep_vars=True)
         for key, value in kept.items():
             own[key].data.copy_(value)
+
+
+def _train_mode_note(model: object) -> tuple[str, ...]:
+    if not isinstance(model, nn.Module):
+        return ()
+    training = [path or "the module" for path, module in model.named_modules() if module.training]
+    if not training:
+        return ()
+    return (f"{training[0]} was in train mode; it is proven in eval mode, and given back in train mode",)
 
 
 def _build(spec: ExportSpec, weights: Weights) -> tuple[nn.Module, StateDict | None, Loaded | None]:

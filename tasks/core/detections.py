@@ -77,8 +77,9 @@ def align(
     for answer, matched in zip(onnx, found, strict=True):
         lost = [int(i) for i in np.flatnonzero(matched < 0)]
         extra = [int(i) for i in np.setdiff1d(np.arange(length(group, answer)), matched)]
-        blamed = [(i, torch32, "the file lacks it") for i in lost if kept[i] and not judge.is_edge(torch32, i)]
-        blamed += [(i, answer, "PyTorch lacks it") for i in extra if not judge.is_edge(answer, i)]
+        is_cut = len(lost) == len(extra)  # perhaps both give as many as they may
+        blamed = [(i, torch32, "the file lacks it") for i in lost if kept[i] and not judge.is_edge(torch32, i, is_cut)]
+        blamed += [(i, answer, "PyTorch lacks it") for i in extra if not judge.is_edge(answer, i, is_cut)]
         worst["unmatched"] = max(worst["unmatched"], len(blamed))
         worst["excused"] = max(worst["excused"], len(lost) + len(extra) - len(blamed))
         if blamed and not count.first_unmatched:
@@ -146,7 +147,7 @@ class _Edges:
         self._score_noise = _noise(group.scores, torch32, pairs, kept)
         self._box_noise = _noise(group.boxes, torch32, pairs, kept)
 
-    def is_edge(self, answer: list[Array], index: int) -> bool:
+    def is_edge(self, answer: list[Array], index: int, is_cut: bool) -> bool:
         """Another run has it where torch32 lacks it, or a threshold is nearer than the noise."""
         if self._group.boxes is None:
             return any(length(self._group, run) != length(self._group, self._torch32) for run in self._runs)
@@ -156,14 +157,14 @@ class _Edges:
             wanted = [item.get(i, array) for i, array in enumerate(run)]
             if len(lonely) and partners_of(self._group, wanted, alone)[0] >= 0:
                 return True
-        return self._is_near_score(answer, index) or self._is_near_overlap(answer, index)
+        return self._is_near_score(answer, index, is_cut) or self._is_near_overlap(answer, index)
 
-    def _is_near_score(self, answer: list[Array], index: int) -> bool:
+    def _is_near_score(self, answer: list[Array], index: int, is_cut: bool) -> bool:
         if self._group.scores is None:
             return False
         score = float(answer[self._group.scores][index])
         edges = set(self._thresholds.scores)
-        if len(self._torch32[self._group.scores]) == len(answer[self._group.scores]):  # perhaps the largest number
+        if is_cut and len(self._torch32[self._group.scores]):
             edges.add(float(self._torch32[self._group.scores].min()))
         return any(abs(score - edge) <= EDGE * self._score_noise for edge in edges)
 

@@ -79,7 +79,8 @@ def partners_of(group: Group, base: list[Array], other: list[Array]) -> Indices:
 
 def iou(a: Array, b: Array) -> NDArray[np.float64]:
     """Intersection over union of every box of `a` with every one of `b`, [len(a), len(b)]; 1 for equal boxes."""
-    a, b = corners(a)[:, None], corners(b)[None, :]
+    both = corners(np.concatenate([a, b]))  # read alike
+    a, b = both[: len(a), None], both[None, len(a) :]
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     shared = np.clip(sides, 0.0, None).prod(axis=-1)
     union = (a[..., 2:] - a[..., :2]).prod(axis=-1) + (b[..., 2:] - b[..., :2]).prod(axis=-1) - shared

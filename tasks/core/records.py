@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from tasks.core.evidence import DimProof, OutputEvidence
+from tasks.core.evidence import Blame, DimProof, OutputEvidence
 from tasks.core.spec import Record
 
 Verdict = Literal["pass", "fail", "inconclusive", "error"]
@@ -44,6 +44,8 @@ class LoadReport(Record):
     """Hash of the built module's state, where no weights file has one (random, as-built)."""
     source_files: dict[str, str] = {}
     """SHA-256 of each source file outside installed packages that building the model imported."""
+    notes: tuple[str, ...] = ()
+    """What was done to the module besides."""
 
 
 class TensorType(Record):
@@ -133,6 +135,8 @@ class ExportResult(Record):
     parity: dict[str, OutputEvidence] = {}
     dims: tuple[DimProof, ...] = ()
     notes: tuple[str, ...] = ()
+    blame: Blame | None = None
+    """On `fail`: the first node that is wrong by itself."""
     seconds: dict[str, float] = {}
     """Per step."""
     error: ErrorRecord | None = None

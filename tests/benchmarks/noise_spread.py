@@ -49,7 +49,9 @@ def _export(names: list[str], seed: int) -> Iterator[dict[str, Any]]:
         for start in range(0, len(names), NUM_MODELS_A_PROCESS):
             chunk = names[start : start + NUM_MODELS_A_PROCESS]
             command = [sys.executable, "flows/export.py", *chunk, "--weights", f"random:{seed}", "--json", "-"]
-            run = subprocess.run(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            run = subprocess.run(
+                command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
             yield from json.loads(run.stdout)["results"]
 
 

@@ -229,7 +229,8 @@ def test_several_files_get_a_result_each_in_their_order(files: Path) -> None:
     assert [result["onnx_path"] for result in found] == [str(files / name) for name in names]
     for result in (found[0], found[2]):
         assert "times the noise of float32" in result["reason"]
-        assert "head.weight" in result["reason"], "the place of the defect is named"
+        assert (result["blame"]["kind"], result["blame"]["parameter"]) == ("weights", "head.weight")
+        assert result["blame"]["sentence"] in process.stdout
     assert found[1]["reason"] == "true.onnx computes what the model computes"
     assert {"match_inputs", "validate_onnx", "log_export"} <= found[1]["seconds"].keys()
     for result in found:

@@ -11,7 +11,6 @@ from tasks.core.onnx_values import OnnxGraph
 from tasks.core.parity import rms
 from tasks.core.probes import Array
 
-
 NUM_SHOWN = 8
 
 
@@ -48,7 +47,7 @@ def describe(model: nn.Module, file: FileValues, index: int, *, kind: str, numbe
         path = call.module_path if call is not None else ""
     found = file.values.get(file.wrong_of(index))
     expected = None if number is None else traced.whole(number)
-    parameter = _other_parameter(model, graph, index) if kind == "node" else ""
+    parameter = other_parameter(model, graph, index) if kind == "node" else ""
     blame = Blame(
         node=graph.label(index),
         op_type=graph.nodes[index].op_type,
@@ -80,7 +79,7 @@ def _nearest_path(graph: OnnxGraph, index: int, modules: dict[str, nn.Module]) -
     return None
 
 
-def _other_parameter(model: nn.Module, graph: OnnxGraph, index: int) -> str:
+def other_parameter(model: nn.Module, graph: OnnxGraph, index: int) -> str:
     """A parameter of the module that a node holds under its name with other values; empty where there is none."""
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     for name in graph.inputs[index]:

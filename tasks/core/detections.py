@@ -77,9 +77,9 @@ def align(
     for answer, matched in zip(onnx, found, strict=True):
         lost = [int(i) for i in np.flatnonzero(matched < 0)]
         extra = [int(i) for i in np.setdiff1d(np.arange(length(group, answer)), matched)]
-        is_cut = len(lost) == len(extra)  # perhaps both give as many as they may
-        blamed = [(i, torch32, "the file lacks it") for i in lost if kept[i] and not judge.is_edge(torch32, i, is_cut)]
-        blamed += [(i, answer, "PyTorch lacks it") for i in extra if not judge.is_edge(answer, i, is_cut)]
+        ends = _lowest_scores(group, torch32, answer) if len(lost) == len(extra) else (-np.inf, -np.inf)
+        blamed = [(i, torch32, "the file lacks it") for i in lost if kept[i] and not judge.is_edge(torch32, i, ends[1])]
+        blamed += [(i, answer, "PyTorch lacks it") for i in extra if not judge.is_edge(answer, i, ends[0])]
         worst["unmatched"] = max(worst["unmatched"], len(blamed))
         worst["excused"] = max(worst["excused"], len(lost) + len(extra) - len(blamed))
         if blamed and not count.first_unmatched:
@@ -147,8 +147,8 @@ class _Edges:
         self._score_noise = _noise(group.scores, torch32, pairs, kept)
         self._box_noise = _noise(group.boxes, torch32, pairs, kept)
 
-    def is_edge(self, answer: list[Array], index: int, is_cut: bool) -> bool:
-        """Another run has it where torch32 lacks it, or a threshold is nearer than the noise."""
+    def is_edge(self, answer: list[Array], index: int, end: float) -> bool:
+        """Another run has it where torch32 lacks it, or a threshold or the end of the list is nearer than the noise."""
         if self._group.boxes is None:
             return any(length(self._group, run) != length(self._group, self._torch32) for run in self._runs)
         item = {output: answer[output][index : index + 1] for output in self._group.outputs}
@@ -157,16 +157,14 @@ class _Edges:
             wanted = [item.get(i, array) for i, array in enumerate(run)]
             if len(lonely) and partners_of(self._group, wanted, alone)[0] >= 0:
                 return True
-        return self._is_near_score(answer, index, is_cut) or self._is_near_overlap(answer, index)
+        return self._is_near_score(answer, index, end) or self._is_near_overlap(answer, index)
 
-    def _is_near_score(self, answer: list[Array], index: int, is_cut: bool) -> bool:
+    def _is_near_score(self, answer: list[Array], index: int, end: float) -> bool:
         if self._group.scores is None:
             return False
         score = float(answer[self._group.scores][index])
-        edges = set(self._thresholds.scores)
-        if is_cut and len(self._torch32[self._group.scores]):
-            edges.add(float(self._torch32[self._group.scores].min()))
-        return any(abs(score - edge) <= EDGE * self._score_noise for edge in edges)
+        noise = EDGE * self._score_noise
+        return score <= end + noise or any(abs(score - edge) <= noise for edge in self._thresholds.scores)
 
     def _is_near_overlap(self, answer: list[Array], index: int) -> bool:
         boxes = self._group.boxes
@@ -176,6 +174,14 @@ class _Edges:
         noise = EDGE * 4 * self._box_noise / shortest
         overlaps = np.concatenate([iou(box, items[boxes])[0] for items in (self._torch32, answer)])
         return any(bool((np.abs(overlaps - limit) <= noise).any()) for limit in self._thresholds.overlaps)
+
+
+def _lowest_scores(group: Group, torch32: list[Array], answer: list[Array]) -> tuple[float, float]:
+    """Where two lists that may both be full end: below that, what one lacks may have had no place in it."""
+    if group.scores is None:
+        return -np.inf, -np.inf
+    torch_end, file_end = (float(items[group.scores].min(initial=np.inf)) for items in (torch32, answer))
+    return torch_end, file_end
 
 
 def _noise(

@@ -27,7 +27,6 @@ from tasks.core.probes import (
 )
 from tasks.core.spec import INPUT_SYNTAX, INTEGER_DTYPES, Dim, ExportSpec, InputSpec
 
-
 LARGE_SIZE = 32
 """Dimensions traced at a larger size, as a picture's height, are not tried at 1 and 2: few modules take them."""
 MAX_GROWTH = 4
@@ -46,6 +45,7 @@ class Inputs:
     refused: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Sizes of a dynamic dimension at which the module itself raises."""
     sample: Mapping[str, Array] | None = None
+    _drawn: dict[tuple[object, ...], dict[str, Array]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -54,10 +54,12 @@ class Inputs:
 
     def arrays(self, probe: Probe) -> dict[str, Array]:
         """The arrays of a probe, by input name."""
-        if probe.family != "sample":
-            return draw(self.specs, probe)
-        assert self.sample is not None
-        return dict(self.sample)
+        if probe.family == "sample":
+            assert self.sample is not None
+            return dict(self.sample)
+        if probe.key not in self._drawn:
+            self._drawn[probe.key] = draw(self.specs, probe)
+        return dict(self._drawn[probe.key])
 
     def arguments(self, arrays: Mapping[str, Array]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Args and kwargs of forward."""

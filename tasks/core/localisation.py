@@ -8,7 +8,7 @@ was fed wrongly, and the one before it is the suspect.
 
 from collections.abc import Iterator
 
-from tasks.core.defects import Defect, describe
+from tasks.core.defects import Defect, describe, other_parameter
 from tasks.core.evidence import Blame
 from tasks.core.file_values import FileValues
 from tasks.core.onnx_values import OnnxGraph
@@ -58,7 +58,7 @@ def _probes(trial: Trial) -> list[Probe]:
     if trial.failures:
         return [failed]
     same = [probe for probe in trial.inputs.probes if probe.family == failed.family]
-    return sorted(same or [failed], key=lambda probe: sum(a.size for a in trial.inputs.arrays(probe).values()))
+    return sorted(same or [failed], key=lambda probe: tuple(probe.sizes.values()))
 
 
 class _Search:
@@ -92,7 +92,8 @@ class _Search:
     def examined(self, index: int) -> Defect:
         """Is the node wrong by itself, or fed with the wrong value? If so, the same of the node that gave it."""
         numbers = self._stands_for(index)
-        for number in numbers:
+        has_other_weights = bool(other_parameter(self._model, self._graph, index))
+        for number in () if has_other_weights else numbers:
             if meant := self._meant_feed(index, number):
                 return self._traced_back(index, number, *meant)
         return self._blamed(index, "node", numbers[0] if numbers else None)

@@ -69,6 +69,8 @@ class TracedValues:
         value = self.values[number]
         if array.size != value.size or is_float(array) != is_float(value):
             return math.inf
+        if not value.size:
+            return 0.0
         flat, noise = value.reshape(-1), self.noise[number]
         if not is_float(value):
             return 0.0 if np.array_equal(finite(array).reshape(-1), flat) else math.inf
@@ -131,7 +133,9 @@ def is_float(array: Array) -> bool:
 
 def finite(array: Array) -> Array:
     """The array with numbers for NaN and infinity, such as the ones that hide what attention may not see."""
-    return np.nan_to_num(array, nan=2.0, posinf=1.0, neginf=-1.0) if is_float(array) else array
+    if not is_float(array) or np.isfinite(array).all():
+        return array
+    return np.nan_to_num(array, nan=2.0, posinf=1.0, neginf=-1.0)
 
 
 def _sample(array: Array) -> NDArray[np.float64]:

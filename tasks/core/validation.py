@@ -1,7 +1,6 @@
 """Run the probes through the file and through the module, and judge."""
 
 import time
-from collections.abc import Iterator
 
 from tasks.core import sessions
 from tasks.core.comparison import NUM_SEEDS, SMALL_OUTPUT, add, compare, sizes_of
@@ -10,6 +9,7 @@ from tasks.core.errors import ModelError
 from tasks.core.evidence import Evidence
 from tasks.core.file_checks import structural_findings
 from tasks.core.localisation import hidden_defect, localise
+from tasks.core.parity import FloatPool
 from tasks.core.probes import Array, Probe
 from tasks.core.repeatability import unrepeatable
 from tasks.core.residual_blocks import block_powers
@@ -17,16 +17,20 @@ from tasks.core.trial import Observed, Trial
 from tasks.core.verdict import is_wrong, judge
 from tasks.core.witness import Witness
 
+Answers = dict[tuple[object, ...], list[list[Array]]]
+"""By the key of a probe, the file's answer at each optimisation level."""
+
 NUM_SECOND_RUNS = 8
 """Perturbed runs of every probe of a family before it is called wrong."""
-CLOSER_LOOK = 1.5
+BEYOND_LUCK = 1000.0
+"""Noise ratio after which no further seeds and perturbed runs are made: they could not explain it."""
+CLOSER_LOOK = 2.0
 """Noise ratio beyond which the nodes of a file that passes are looked at one by one."""
 MIN_PROVING_SECONDS = 20.0
 
 
 def validate(trial: Trial) -> Evidence:
     """Check the file's structure, run every probe, and judge. Never raises because a number is bad."""
-    started = time.perf_counter()
     names = trial.in_our_order([value.name for value in trial.graph.outputs])
     trial.outputs = [Observed(name) for name in names]
     if reason := unrepeatable(trial.reference, names):
@@ -35,19 +39,7 @@ def validate(trial: Trial) -> Evidence:
         trial.failures += structural_findings(trial.graph)
     if not trial.failures and not trial.doubts:
         try:
-            probes = [*trial.inputs.probes, *_sizes_beyond(trial), *_further_seeds(trial)]
-            probes = [probe for probe in probes if _module_runs(trial, probe)]
-            answers = _run_file(trial, probes)
-            trial.witness = Witness(trial.inputs.arrays(probes[0]), tuple(answers[probes[0].key][-1]))
-            done: list[Probe] = []
-            for probe in _in_time(trial, probes, started):
-                compare(trial, probe, answers[probe.key])
-                if trial.failures or trial.doubts:
-                    break
-                done.append(probe)
-                if probe not in trial.inputs.probes[:2]:
-                    trial.reference.forget(probe)
-            _look_again(trial, done, answers)
+            _run_probes(trial)
         except sessions.SessionError as error:
             trial.failures.append(f"ONNX Runtime refuses it: {error}")
     trial.blocks = block_powers(trial.reference)
@@ -63,6 +55,42 @@ def validate(trial: Trial) -> Evidence:
     return evidence.model_copy(update={"blame": trial.defect.blame}) if trial.defect else evidence
 
 
+def _run_probes(trial: Trial) -> None:
+    """Run the probes that must run, then the others while there is time and while they may change anything."""
+    started = time.perf_counter()
+    allowed = max(trial.graph.seconds, MIN_PROVING_SECONDS)
+    probes = [*trial.inputs.probes, *_sizes_beyond(trial), *_further_seeds(trial)]
+    probes = [probe for probe in probes if _module_runs(trial, probe)]
+    required = [probe for probe in probes if not probe.optional]
+    answers = _run_file(trial, required)
+    trial.witness = Witness(trial.inputs.arrays(required[0]), tuple(answers[required[0].key][-1]))
+    done = _compared(trial, required, answers)
+    optional = [probe for probe in probes if probe.optional]
+    if optional and not trial.failures and not trial.doubts and not _is_beyond_luck(trial):
+        in_time = optional if time.perf_counter() - started < allowed else []
+        answers |= _run_file(trial, in_time)
+        for probe in optional:
+            if probe in in_time and time.perf_counter() - started < allowed:
+                done += _compared(trial, [probe], answers)
+            else:
+                trial.skipped.append(f"{probe.family} seed {probe.seed} at {sizes_of(probe)}")
+    _look_again(trial, done, answers)
+
+
+def _compared(trial: Trial, probes: list[Probe], answers: Answers) -> list[Probe]:
+    """Compare probe by probe until one is structurally wrong; give those that were pooled."""
+    done = []
+    for probe in probes:
+        if trial.failures or trial.doubts:
+            break
+        compare(trial, probe, answers[probe.key])
+        if not trial.failures and not trial.doubts:
+            done.append(probe)
+        if probe not in trial.inputs.probes[:2]:
+            trial.reference.forget(probe)
+    return done
+
+
 def _hidden_defect(trial: Trial, evidence: Evidence) -> Defect | None:
     """Look at the nodes one by one where the outputs are farther off than those of most true exports."""
     families = [family for output in evidence.outputs for family in output.families]
@@ -70,7 +98,7 @@ def _hidden_defect(trial: Trial, evidence: Evidence) -> Defect | None:
     return hidden_defect(trial, worst.family) if worst.noise_ratio > CLOSER_LOOK else None
 
 
-def _look_again(trial: Trial, probes: list[Probe], answers: dict[tuple[object, ...], list[list[Array]]]) -> None:
+def _look_again(trial: Trial, probes: list[Probe], answers: Answers) -> None:
     """Call nothing wrong before its noise was measured better, family by family until one stays wrong.
 
     Few perturbed runs can miss what amplifies a rounding a thousandfold, such as a network far outside the
@@ -81,9 +109,10 @@ def _look_again(trial: Trial, probes: list[Probe], answers: dict[tuple[object, .
         for output in trial.outputs:
             output.pools[family] = type(output.pools[family])(family)
             output.items.pop(family, None)
-        for probe in probes:
-            if probe.family == family:
-                add(trial, probe, answers[probe.key], num_perturbed=NUM_SECOND_RUNS, again=True)
+        num_runs = NUM_SECOND_RUNS
+        for probe in (probe for probe in probes if probe.family == family):
+            add(trial, probe, answers[probe.key], num_perturbed=num_runs, again=True)
+            num_runs = 0 if _is_beyond_luck(trial, family) else NUM_SECOND_RUNS
         if _is_wrong(trial, family):
             trial.failed_at = next(probe for probe in probes if probe.family == family)
             return
@@ -96,12 +125,18 @@ def _is_wrong(trial: Trial, family: str) -> bool:
     )
 
 
-def _run_file(trial: Trial, probes: list[Probe]) -> dict[tuple[object, ...], list[list[Array]]]:
+def _is_beyond_luck(trial: Trial, family: str = "") -> bool:
+    """Is a family, or any, so far off that neither seeds nor perturbed runs could explain it?"""
+    pools = [pool for output in trial.outputs for name, pool in output.pools.items() if family in ("", name)]
+    return any(isinstance(pool, FloatPool) and not pool.result().noise_ratio < BEYOND_LUCK for pool in pools)
+
+
+def _run_file(trial: Trial, probes: list[Probe]) -> Answers:
     """The file's answers, one an optimisation level; its sessions are gone before PyTorch runs.
 
     A session holds the weights, and so does float64 of a large layer: never both at once.
     """
-    answers: dict[tuple[object, ...], list[list[Array]]] = {probe.key: [] for probe in probes}
+    answers: Answers = {probe.key: [] for probe in probes}
     for level in ("off", "all"):
         known = {key[2]: a for key, a in trial.reference.file_answers.items() if key[:2] == (trial.graph.sha256, level)}
         missing = [probe for probe in probes if level in probe.levels and probe.key not in known]
@@ -152,13 +187,3 @@ def _further_seeds(trial: Trial) -> list[Probe]:
         for seed in range(100, 100 + NUM_SEEDS)
         for family in (first.family, "wide")
     ]
-
-
-def _in_time(trial: Trial, probes: list[Probe], started: float) -> Iterator[Probe]:
-    """The probes that must run, then the others while there is time."""
-    allowed = max(trial.graph.seconds, MIN_PROVING_SECONDS)
-    for probe in sorted(probes, key=lambda probe: probe.optional):
-        if not probe.optional or time.perf_counter() - started < allowed:
-            yield probe
-        else:
-            trial.skipped.append(f"{probe.family} seed {probe.seed} at {sizes_of(probe)}")

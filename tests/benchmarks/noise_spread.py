@@ -2,8 +2,9 @@
 
     python tests/benchmarks/noise_spread.py [--select GLOB] [--seed N] [--write docs/noise_spread.md]
 
-Each model goes through `flows/export.py` into a store of its own, eight to a process; the limits of the
-verdict are chosen from this table. All of them take most of an hour on 2 cores.
+Each model goes through `flows/export.py` into a store of its own, four to a process; the limits of the
+verdict are chosen from this table. All of them take more than an hour on 2 cores; with `--results FILE` an
+interrupted run goes on where it was.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import numpy as np
 from torchvision import models
 
 PROJECT = Path(__file__).resolve().parents[2]
-NUM_MODELS_A_PROCESS = 8
+NUM_MODELS_A_PROCESS = 4
 
 
 def main() -> None:
@@ -29,13 +30,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--select", metavar="GLOB", default="*", help="names of models")
     parser.add_argument("--seed", type=int, default=0, help="of the random weights")
+    parser.add_argument("--results", metavar="FILE.json", type=Path, help="keep results there; skip what it holds")
     parser.add_argument("--write", metavar="FILE", type=Path, help="also write the table there")
     options = parser.parse_args()
     names = fnmatch.filter(models.list_models(module=models), options.select)
-    results = []
-    for result in _export(names, options.seed):
+    results = json.loads(options.results.read_text()) if options.results and options.results.exists() else []
+    known = {result["name"] for result in results}
+    for result in _export([name for name in names if name not in known], options.seed):
         results.append(result)
         print(_row(result), flush=True)
+        if options.results:
+            options.results.write_text(json.dumps(results))
+    results.sort(key=lambda result: str(result["name"]))
     table = _table(results, options)
     print(table)
     if options.write:

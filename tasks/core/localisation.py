@@ -9,6 +9,7 @@ was fed wrongly, and the one before it is the suspect.
 from collections.abc import Iterator
 
 from tasks.core.defects import Defect, describe, other_parameter
+from tasks.core.errors import ModelError
 from tasks.core.evidence import Blame
 from tasks.core.file_values import FileValues
 from tasks.core.onnx_values import OnnxGraph
@@ -30,11 +31,14 @@ RELAYS = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose",
 def localise(trial: Trial) -> Defect | None:
     """Find the first node of a wrong file whose own error exceeds its noise; None where none can be found."""
     probes = _probes(trial)
-    for limit in LIMITS:
-        for probe in probes:
-            defect = _Search(trial, probe, limit).defect()
-            if defect is not None:
-                return defect
+    try:
+        for limit in LIMITS:
+            for probe in probes:
+                defect = _Search(trial, probe, limit).defect()
+                if defect is not None:
+                    return defect
+    except ModelError as error:
+        trial.notes.append(f"where the file goes wrong could not be looked for: {error}")
     return None
 
 
@@ -46,7 +50,10 @@ def hidden_defect(trial: Trial, family: str) -> Defect | None:
     first = trial.inputs.probes[0]
     worst = next(probe for probe in trial.inputs.probes if probe.family == family)
     for probe in dict.fromkeys((first.key, worst.key)):
-        search = _Search(trial, first if probe == first.key else worst, MATCHING_LIMIT)
+        try:
+            search = _Search(trial, first if probe == first.key else worst, MATCHING_LIMIT)
+        except ModelError:
+            return None
         for index in search.file.own_errors():
             return search.examined(index)
     return None

@@ -14,7 +14,7 @@ from tasks.core.precision import Arguments, Keywords, Scratch, run_float32, run_
 from tasks.core.probes import Array, Probe
 from tasks.core.structures import flatten
 from tasks.core.thresholds import Thresholds
-from tasks.core.tracing import Addition, trace
+from tasks.core.tracing import Addition, Receive, Run, Trace, trace
 
 NUM_STAND_INS = 4
 """Perturbed float32 runs whose mean with torch32 stands in for float64 where there is none."""
@@ -65,13 +65,38 @@ class Reference:
         Where the module has no float64 path, the mean of float32 runs with inputs and weights off by one
         rounding stands in; integers are torch32's own.
         """
+        options = {"scratch": self._scratch, "rounded": self._rounded}
+        if probe in self.inputs.probes[:2] and not self._no_float64:
+            with contextlib.suppress(ModelError):  # recording may be too much for an unusual module
+                return self._answer("float64", probe, self._run_recorded, **options)
         if not self._no_float64:
             try:
-                run = self._run_recorded if probe in self.inputs.probes[:2] else run_float64
-                return self._answer("float64", probe, run, scratch=self._scratch, rounded=self._rounded)
+                return self._answer("float64", probe, run_float64, **options)
             except ModelError as error:
                 self._no_float64 = str(error)
         return self._stand_in(probe)
+
+    def traced(self, probe: Probe, receive: Receive, run: Run | None = None) -> Trace:
+        """What the module computes on a probe, operator by operator.
+
+        Args:
+            probe: the probe.
+            receive: called with each value.
+            run: how to run it; None: in float64, if the module can.
+
+        Raises:
+            ModelError: it can't be recorded.
+        """
+        how = run or (run_float32 if self._no_float64 else run_float64)
+        traces: list[Trace] = []
+
+        def recorded(model: nn.Module, args: Arguments, kwargs: Keywords) -> Any:
+            outputs: list[Any] = []
+            traces.append(trace(model, args, kwargs, run=lambda *call: outputs.append(how(*call)), receive=receive))
+            return outputs[0]
+
+        self._call(recorded, probe)
+        return traces[0]
 
     def again(self, probe: Probe) -> list[Array]:
         """Outputs in float32, computed anew."""

@@ -19,8 +19,26 @@ def block_powers(reference: Reference) -> list[BlockPower]:
     return list(_powers(first, second))
 
 
-def silent_blocks(blocks: list[BlockPower]) -> list[BlockPower]:
-    """Those whose branch moves too little for a comparison of the outputs to see it."""
+def doubts_of_blocks(blocks: list[BlockPower]) -> Iterator[str]:
+    """Why a comparison of the outputs proves nothing of the blocks: all of them are silent."""
+    silent = _silent(blocks)
+    if silent and len(silent) == len(blocks):
+        yield (
+            f"all {len(silent)} residual blocks are silent: their branches move by at most "
+            f"{max(block.movement for block in silent):.3g} times the rounding of the sums, so what they compute "
+            f"was not compared; give trained weights or --weights random"
+        )
+
+
+def notes_of_blocks(blocks: list[BlockPower]) -> Iterator[str]:
+    """Which blocks are silent beside others that are not."""
+    silent = _silent(blocks)
+    if 0 < len(silent) < len(blocks):
+        named = ", ".join(block.path or block.source for block in silent[:3])
+        yield f"{len(silent)} of {len(blocks)} residual blocks are silent, so not compared: {named}"
+
+
+def _silent(blocks: list[BlockPower]) -> list[BlockPower]:
     return [block for block in blocks if not block.movement >= MOVEMENT_LIMIT]
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.parity import rms
-from tasks.core.precision import EPS32, run_float32, run_float64, run_perturbed
+from tasks.core.precision import EPS32, run_float32, run_perturbed
 from tasks.core.probes import Array, Probe
 from tasks.core.reference import Reference
-from tasks.core.tracing import Call, Run, Trace, trace
+from tasks.core.tracing import Call, Run, Trace
 
 MATCHING_LIMIT = 24.0
 """Noise ratio up to which a value is the same; three times the verdict's limit, as one probe is not pooled."""
@@ -28,15 +28,19 @@ class TracedValues:
     """The values of one module on one probe, by number; float64 rounded to float32, and the noise of float32."""
 
     def __init__(self, reference: Reference, probe: Probe) -> None:
+        """Run the module a few times.
+
+        Raises:
+            ModelError: it can't be recorded.
+        """
         self.values: dict[int, Array] = {}
         self.noise: dict[int, float] = {}
         self._names: dict[int, str] = {}
         self._infinite: dict[int, Array] = {}
-        args, kwargs = reference.inputs.arguments(reference.inputs.arrays(probe))
-        self.trace: Trace = trace(reference.model, args, kwargs, run=run_float64, receive=self._keep)
+        self.trace: Trace = reference.traced(probe, self._keep)
         runs: list[Run] = [functools.partial(run_perturbed, seed=seed) for seed in range(NUM_PERTURBED)]
         for run in (run_float32, *runs):
-            trace(reference.model, args, kwargs, run=run, receive=self._measure)
+            reference.traced(probe, self._measure, run)
         self._by_size: dict[tuple[bool, int], list[int]] = {}
         self._same: dict[bytes, int] = {}
         self.first_of: dict[int, int] = {}

@@ -46,6 +46,7 @@ def validate(trial: Trial) -> Evidence:
     evidence = judge(trial)
     if evidence.verdict == "fail":
         trial.defect = localise(trial)
+        evidence = judge(trial)  # with what was noted while looking
     elif evidence.verdict == "pass":
         trial.defect = _hidden_defect(trial, evidence)
         if trial.defect is not None:

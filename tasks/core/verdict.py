@@ -5,10 +5,11 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 
 from tasks.core.detections import ItemCount
-from tasks.core.evidence import Detections, DimProof, Evidence, FamilyParity, OutputEvidence, Power
+from tasks.core.dynamic_dims import dims_held_equal, prove_dims
+from tasks.core.evidence import Detections, Evidence, FamilyParity, OutputEvidence, Power
 from tasks.core.power import MOVEMENT_LIMIT, doubts_of
 from tasks.core.probes import Array
-from tasks.core.residual_blocks import silent_blocks
+from tasks.core.residual_blocks import doubts_of_blocks, notes_of_blocks
 from tasks.core.trial import Observed, Trial
 
 NOISE_LIMIT = 8.0
@@ -28,19 +29,10 @@ def judge(trial: Trial) -> Evidence:
     for output, observed in zip(outputs, trial.outputs, strict=False):
         failures += [*_unmatched(observed), *_failures_of(output)]
         doubts += [*doubts_of(output, trial.constant_outputs), *_instabilities_of(output)]
-    dims = _prove_dims(trial)
+    dims = prove_dims(trial)
     failures += [f"{d.name} of {d.input} was to be dynamic but is fixed in the file" for d in dims if not d.in_file]
-    silent = silent_blocks(trial.blocks)
-    notes = [*trial.notes, *_dims_held_equal(trial)]
-    if silent and len(silent) == len(trial.blocks):
-        doubts.append(
-            f"all {len(silent)} residual blocks are silent: their branches move by at most "
-            f"{max(block.movement for block in silent):.3g} times the rounding of the sums, so what they compute "
-            f"was not compared; give trained weights or --weights random"
-        )
-    elif silent:
-        named = ", ".join(block.path or block.source for block in silent[:3])
-        notes.append(f"{len(silent)} of {len(trial.blocks)} residual blocks are silent, so not compared: {named}")
+    doubts += doubts_of_blocks(trial.blocks)
+    notes = [*trial.notes, *dims_held_equal(trial), *notes_of_blocks(trial.blocks)]
     if not failures and trial.records:
         doubts += [f"{d.name} of {d.input} was run at one size only" for d in dims if len(set(d.sizes)) < 2]
     return Evidence(
@@ -131,44 +123,6 @@ def _instabilities_of(output: OutputEvidence) -> Iterator[str]:
     for family in output.families:
         if not family.unstable_share <= UNSTABLE_LIMIT:
             yield f"{family.unstable_share:.1%} of {output.name} differ between float32 and float64 ({family.family})"
-
-
-def _prove_dims(trial: Trial) -> list[DimProof]:
-    in_file = {t.name: t.dims for t in trial.graph.inputs}
-    proofs = []
-    for spec in trial.inputs.specs:
-        if trial.file_inputs.get(spec.name, spec.name) not in in_file:
-            continue  # an input that the file does without
-        for axis, dim in enumerate(spec.dims):
-            if dim.name is None:
-                continue
-            found = in_file[trial.file_inputs.get(spec.name, spec.name)]
-            sizes = sorted({r.sizes[dim.name] for r in trial.records if dim.name in r.sizes})
-            proofs.append(
-                DimProof(
-                    name=dim.name,
-                    input=spec.name,
-                    axis=axis,
-                    in_file=axis < len(found) and not isinstance(found[axis], int),
-                    sizes=tuple(sizes),
-                    refused_by_model=trial.inputs.refused.get(dim.name, ()),
-                )
-            )
-    return proofs
-
-
-def _dims_held_equal(trial: Trial) -> Iterator[str]:
-    """Dimensions asked for under two names that the file declares under one."""
-    asked: dict[str, set[str]] = {}
-    in_file = {t.name: t.dims for t in trial.graph.inputs}
-    for spec in trial.inputs.specs:
-        found = in_file.get(trial.file_inputs.get(spec.name, spec.name), ())
-        for dim, symbol in zip(spec.dims, found, strict=False):
-            if dim.name and isinstance(symbol, str) and symbol != "?":
-                asked.setdefault(symbol, set()).add(dim.name)
-    for symbol, names in asked.items():
-        if len(names) > 1:
-            yield f"the file says that {' and '.join(sorted(names))} must be equal (both are {symbol})"
 
 
 def structural_failure(

@@ -8,7 +8,7 @@ from torch import nn
 
 from tasks.core.evidence import BlockPower, Evidence
 from tasks.core.power import MOVEMENT_LIMIT
-from tasks.core.residual_blocks import silent_blocks
+from tasks.core.residual_blocks import doubts_of_blocks, notes_of_blocks
 from tests.core.proving import IMAGE, prove
 from tests.core.tiny_models import Classifier
 
@@ -101,4 +101,6 @@ def test_other_sums_are_no_blocks(model: type[nn.Module], inputs: tuple[str, ...
 def test_a_movement_that_is_no_number_is_silent() -> None:
     """NaN is no proof of anything."""
     loud, nan = (BlockPower(path="", source="", movement=value) for value in (MOVEMENT_LIMIT, float("nan")))
-    assert silent_blocks([loud, nan]) == [nan]
+    assert list(doubts_of_blocks([nan]))
+    assert list(notes_of_blocks([loud, nan]))
+    assert not list(doubts_of_blocks([loud, nan]))

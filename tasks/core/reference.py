@@ -14,7 +14,8 @@ from tasks.core.precision import Arguments, Keywords, Scratch, run_float32, run_
 from tasks.core.probes import Array, Probe
 from tasks.core.structures import flatten
 from tasks.core.thresholds import Thresholds
-from tasks.core.tracing import Addition, Receive, Run, Trace, trace
+from tasks.core.traces import Addition, Trace
+from tasks.core.tracing import Receive, Run, trace
 
 NUM_STAND_INS = 4
 """Perturbed float32 runs whose mean with torch32 stands in for float64 where there is none."""

@@ -7,7 +7,7 @@ from tasks.core.parity import ratio, rms
 from tasks.core.power import MOVEMENT_LIMIT
 from tasks.core.precision import EPS32
 from tasks.core.reference import Reference
-from tasks.core.tracing import Addition
+from tasks.core.traces import Addition
 
 
 def block_powers(reference: Reference) -> list[BlockPower]:
@@ -44,7 +44,7 @@ def _silent(blocks: list[BlockPower]) -> list[BlockPower]:
 
 def _powers(first: list[Addition], second: list[Addition]) -> Iterator[BlockPower]:
     for a, b in zip(first, second, strict=True):
-        if a.branch is None or b.branch is None or a.total is None or a.branch.shape != b.branch.shape:
-            continue
+        if a.branch.shape != b.branch.shape:
+            continue  # sized by data
         movement = ratio(rms(a.branch - b.branch), EPS32 * rms(a.total))
         yield BlockPower(path=a.call.module_path, source=a.call.source, movement=movement)

@@ -12,7 +12,8 @@ from tasks.core.parity import rms
 from tasks.core.precision import EPS32, run_float32, run_perturbed
 from tasks.core.probes import Array, Probe
 from tasks.core.reference import Reference
-from tasks.core.tracing import Call, Run, Trace
+from tasks.core.traces import Call, Trace
+from tasks.core.tracing import Run
 
 MATCHING_LIMIT = 24.0
 """Noise ratio up to which a value is the same; three times the verdict's limit, as one probe is not pooled."""

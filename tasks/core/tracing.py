@@ -8,7 +8,6 @@ import contextlib
 import sys
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,69 +22,15 @@ from torch.utils.weak import WeakIdKeyDictionary
 from tasks.core.operator_parts import parts_of
 from tasks.core.precision import Arguments, Keywords, run_float32
 from tasks.core.probes import Array
+from tasks.core.traces import Addition, Call, Trace
 
 Run = Callable[[nn.Module, Arguments, Keywords], Any]
-Receive = Callable[[int, "Call", Array], None]
+Receive = Callable[[int, Call, Array], None]
 """Gets the number of a value, the call that gave it, and a copy of it."""
 _TORCH = f"{Path(torch.__file__).parent}/"
 MAX_KEPT = 65_536
 """Elements that are kept of a sum or branch, spread evenly."""
 _UNINITIALISED = ("aten.empty", "aten.new_empty", "aten.empty_like", "aten.empty_strided")
-
-
-@dataclass
-class Call:
-    """One call of an ATen operator."""
-
-    name: str
-    """With its overload, e.g. `aten.relu.default`."""
-    module_path: str
-    """Of the innermost module that is running."""
-    module_class: str
-    source: str
-    """`package/file.py:LINE` of the innermost frame outside PyTorch."""
-    inputs: tuple[int, ...]
-    """Numbers of the values that its tensor arguments are; parameters are left out."""
-    parameters: tuple[str, ...]
-    """Full names of the parameters and buffers among its arguments."""
-    scalars: tuple[float, ...]
-    """Its plain numbers."""
-    outputs: tuple[int, ...] = ()
-    parts: tuple[int, ...] = ()
-    """Values on its way to its outputs, which exporters may spell out (see operator_parts)."""
-
-
-@dataclass
-class Addition:
-    """A residual addition x + f(x)."""
-
-    call: Call
-    total: Array | None
-    """Elements of the sum, where they were kept."""
-    branch: Array | None
-    """The same elements of f(x), the operand that descends from the other."""
-
-
-@dataclass
-class Trace:
-    """What one run of a module computed."""
-
-    calls: list[Call] = field(default_factory=list)
-    giver: dict[int, int] = field(default_factory=dict)
-    """Number of a value -> index of the call that gave it; inputs and constants have none."""
-    inputs: tuple[int, ...] = ()
-    """Numbers of forward's tensor arguments."""
-    outputs: tuple[int, ...] = ()
-    """Numbers of the tensors that forward returned, in the order of pytree."""
-    constants: set[int] = field(default_factory=set)
-    """Numbers of the values that do not depend on the inputs."""
-    shapes: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    additions: list[Addition] = field(default_factory=list)
-
-    def call_of(self, value: int) -> Call | None:
-        """The call that gave a value."""
-        index = self.giver.get(value)
-        return None if index is None else self.calls[index]
 
 
 def trace(
@@ -113,9 +58,6 @@ def trace(
     return recorder.trace
 
 
-_NO_CALL = Call("", "", "", "", (), (), ())
-
-
 class _Recorder(TorchDispatchMode):
     def __init__(self, model: nn.Module, receive: Receive | None, keep_additions: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's own
@@ -123,7 +65,7 @@ class _Recorder(TorchDispatchMode):
         self._model = model
         self._receive = receive
         self._keep_additions = keep_additions
-        self._parameters = {id(t): n for n, t in (*model.named_parameters(), *model.named_buffers())}
+        self._parameters = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
         self._numbers: Any = WeakIdKeyDictionary()
         self._views: dict[int, list[weakref.ref[torch.Tensor]]] = {}
         self._running: list[tuple[str, str, int]] = []
@@ -163,9 +105,8 @@ class _Recorder(TorchDispatchMode):
 
     def _run(self, forward: Any, args: Any, kwargs: Any) -> Any:
         tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, torch.Tensor)]
-        self.trace.inputs = tuple(self._new(tensor) for tensor in tensors)
-        for number, tensor in zip(self.trace.inputs, tensors, strict=True):
-            self._give(number, Call("input", "", "", "", (), (), ()), tensor)
+        for tensor in tensors:
+            self._give(self._new(tensor), Call("input", "", "", "", ()), tensor)
         with self:
             output = forward(*args, **kwargs)
         leaves = [value for value in _leaves(output) if isinstance(value, torch.Tensor)]
@@ -176,23 +117,20 @@ class _Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         leaves = tree_leaves((args, kwargs))
         tensors = [value for value in leaves if isinstance(value, torch.Tensor)]
-        owned = [self._parameters.get(id(tensor), "") for tensor in tensors]
-        inputs = [self._number_of(t) for t, name in zip(tensors, owned, strict=True) if not name]
-        addition = self._addition(func, tensors, inputs)
+        inputs = [self._number_of(tensor) for tensor in tensors if id(tensor) not in self._parameters]
+        branch = self._branch(func, tensors, inputs)
         before = [tensor.clone() for tensor in tensors] if func._schema.is_mutable and self._receive else tensors
         output = func(*args, **kwargs)
         outputs = [value for value in tree_leaves(output) if isinstance(value, torch.Tensor)]
         if not outputs:
             return output
         path, module_class, _ = self._running[-1] if self._running else ("", type(self._model).__name__, 0)
-        scalars = tuple(float(v) for v in leaves if isinstance(v, int | float) and not isinstance(v, bool))
-        names = tuple(name for name in owned if name)
-        call = Call(str(func), path, module_class, _source_line(), tuple(inputs), names, scalars)
+        call = Call(str(func), path, module_class, _source_line(), tuple(inputs))
         self._record(call, outputs, mutates=func._schema.is_mutable)
         if self._receive is not None:
             self._record_parts(call, before, outputs[0])
-        if addition is not None:
-            self.trace.additions.append(Addition(call, self._kept(outputs[0]), addition.branch))
+        if branch is not None:
+            self.trace.additions.append(Addition(call, self._some(outputs[0]), branch))
         return output
 
     def _record(self, call: Call, outputs: list[torch.Tensor], *, mutates: bool) -> None:
@@ -212,7 +150,7 @@ class _Recorder(TorchDispatchMode):
             self._give(number, call, tensor)
         for tensor in viewers:  # what else shows the memory that was written
             inputs = (self._number_of(tensor), *call.outputs)
-            other = Call(f"{call.name} seen", call.module_path, call.module_class, call.source, inputs, (), ())
+            other = Call(f"{call.name} seen", call.module_path, call.module_class, call.source, inputs)
             self._record(other, [tensor], mutates=False)
 
     def _record_parts(self, call: Call, tensors: list[torch.Tensor], output: torch.Tensor) -> None:
@@ -225,56 +163,23 @@ class _Recorder(TorchDispatchMode):
             self._give(number, call, part)
         call.parts = tuple(numbers)
 
-    def _addition(self, func: Any, tensors: list[torch.Tensor], inputs: list[int]) -> Addition | None:
-        if not str(func).startswith(("aten.add.Tensor", "aten.add_.Tensor")) or len(inputs) != 2:
+    def _branch(self, func: Any, tensors: list[torch.Tensor], inputs: list[int]) -> Array | None:
+        """Elements of the branch, where an operator is the addition that ends a residual block and they are wanted."""
+        is_addition = str(func).startswith(("aten.add.Tensor", "aten.add_.Tensor")) and len(inputs) == 2
+        if not is_addition or not self._keep_additions or inputs[0] == inputs[1]:
             return None
-        if tensors[0].shape != tensors[1].shape or inputs[0] == inputs[1] or not tensors[0].is_floating_point():
+        if tensors[0].shape != tensors[1].shape or not tensors[0].is_floating_point():
             return None
-        for branch, trunk in ((0, 1), (1, 0)):
-            if self._descends(inputs[branch], inputs[trunk]):
-                return Addition(_NO_CALL, None, self._kept(tensors[branch]))
-        lengths = [self._length_in_module(number) for number in inputs]
-        if not all(lengths):
-            return None
-        branch = lengths.index(max(lengths))  # the shorter way fits the sizes, as a downsampling convolution does
-        return Addition(_NO_CALL, None, self._kept(tensors[branch]))
+        path, _, since = self._running[-1] if self._running else ("", "", 0)
+        place = self.trace.branch(inputs, module_path=path, since=since)
+        return None if place is None else self._some(tensors[place])
 
-    def _length_in_module(self, value: int) -> int:
-        """Number of operators on the way to a value within the running module; 0 where no child of it is among them."""
-        path, _, start = self._running[-1] if self._running else ("", "", 0)
-        giver, calls = self.trace.giver, self.trace.calls
-        waiting, seen = [value], set[int]()
-        while waiting:
-            index = giver.get(waiting.pop(), -1)
-            if index >= start and index not in seen:
-                seen.add(index)
-                waiting += calls[index].inputs
-        return len(seen) if path and any(calls[index].module_path != path for index in seen) else 0
-
-    def _descends(self, value: int, ancestor: int) -> bool:
-        giver, calls = self.trace.giver, self.trace.calls
-        waiting, seen = [value], {value}
-        first = giver.get(ancestor, -1)
-        while waiting:
-            index = giver.get(waiting.pop(), -1)
-            if index < first or index < 0:
-                continue
-            if ancestor in calls[index].inputs:
-                return True
-            new = [number for number in calls[index].inputs if number not in seen]
-            seen.update(new)
-            waiting += new
-        return False
-
-    def _kept(self, tensor: torch.Tensor) -> Array | None:
-        if not self._keep_additions:
-            return None
+    def _some(self, tensor: torch.Tensor) -> Array:
         with _disable_current_modes():
             flat = tensor.detach().reshape(-1)
         return _copy(flat[:: -(-flat.numel() // MAX_KEPT) or 1])
 
     def _give(self, number: int, call: Call, tensor: torch.Tensor) -> None:
-        self.trace.shapes[number] = tuple(tensor.shape)
         if self._receive is not None and number not in self.trace.constants:
             self._receive(number, call, _copy(tensor))
 

@@ -18,6 +18,7 @@ def describe(spec: ExportSpec, weights: Weights, graph: Graph, evidence: Evidenc
         f"(error of ONNX Runtime as a multiple of float32's own rounding).",
         "",
         *(f"* {reason}" for reason in evidence.reasons),
+        *([f"* where: {evidence.blame.sentence}"] if evidence.blame else []),
         *(f"* in  `{value}`" for value in graph.inputs),
         *(f"* out `{value}`" for value in graph.outputs),
         f"* weights {weights.origin}, tensors `{(weights.tensors_sha256 or 'random')[:16]}`",

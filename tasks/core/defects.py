@@ -81,6 +81,10 @@ def _nearest_path(graph: OnnxGraph, index: int, modules: dict[str, nn.Module]) -
 
 def other_parameter(model: nn.Module, graph: OnnxGraph, index: int) -> str:
     """A parameter of the module that a node holds under its name with other values; empty where there is none."""
+    modules = dict(model.named_modules())
+    own = modules.get(_nearest_path(graph, index, modules) or "")
+    if isinstance(own, nn.modules.batchnorm._BatchNorm) and graph.nodes[index].op_type != "BatchNormalization":
+        return ""  # a norm is folded into the weights, which keep their name
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     for name in graph.inputs[index]:
         found = graph.constant(name) if name in tensors else None

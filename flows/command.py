@@ -21,9 +21,10 @@ EXIT_NOT_PROVEN, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 STATUSES = "Exit status: 0 proven or unchanged, 1 not proven, 2 bad input, 3 a service could not be reached."
 
 Body = Callable[[argparse.Namespace, list[ExportResult], Display], None]
+Summary = Callable[[Display, list[ExportResult]], None]
 
 
-def run_command(parser: Parser, body: Body, arguments: list[str] | None) -> int:
+def run_command(parser: Parser, body: Body, arguments: list[str] | None, *, summary: Summary = Display.summary) -> int:
     """Parse, run the body, which adds to the results, and show them; return the exit status.
 
     The JSON is written on every exit.
@@ -39,16 +40,16 @@ def run_command(parser: Parser, body: Body, arguments: list[str] | None) -> int:
         _set_environment()
         body(options, results, display)
     except AssayError as error:
-        results.append(_failed("", error))
-        display.error(error)
+        results.append(failed("", error))
+        display.error(str(error))
     except KeyboardInterrupt:
-        display.error(SpecError("Interrupted; what was finished stays finished."))
+        display.error("Interrupted; what was finished stays finished.")
         return EXIT_INTERRUPTED
     finally:
         display.close()
         gc.freeze()  # or the interpreter searches all of PyTorch for garbage before it ends, for 1.5 s
         _write_json(target, results)
-    display.summary(results)
+    summary(display, results)
     return max((_exit_status(result) for result in results), default=EXIT_BAD_INPUT)
 
 
@@ -58,30 +59,33 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="machine-readable result; - for standard output")
 
 
-def outcome(call: Callable[[], ExportResult], title: str, display: Display, *, verbose: bool) -> ExportResult:
-    """The result of a call; whatever it raises becomes one, too, and a sentence on the screen."""
+def outcome(call: Callable[[], ExportResult], title: str, *, verbose: bool = False) -> ExportResult:
+    """The result of a call; whatever it raises becomes one, too."""
     import httpx
 
     try:
         return call()
     except AssayError as error:
-        display.error(error)
-        return getattr(error, "result", None) or _failed(title, error)
+        return getattr(error, "result", None) or failed(title, error)
     except (httpx.TransportError, httpx.HTTPStatusError) as error:
-        lost = ServiceError(f"Prefect's server could not be reached ({error}); check PREFECT_API_URL, or unset it.")
-        display.error(lost)
-        return _failed(title, lost)
+        said = f"Prefect's server could not be reached ({error}); check PREFECT_API_URL, or unset it."
+        return failed(title, ServiceError(said))
     except TimeoutError as error:
-        late = ExportError(f"{title} took longer than its step may take ({error}).")
-        display.error(late)
-        return _failed(title, late)
+        return failed(title, ExportError(f"{title} took longer than its step may take ({error})."))
     except Exception as error:  # a defect, of Assay or a library: the other models' results must survive it
         if verbose:
             traceback.print_exc()
         said = " ".join(str(error).split())[:300]
-        defect = ExportError(f"{title} met a defect, {type(error).__name__}: {said}; --verbose shows where.")
-        display.error(defect)
-        return _failed(title, defect)
+        defect = f"{title} met a defect, {type(error).__name__}: {said}; --verbose shows where."
+        return failed(title, ExportError(defect))
+
+
+def failed(name: str, error: AssayError) -> ExportResult:
+    """The result of what ended in an error."""
+    record = ErrorRecord(type=type(error).__name__, message=str(error))
+    return ExportResult(
+        name=name, verdict="error", reason=str(error), run_id=error.run_id, run_url=error.run_url, error=record
+    )
 
 
 def check_writable(path: Path) -> None:
@@ -112,13 +116,6 @@ def _set_environment() -> None:
     for name in ("mlflow", "alembic", "httpx", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
-
-
-def _failed(name: str, error: AssayError) -> ExportResult:
-    record = ErrorRecord(type=type(error).__name__, message=str(error))
-    return ExportResult(
-        name=name, verdict="error", reason=str(error), run_id=error.run_id, run_url=error.run_url, error=record
-    )
 
 
 def _exit_status(result: ExportResult) -> int:

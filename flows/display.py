@@ -8,9 +8,10 @@ import time
 from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.status import Status
 
-from tasks.core.errors import AssayError
+from tasks.core.comparison_table import headline
 from tasks.core.places import MLFLOW_DATABASE, PROJECT_FOLDER
 from tasks.core.records import ExportResult
 
@@ -31,6 +32,8 @@ class Display(logging.Handler):
         self._console = Console(file=file, highlight=False, soft_wrap=True)
         self._errors = Console(file=sys.stderr, highlight=False, soft_wrap=True)
         self._status: Status | None = None
+        self._progress: Progress | None = None
+        self._page = ""
         self._started = time.perf_counter()
 
     def title(self, name: str) -> None:
@@ -50,10 +53,10 @@ class Display(logging.Handler):
             self._status = self._console.status(text)
             self._status.start()
 
-    def error(self, error: AssayError) -> None:
-        """Print an error as one sentence."""
+    def error(self, sentence: str) -> None:
+        """Print what went wrong."""
         self._stop_status()
-        self._errors.print(f"[red]error:[/] {escape(str(error))}")
+        self._errors.print(f"[red]error:[/] {escape(sentence)}")
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a log record: a step that starts, a step that ended, or a plain message."""
@@ -96,19 +99,57 @@ class Display(logging.Handler):
             what = "files" if any(result.file for result in results) else "models"
             self.line(f"{len(results)} {what} in {time.perf_counter() - self._started:.1f} s", indent=0)
 
+    def progress(self, num_models: int) -> None:
+        """Show from now on how many of these models are done, and when the others will be."""
+        columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=self._console, transient=True)
+        self._progress.add_task("models", total=num_models)
+        if self._console.is_terminal:
+            self._progress.start()
+
+    def swept(self, result: ExportResult) -> None:
+        """Print a line about a model of a sweep."""
+        assert self._progress is not None
+        self._progress.advance(self._progress.task_ids[0])
+        (bar,) = self._progress.tasks
+        ratio, seconds = result.worst("noise_ratio"), sum(result.seconds.values())
+        facts = [] if ratio is None else [f"noise ratio {ratio:.2f}", decimal(result.size_bytes or 0)]
+        facts += ["unchanged"] if result.unchanged else [f"{seconds:.1f} s"] if seconds else []
+        left = "" if bar.time_remaining is None or bar.finished else f" · {bar.time_remaining:.0f} s left"
+        count = f"[dim]{int(bar.completed):>4}/{int(bar.total or 0)}[/]"
+        self._console.print(
+            f"{count} {_MARKS[result.verdict]}  [bold]{escape(result.name)}[/]  [dim]{', '.join(facts)}{left}[/]"
+        )
+        if result.complaint:
+            self._console.print(f"          {escape(result.complaint)}")
+
+    def browse(self, url: str) -> None:
+        """Remember the page to name at the end."""
+        self._page = url
+
+    def sweep_summary(self, results: list[ExportResult]) -> None:
+        """Print how many models came out how, and where the table is."""
+        if self._progress is None:
+            return
+        num_models = int(self._progress.tasks[0].total or 0)
+        self.line("", indent=0)
+        self.line(f"[bold]{headline(results, num_models)}[/] in {time.perf_counter() - self._started:.1f} s", indent=0)
+        if self._page:
+            self.line(f"browse   {_ui_command()}, then {self._page}")
+
     def _exported(self, result: ExportResult) -> None:
         version = f"version {result.version}" if result.version else "no version"
         state = "unchanged, " if result.unchanged else ""
         self.line(f"{_MARKS[result.verdict]}  [bold]{escape(result.name)}[/] {state}{version}", indent=0)
         if result.parity:
             seconds = "" if result.unchanged else f", {sum(result.seconds.values()):.1f} s to export and prove"
-            self.line(f"noise ratio {_noise_ratio(result):.2f}, {decimal(result.size_bytes or 0)}{seconds}")
+            self.line(f"noise ratio {result.worst('noise_ratio'):.2f}, {decimal(result.size_bytes or 0)}{seconds}")
 
     def _verified(self, result: ExportResult) -> None:
         said = f" computes what {escape(result.name)} computes" if result.verdict == "pass" else ""
         self.line(f"{_MARKS[result.verdict]}  [bold]{escape(str(result.file))}[/]{said}", indent=0)
         if result.parity:
-            self.line(f"noise ratio {_noise_ratio(result):.2f}, {decimal(result.size_bytes or 0)}")
+            self.line(f"noise ratio {result.worst('noise_ratio'):.2f}, {decimal(result.size_bytes or 0)}")
         if result.verdict != "pass":
             self.line(f"reason   {escape(result.reason)}")
 
@@ -118,13 +159,11 @@ class Display(logging.Handler):
         logging.getLogger("assay").removeHandler(self)
 
     def _stop_status(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
         if self._status is not None:
             self._status.stop()
             self._status = None
-
-
-def _noise_ratio(result: ExportResult) -> float:
-    return max((output.noise_ratio for output in result.parity.values()), default=float("nan"))
 
 
 def _ui_command() -> str:

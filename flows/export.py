@@ -40,13 +40,18 @@ class VerdictError(AssayError):
     exit_status = 1
 
     def __init__(self, result: ExportResult) -> None:
-        super().__init__(f"{result.name} is not proven ({result.verdict}): {result.reason}.")
+        super().__init__(result.complaint)
         self.result = result
 
 
 @flow(name="export-model", flow_run_name="export-{spec.title}", persist_result=False)
 def export_model(
-    spec: ExportSpec, *, force: bool = False, output: Path | None = None, verbose: bool = False
+    spec: ExportSpec,
+    *,
+    force: bool = False,
+    output: Path | None = None,
+    verbose: bool = False,
+    parent_run_id: str | None = None,
 ) -> ExportResult:
     """Turn a PyTorch model into a proven, versioned ONNX file.
 
@@ -55,6 +60,7 @@ def export_model(
         force: export even where nothing changed.
         output: also put the proven file there.
         verbose: log the graph, readable.
+        parent_run_id: MLflow run under which this one shall stand.
 
     Raises:
         VerdictError: the file was made and logged, but is not proven.
@@ -66,7 +72,7 @@ def export_model(
         return known
     from tasks.core.building import borrowed  # torch, as below
 
-    attempt = Attempt(spec)
+    attempt = Attempt(spec, parent_run_id=parent_run_id)
     try:
         with borrowed(spec):
             result = _run_steps(attempt, force=force, output=output, verbose=verbose)
@@ -93,6 +99,7 @@ def find_unchanged(spec: ExportSpec, *, output: Path | None = None) -> ExportRes
 
 def _run_steps(attempt: Attempt, *, force: bool, output: Path | None, verbose: bool) -> ExportResult:
     # imported here, as all of this imports torch: a run in which nothing changed needs none of it
+    from tasks.core.memory import Growth, needed_bytes, reserved
     from tasks.core.reference import Reference
     from tasks.core.trial import Trial
     from tasks.create_inputs import create_inputs
@@ -113,11 +120,11 @@ def _run_steps(attempt: Attempt, *, force: bool, output: Path | None, verbose: b
     attempt.changed = differences(past.manifest, attempt.manifest) if past else ()
     if past and not attempt.changed and not force:
         return _delivered(past.unchanged(spec), past.release, output)
-    with step("create_inputs") as say:
+    with step("create_inputs") as say, Growth() as growth:
         inputs = create_inputs(spec, model)
         say(", ".join(map(str, inputs.specs)))
     reference = Reference(model, inputs)
-    with _work_folder() as folder:
+    with _work_folder() as folder, reserved(needed_bytes(model, run_bytes=growth.num_bytes), title=spec.title):
         with step("export_onnx") as say:
             attempt.graph = graph = export_onnx(
                 spec, model, inputs,

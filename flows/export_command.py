@@ -87,16 +87,19 @@ def _export(
     with server.ready():
         for spec in specs:
             display.title(spec.title)
-            results.append(_export_one(spec, options, outputs[spec.title], display))
+            result = _export_one(spec, options, outputs[spec.title])
+            results.append(result)
+            if result.complaint:
+                display.error(result.complaint)
 
 
-def _export_one(spec: ExportSpec, options: argparse.Namespace, output: Path | None, display: Display) -> ExportResult:
+def _export_one(spec: ExportSpec, options: argparse.Namespace, output: Path | None) -> ExportResult:
     from flows.export import export_model
 
     def export() -> ExportResult:
         return export_model(spec, force=options.force, output=output, verbose=options.verbose)
 
-    return outcome(export, spec.title, display, verbose=options.verbose)
+    return outcome(export, spec.title, verbose=options.verbose)
 
 
 def _output_path(destination: str | None, spec: ExportSpec, num_specs: int) -> Path | None:

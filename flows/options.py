@@ -21,10 +21,18 @@ class Parser(argparse.ArgumentParser):
         raise SpecError(f"{message}; see --help.")
 
 
-def add_spec_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that become fields of an ExportSpec."""
+def add_shared_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that become fields of an ExportSpec and may hold for many models."""
     add = parser.add_argument
     add("--weights", metavar="W", help=f"torchvision enum member (DEFAULT), {WEIGHTS_CHOICES}")
+    add("--opset", metavar="N", type=int, help=f"default {DEFAULT_OPSET}")
+    add("--exporter", choices=("auto", "dynamo", "torchscript"), help="default auto")
+
+
+def add_spec_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that become fields of an ExportSpec."""
+    add_shared_options(parser)
+    add = parser.add_argument
     add("--ignore-missing", metavar="GLOB", action="append", help="keys that the weights may lack; repeatable")
     add("--ignore-unexpected", metavar="GLOB", action="append", help="keys that the model may lack; repeatable")
     add("--sample", metavar="FILE.npz", type=Path, help="real inputs, arrays by input name")
@@ -33,8 +41,6 @@ def add_spec_options(parser: argparse.ArgumentParser) -> None:
         "--input", metavar="SPEC", action="append", dest="inputs", help=INPUT_SYNTAX.replace("%", "%%") + "; repeatable"
     )
     add("--output", metavar="NAME", action="append", dest="outputs", help="names of the outputs; repeatable")
-    add("--opset", metavar="N", type=int, help=f"default {DEFAULT_OPSET}")
-    add("--exporter", choices=("auto", "dynamo", "torchscript"), help="default auto")
     add(
         "--constant-output",
         metavar="NAME",
@@ -45,8 +51,12 @@ def add_spec_options(parser: argparse.ArgumentParser) -> None:
     add("--name", metavar="NAME", help="registered model name; default: the model's")
 
 
-def make_specs(options: argparse.Namespace) -> list[ExportSpec]:
+def make_specs(options: argparse.Namespace, *, use_catalog: bool = True) -> list[ExportSpec]:
     """Make one resolved spec a model.
+
+    Args:
+        options: with the list `models`, and the fields of a spec.
+        use_catalog: a model may be an entry of the catalog.
 
     Raises:
         SpecError: an option is wrong, or two models would have one name.
@@ -59,7 +69,7 @@ def make_specs(options: argparse.Namespace) -> list[ExportSpec]:
     models = options.models or [DEFAULT_MODEL]
     if "name" in fields and len(models) > 1:
         raise SpecError(f"--name {fields['name']} can't name {len(models)} models; export them one by one.")
-    specs = [resolve(make_spec(model=model, **fields)) for model in models]
+    specs = [resolve(make_spec(model=model, **fields), use_catalog=use_catalog) for model in models]
     names = [spec.title for spec in specs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -24,9 +24,15 @@ _STOP_SECONDS = 10
 
 
 class TemporaryServer:
-    """Prefect's server as a child process, on a free port of loopback."""
+    """Prefect's server as a child process, on a free port."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        """Make it.
+
+        Args:
+            host: address of this machine at which it listens; loopback unless other machines need it.
+        """
+        self._host = host
         self._process: subprocess.Popen[bytes] | None = None
         self._url = ""
         self._home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
@@ -39,13 +45,22 @@ class TemporaryServer:
             return
         self._await_first_start()
         with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
+            free.bind((self._host, 0))
             port = free.getsockname()[1]
-        self._url = f"http://127.0.0.1:{port}/api"
+        self._url = f"http://{self._host}:{port}/api"
         # Prefect sends its last logs and events while the interpreter ends; what is registered first runs last
         atexit.register(self.stop)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--no-services", f"--port={port}", "--host=127.0.0.1"],
+            [
+                sys.executable,
+                "-m",
+                "prefect",
+                "server",
+                "start",
+                "--no-services",
+                f"--port={port}",
+                f"--host={self._host}",
+            ],
             env={**os.environ, "PREFECT_UI_ENABLED": "0"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

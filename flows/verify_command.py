@@ -56,10 +56,13 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
         def tell(result: ExportResult) -> None:
             results.append(result)  # at once: an interruption leaves what is finished
             if result.error is not None:
-                display.error(SpecError(result.error.message))
+                display.error(result.error.message)
 
         def prove() -> ExportResult:
             verify_files(spec, options.files, declared=declared, tell=tell)
             return results.pop()
 
-        results.append(outcome(prove, spec.title, display, verbose=options.verbose))
+        last = outcome(prove, spec.title, verbose=options.verbose)
+        if last.error is not None and last.file is None:  # of a file it was told already
+            display.error(last.error.message)
+        results.append(last)

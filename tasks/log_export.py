@@ -92,11 +92,13 @@ def log_export(attempt: Attempt, witness: "Witness | None") -> Release:
         ServiceError: the tracking server could not be reached.
         ExportError: the downloaded bytes are not the proven ones.
     """
-    with _service_errors():
+    with service_errors():
         client = connect()
-        experiment_id = _experiment_id(client)
+        experiment_id = experiment_id_of(client)
         mlflow.set_experiment(experiment_id=experiment_id)  # Model.log takes no experiment of its own
         tags = {**attempt.tags(), "mlflow.note.content": attempt.description()}
+        if attempt.parent_run_id:
+            tags["mlflow.parentRunId"] = attempt.parent_run_id
         run = client.create_run(experiment_id, start_time=attempt.started_ms, run_name=attempt.title, tags=tags)
         run_id = run.info.run_id
         try:
@@ -135,7 +137,7 @@ def find_champion(name: str) -> PastExport | None:
     """
     if _is_own_store() and not MLFLOW_DATABASE.exists():
         return None
-    with _service_errors():
+    with service_errors():
         client = connect()
         try:
             version = client.get_model_version_by_alias(name, ALIAS)
@@ -145,7 +147,7 @@ def find_champion(name: str) -> PastExport | None:
             raise
         release = Release(
             run_id=str(version.run_id),
-            run_url=_run_url(str(version.run_id), client.get_run(str(version.run_id)).info.experiment_id),
+            run_url=run_url_of(str(version.run_id), client.get_run(str(version.run_id)).info.experiment_id),
             model_id=version.model_id or str(version.source).rpartition("/")[2],
             model_uri=f"models:/{name}/{version.version}",
             version=str(version.version),
@@ -169,7 +171,7 @@ def download_graph(release: Release) -> Path:
     Raises:
         ServiceError: the artifact store could not be reached, or lost the file.
     """
-    with _service_errors():
+    with service_errors():
         connect()
         try:
             return Path(mlflow.artifacts.download_artifacts(f"models:/{release.model_id}")) / GRAPH_FILE
@@ -185,7 +187,7 @@ def stored_file(release: Release) -> Path | None:
 
 def _log(client: mlflow.MlflowClient, run_id: str, attempt: Attempt, witness: "Witness | None") -> Release:
     _log_files(run_id, attempt)
-    run_url = _run_url(run_id, client.get_run(run_id).info.experiment_id)
+    run_url = run_url_of(run_id, client.get_run(run_id).info.experiment_id)
     release = Release(run_id=run_id, run_url=run_url, changed=attempt.changed)
     params = [Param(key, value[:6000]) for key, value in attempt.params().items()]
     if attempt.graph is None or attempt.evidence is None:
@@ -296,7 +298,8 @@ def _schema(types: tuple[TensorType, ...]) -> Schema:
     )
 
 
-def _experiment_id(client: mlflow.MlflowClient) -> str:
+def experiment_id_of(client: mlflow.MlflowClient) -> str:
+    """The experiment's id; it is made where it does not exist."""
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
     database = _database()
     # MLflow would take mlruns in the working directory, which under a worker is a temporary one
@@ -312,7 +315,8 @@ def _experiment_id(client: mlflow.MlflowClient) -> str:
 
 
 @contextlib.contextmanager
-def _service_errors() -> Iterator[None]:
+def service_errors() -> Iterator[None]:
+    """Within this context what MLflow raises becomes a ServiceError."""
     try:
         yield
     except AssayError:
@@ -358,7 +362,8 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _run_url(run_id: str, experiment_id: str) -> str:
+def run_url_of(run_id: str, experiment_id: str) -> str:
+    """The run's page in the UI."""
     # without the workflow type MLflow opens its page for language models
     return f"{_ui()}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
 

@@ -198,7 +198,7 @@ from tasks import log_export
 
 def connect():
     client = log_export.connect()
-    client.create_run(log_export._experiment_id(client))
+    client.create_run(log_export.experiment_id_of(client))
 
 if __name__ == "__main__":
     context = multiprocessing.get_context("fork")

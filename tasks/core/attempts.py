@@ -41,6 +41,8 @@ class Attempt:
     """MLflow was told of it, successfully or not."""
     file: str | None = None
     """A file that somebody else made: it is proven, not released."""
+    parent_run_id: str | None = None
+    """Of a sweep: the MLflow run under which this one's stands."""
 
     @property
     def title(self) -> str:
@@ -167,6 +169,7 @@ class Attempt:
                 "run_url": (release.version_url or release.run_url) if release else "",
                 "onnx_sha256": graph.sha256 if graph else None,
                 "size_bytes": graph.size_bytes if graph else None,
+                "num_nodes": graph.num_nodes if graph else None,
                 "weights_sha256": self.manifest.weights if self.manifest else None,
                 "exporter": graph.exporter if graph else None,
                 "opset": graph.opset if graph else None,

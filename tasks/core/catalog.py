@@ -51,10 +51,14 @@ def make_spec(**fields: Any) -> ExportSpec:
         raise SpecError(f"{where or 'spec'}: {first['msg']} (got {str(first['input'])[:80]!r}).") from error
 
 
-def resolve(spec: ExportSpec) -> ExportSpec:
+def resolve(spec: ExportSpec, *, use_catalog: bool = True) -> ExportSpec:
     """Fill what the spec leaves empty; the result has a name, weights and absolute paths.
 
     A resolved spec states every field, so that it stays what it is when it is resolved again.
+
+    Args:
+        spec: what was asked for.
+        use_catalog: its model may be an entry of the catalog.
 
     Raises:
         SpecError: an import path is incomplete or comes without weights, or the catalog entry is wrong.
@@ -68,7 +72,7 @@ def resolve(spec: ExportSpec) -> ExportSpec:
         )
     given = {k: v for k in spec.model_fields_set if (v := getattr(spec, k)) is not None}
     is_resolved = spec.model_fields_set == set(ExportSpec.model_fields) and spec.name and spec.weights is not None
-    entry = None if is_resolved else read_catalog().get(spec.model)
+    entry = read_catalog().get(spec.model) if use_catalog and not is_resolved else None
     if entry is not None:
         entry = {key: _from_project(key, value) for key, value in entry.items()}
         given = {"name": spec.model, **entry, **{k: v for k, v in given.items() if k != "model"}}

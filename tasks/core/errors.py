@@ -32,6 +32,10 @@ class ExportError(AssayError):
     exit_status = 1
 
 
+class CrashError(ExportError):
+    """The process that exported died, or hung and was stopped."""
+
+
 class ServiceError(AssayError):
     """A service (a download host, MLflow, Prefect) could not be reached."""
 

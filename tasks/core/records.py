@@ -1,5 +1,6 @@
 """The records that pass between the steps: paths, hashes and figures, never tensors."""
 
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -127,6 +128,7 @@ class ExportResult(Record):
     onnx_path: Path | None = None
     onnx_sha256: str | None = None
     size_bytes: int | None = None
+    num_nodes: int | None = None
     weights_sha256: str | None = None
     exporter: str | None = None
     opset: int | None = None
@@ -140,3 +142,15 @@ class ExportResult(Record):
     seconds: dict[str, float] = {}
     """Per step."""
     error: ErrorRecord | None = None
+
+    @property
+    def complaint(self) -> str:
+        """What is wrong, in one sentence; empty for a proven file."""
+        if self.error is not None:
+            return self.error.message
+        return "" if self.verdict == "pass" else f"{self.name} is not proven ({self.verdict}): {self.reason}."
+
+    def worst(self, figure: str) -> float | None:
+        """The largest `noise_ratio` or `slice_ratio` of any output, NaN above all; None where none was taken."""
+        ratios = [float(getattr(output, figure)) for output in self.parity.values()]
+        return max(ratios, key=lambda ratio: math.inf if math.isnan(ratio) else ratio, default=None)

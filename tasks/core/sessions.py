@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import torch
 
 from tasks.core.probes import Array
 
@@ -19,15 +20,14 @@ class SessionError(Exception):
 
 
 def open_session(path: Path, *, level: str = "all", threads: int | None = None) -> onnxruntime.InferenceSession:
-    """Open a file on the CPU at a graph optimisation level, `off` or `all`, with ONNX Runtime's number of threads.
+    """Open a file on the CPU at a graph optimisation level, `off` or `all`, with as many threads as PyTorch has.
 
     Raises:
         SessionError: ONNX Runtime refuses the file.
     """
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = _LEVELS[level]
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or torch.get_num_threads()
     options.log_severity_level = 4  # what it finds wrong is raised, too
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -56,7 +56,7 @@ class Trial:
     output_order: tuple[int, ...] = ()
     """Which of the file's outputs is the module's first, second…; empty: they come in the module's order."""
     threads: int | None = None
-    """Of ONNX Runtime, within an operator; None: its own choice."""
+    """Of ONNX Runtime, within an operator; None: as many as PyTorch has."""
     failures: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

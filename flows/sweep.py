@@ -1,0 +1,205 @@
+"""Export many models side by side, on this machine or on many: the flow, and its command line.
+
+python flows/sweep.py [MODEL...] [options]
+"""
+
+if __name__ == "__main__":  # before the imports below: the command line imports them when it needs them
+    from flows.sweep_command import main
+
+    raise SystemExit(main())
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import as_completed
+from prefect.settings import PREFECT_API_URL
+from prefect.task_runners import TaskRunner
+
+from flows.command import failed
+from flows.export import find_unchanged
+from flows.export_here import check_here
+from flows.sweep_workers import Terms, dask_workers, export_warm, is_this_machine, local_workers
+from tasks.core.catalog import make_spec, read_catalog, resolve
+from tasks.core.errors import AssayError, CrashError, SpecError
+from tasks.core.manifest import assay_sha256, package_versions
+from tasks.core.records import ExportResult
+from tasks.core.spec import ExportSpec, Record
+from tasks.log_sweep import Sweep, logged_sweep
+
+__all__ = ["ExportSpec", "SweepOptions", "sweep", "sweep_models"]
+
+CHECK_SECONDS = 600.0
+Tell = Callable[[ExportResult], None]
+
+
+class SweepOptions(Record):
+    """How a sweep goes about it."""
+
+    workers: int | None = None
+    """Processes on this machine; None: as cores and memory allow."""
+    dask: str | None = None
+    """Address of a Dask scheduler whose workers do it, `local` for a cluster on this machine, None for no Dask."""
+    resume: bool = False
+    """Go on with the latest sweep of the same specs that did not come to its end."""
+    force: bool = False
+    """Export even where nothing changed."""
+    timeout_seconds: float = 3600.0
+    """After which a model is given up."""
+
+
+DEFAULT_OPTIONS = SweepOptions()
+
+
+@flow(name="sweep-models", persist_result=False)
+def sweep_models(specs: list[ExportSpec] | None = None, options: SweepOptions = DEFAULT_OPTIONS) -> list[ExportResult]:
+    """Export many models side by side; what did not change is left alone.
+
+    Args:
+        specs: `[{"model": "digits"}, ...]`; none: every entry of the catalog.
+        options: how.
+
+    Returns:
+        One result a model, in the order of the specs, whatever its verdict.
+
+    Raises:
+        SpecError: a spec is wrong, or two have one name.
+        ServiceError: MLflow or the scheduler could not be reached.
+    """
+    return sweep([resolve(spec) for spec in specs or [make_spec(model=name) for name in read_catalog()]], options)
+
+
+def sweep(
+    specs: Sequence[ExportSpec],
+    options: SweepOptions,
+    *,
+    tell: Tell | None = None,
+    opened: Callable[[str], None] | None = None,
+    ready: AbstractContextManager[None] | None = None,
+) -> list[ExportResult]:
+    """As `sweep_models`, of resolved specs; where nothing changed no flow runs.
+
+    Args:
+        specs: each with a name of its own.
+        options: how.
+        tell: called with each result as it comes.
+        opened: called with the page of the sweep in MLflow's UI.
+        ready: entered before the first flow runs, left after the last.
+    """
+    _check_store(options)
+    with logged_sweep(specs, resume=options.resume) as log:
+        if opened is not None:
+            opened(log.run_url)
+
+        def add(result: ExportResult) -> None:
+            log.add(result)
+            if tell is not None:
+                tell(result)
+
+        rest = []
+        for spec in specs:
+            known = None if options.force else _unchanged(spec, log)
+            if known is None:
+                rest.append(spec)
+            else:
+                add(known)
+        if rest:
+            with ready or contextlib.nullcontext():
+                _export(rest, options, log.run_id, add)
+    return [log.results[spec.title] for spec in specs]
+
+
+def _unchanged(spec: ExportSpec, log: Sweep) -> ExportResult | None:
+    """The proven export, with the figures of this sweep's earlier part where that made it."""
+    known = find_unchanged(spec)
+    past = log.past.get(spec.title) if known else None
+    return past if known and past and past.verdict == "pass" and past.version == known.version else known
+
+
+def _export(specs: Sequence[ExportSpec], options: SweepOptions, run_id: str, add: Tell) -> None:
+    """Check all specs, then export those that are sound, the costliest first so that none of them ends alone."""
+    terms = Terms(
+        force=options.force,
+        timeout_seconds=options.timeout_seconds,
+        parent_run_id=run_id,
+        environment=_environment(),
+        assay=assay_sha256(),
+        versions=package_versions(),
+    )
+    place = dask_workers(options.dask, options.workers) if options.dask else local_workers(options.workers)
+    with place as (runner, processes):
+        with processes.taken() as process:
+            costs = process.run("checking what was asked for", CHECK_SECONDS, check_here, specs)
+        sound: list[tuple[float, ExportSpec]] = []
+        for spec, cost in zip(specs, costs, strict=True):
+            if isinstance(cost, AssayError):
+                add(failed(spec.title, cost))
+            else:
+                sound.append((cost, spec))
+        ordered = [spec for _, spec in sorted(sound, key=lambda pair: -pair[0])]
+        export_side_by_side(ordered, terms, runner, processes.close, add)
+
+
+@flow(name="sweep", persist_result=False, validate_parameters=False)
+def export_side_by_side(
+    specs: Sequence[ExportSpec], terms: Terms, runner: TaskRunner[Any], stop: Callable[[], None], add: Tell
+) -> None:
+    """Export each spec in a process of its own.
+
+    Args:
+        specs: checked.
+        terms: what holds for all.
+        runner: runs `export_one`.
+        stop: ends what is under way, when this is interrupted.
+        add: is given each result as it comes.
+    """
+    with runner:
+        titles = {runner.submit(export_one, {"spec": spec, "terms": terms}): spec.title for spec in specs}
+        try:
+            for future in as_completed(list(titles)):
+                add(_result_of(future, titles[future]))
+        except BaseException:
+            stop()
+            raise
+
+
+@task(task_run_name="export-{spec.title}", cache_policy=NO_CACHE, persist_result=False)
+def export_one(spec: ExportSpec, terms: Terms) -> ExportResult:
+    """Export one model on the machine that runs this task."""
+    return export_warm(spec, terms)
+
+
+def _result_of(future: Any, title: str) -> ExportResult:
+    try:
+        result: ExportResult = future.result()
+    except AssayError as error:
+        return failed(title, error)
+    except Exception as error:  # what Dask and Prefect raise for a lost worker has no base in common
+        said = " ".join(str(error).split())[:300]
+        return failed(title, CrashError(f"{title}: the worker that exported it was lost ({said})."))
+    return result
+
+
+def _environment() -> dict[str, str]:
+    """Where MLflow and Prefect are, for processes that may be on other machines."""
+    names = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
+    environment = {name: value for name in names if (value := os.environ.get(name))}
+    return {**environment, "PREFECT_API_URL": PREFECT_API_URL.value() or ""}
+
+
+def _check_store(options: SweepOptions) -> None:
+    """See that workers on other machines can write where this one reads.
+
+    Raises:
+        SpecError: they can't.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if options.dask and not is_this_machine(options.dask) and (not uri or uri.startswith(("sqlite:", "file:"))):
+        raise SpecError(
+            f"Workers of {options.dask} can't write to an MLflow store on this machine's disk; "
+            f"set MLFLOW_TRACKING_URI to a tracking server (http://…)."
+        )

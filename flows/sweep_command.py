@@ -1,0 +1,137 @@
+"""The command line of flows/sweep.py: options in, a line a model, a table in MLflow, exit status."""
+
+import argparse
+import fnmatch
+import gc
+import socket
+from urllib.parse import urlsplit
+
+from flows.command import STATUSES, add_output_options, run_command
+from flows.display import Display
+from flows.options import Parser, add_shared_options, make_specs
+from flows.temporary_server import TemporaryServer
+from tasks.core.catalog import read_catalog
+from tasks.core.errors import SpecError
+from tasks.core.records import ExportResult
+from tasks.core.spec import ExportSpec
+
+LOCAL = "local"
+DEFAULT_TIMEOUT_SECONDS = 3600.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    return run_command(_parser(), _run, arguments, summary=Display.sweep_summary)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python flows/sweep.py",
+        description="Export many models to ONNX side by side, prove each, and register it in MLflow.",
+        epilog=STATUSES,
+    )
+    add = parser.add_argument
+    add(
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help="catalog entries, torchvision names or import paths; default: the whole catalog",
+    )
+    add("--all-torchvision", action="store_true", help="every model of torchvision, as torchvision has it")
+    add("--select", metavar="GLOB", default="*", help="of these only the models whose name fits")
+    add_shared_options(parser)
+    add("--workers", metavar="N", type=_positive, help="processes on this machine; default as cores and memory allow")
+    add(
+        "--dask",
+        metavar="ADDRESS",
+        nargs="?",
+        const=LOCAL,
+        help="export on the workers of this Dask scheduler (tcp://HOST:PORT); without address on a local cluster",
+    )
+    add("--resume", action="store_true", help="go on with the latest sweep of the same models that was interrupted")
+    add("--force", action="store_true", help="export even where nothing changed")
+    add(
+        "--timeout",
+        metavar="SECONDS",
+        type=_positive,
+        default=DEFAULT_TIMEOUT_SECONDS,
+        help=f"after which a model is given up; default {DEFAULT_TIMEOUT_SECONDS:g}",
+    )
+    add_output_options(parser)
+    return parser
+
+
+def _run(options: argparse.Namespace, results: list[ExportResult], display: Display) -> None:
+    specs = _specs(options)
+    server = TemporaryServer(_host(options.dask))
+    server.start()  # on the second core, while this process imports and looks
+    gc.disable()  # nothing that is being imported is garbage
+    display.progress(len(specs))
+    from flows.sweep import SweepOptions, sweep
+
+    gc.freeze()
+    gc.enable()
+
+    def tell(result: ExportResult) -> None:
+        results.append(result)  # at once: an interruption leaves what is finished
+        display.swept(result)
+
+    how = SweepOptions(
+        workers=options.workers,
+        dask=options.dask,
+        resume=options.resume,
+        force=options.force,
+        timeout_seconds=options.timeout,
+    )
+    sweep(specs, how, tell=tell, ready=server.ready(), opened=display.browse)
+
+
+def _specs(options: argparse.Namespace) -> list[ExportSpec]:
+    """The specs that were chosen, each with a name of its own.
+
+    Raises:
+        SpecError: none was, or two have one name.
+    """
+    specs = []
+    if options.models or not options.all_torchvision:
+        options.models = options.models or list(read_catalog())
+        specs += make_specs(options)
+    if options.all_torchvision:
+        from torchvision import models
+
+        options.models = fnmatch.filter(models.list_models(), options.select)
+        # the catalog's entries of these names may differ from what torchvision has
+        specs += make_specs(options, use_catalog=False) if options.models else []
+    chosen = [spec for spec in specs if fnmatch.fnmatchcase(spec.title, options.select)]
+    if not chosen:
+        known = ", ".join(spec.title for spec in specs[:8]) or "torchvision's own"
+        raise SpecError(f"--select {options.select!r} fits none of the {len(specs)} models ({known}…).")
+    titles = [spec.title for spec in chosen]
+    if twice := sorted({title for title in titles if titles.count(title) > 1}):
+        raise SpecError(f"Two models are called {twice[0]}; leave one out with --select.")
+    return chosen
+
+
+def _host(dask: str | None) -> str:
+    """This machine's address as the scheduler's machine sees it; loopback where there is no other machine.
+
+    Raises:
+        SpecError: the scheduler's address can't be read.
+    """
+    if dask in (None, LOCAL):
+        return "127.0.0.1"
+    parts = urlsplit(str(dask))
+    if not parts.scheme or not parts.hostname or not parts.port:
+        raise SpecError(f"--dask {dask} is no address of a scheduler; write --dask tcp://HOST:PORT.")
+    with socket.socket(type=socket.SOCK_DGRAM) as probe:  # sends nothing
+        try:
+            probe.connect((parts.hostname, parts.port))
+        except OSError as error:
+            raise SpecError(f"--dask {dask} names a host that can't be found ({error}).") from error
+        return str(probe.getsockname()[0])
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 up")
+    return int(text)

@@ -1,0 +1,148 @@
+"""Processes that have imported PyTorch and the exporters, and export one model after another.
+
+What kills such a process (a segmentation fault in an exporter, the kernel's memory killer) or hangs in it costs
+the one model it was at; the next model gets a new process. They are forked from a server that has done the imports
+and nothing else, so that the imports are paid once, and a new process is ready at once.
+"""
+
+import concurrent.futures
+import contextlib
+import logging
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, ParamSpec, TypeVar
+
+import psutil
+from pebble import ProcessExpired, ProcessPool
+
+from tasks.core.errors import CrashError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PRELOADED = ["flows.export_here", "tasks.export_onnx", "tasks.validate_onnx", "tasks.log_export", "torchvision.models"]
+_WATCH_SECONDS = 1.0
+_STOP_SECONDS = 10.0
+
+
+class WarmProcess:
+    """One such process, replaced by a new one when it dies."""
+
+    def __init__(self, *, num_threads: int) -> None:
+        """Start it; it imports while the caller goes on.
+
+        Args:
+            num_threads: of PyTorch and ONNX Runtime.
+        """
+        self._num_threads = num_threads
+        self._pool = self._start()
+        self._call: Future[Any] | None = None
+        self._is_closed = False
+
+    def run(self, what: str, timeout_seconds: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function there and give what it returns or raises.
+
+        Args:
+            what: is being done, for the sentence if it fails.
+            timeout_seconds: after which the process is killed.
+            call: a function that can be pickled.
+            args: of the function.
+            kwargs: of the function.
+
+        Raises:
+            CrashError: the process died, or took too long.
+        """
+        future = self._call = self._pool.schedule(call, args, kwargs, timeout=timeout_seconds)
+        if self._is_closed:
+            future.cancel()
+        try:
+            result: T = future.result()
+        except CancelledError:
+            raise CrashError(f"{what} was stopped with the sweep; go on with --resume.") from None
+        except ProcessExpired as error:
+            raise CrashError(f"{what}: its process {_cause_of_death(error.exitcode)}; nothing else was lost.") from None
+        except TimeoutError:
+            raise CrashError(
+                f"{what}: its process was stopped, as it took longer than {timeout_seconds:g} s; "
+                f"allow more with --timeout, or see where it hangs with flows/export.py."
+            ) from None
+        except BrokenProcessPool as error:
+            self._pool = self._start()
+            raise CrashError(f"{what}: its process could not be talked to ({error}); try again.") from None
+        return result
+
+    def close(self) -> None:
+        """Stop it, at work or not."""
+        self._is_closed = True
+        if self._call is not None:
+            self._call.cancel()
+            concurrent.futures.wait([self._call], timeout=_STOP_SECONDS)
+        self._pool.stop()
+        self._pool.join()
+
+    def _start(self) -> ProcessPool:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
+        pool = ProcessPool(1, initializer=_prepare, initargs=(os.getpid(), self._num_threads), context=context)
+        pool.schedule(_nothing)  # starts it now
+        return pool
+
+
+class WarmProcesses:
+    """A number of them, for as many threads to take one each."""
+
+    def __init__(self, num_processes: int, *, num_threads: int) -> None:
+        self._all = [WarmProcess(num_threads=num_threads) for _ in range(num_processes)]
+        self._free: queue.SimpleQueue[WarmProcess] = queue.SimpleQueue()
+        for process in self._all:
+            self._free.put(process)
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[WarmProcess]:
+        """One of them for oneself; waits until one is free."""
+        process = self._free.get()
+        try:
+            yield process
+        finally:
+            self._free.put(process)
+
+    def close(self) -> None:
+        """Stop all, at work or not."""
+        for process in self._all:
+            process.close()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _prepare(owner: int, num_threads: int) -> None:
+    """Get a new process ready, and let it end with its owner, however that ends."""
+    import torch
+
+    torch.set_num_threads(num_threads)
+    if not os.environ.get("PREFECT_LOGGING_EXTRA_LOGGERS"):
+        logging.getLogger("assay").propagate = False  # what the steps say would mix with the lines of the sweep
+    threading.Thread(target=_end_with, args=(psutil.Process(owner),), daemon=True).start()
+
+
+def _end_with(owner: psutil.Process) -> None:
+    while owner.is_running() and owner.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(_WATCH_SECONDS)
+    os._exit(1)
+
+
+def _cause_of_death(status: int | None) -> str:
+    if status is not None and status < 0:
+        with contextlib.suppress(ValueError):
+            name = signal.Signals(-status).name
+            hint = ", as the kernel does when memory runs out" if name == "SIGKILL" else ""
+            return f"was killed by {name} (signal {-status}){hint}"
+    return f"ended with status {status}"

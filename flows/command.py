@@ -110,6 +110,7 @@ def _set_environment() -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "MLFLOW_LOGGING_LEVEL": "ERROR",
+        "DASK_LOGGING__DISTRIBUTED": "error",
         "THP_MEM_ALLOC_ENABLE": "1",
     }.items():
         os.environ.setdefault(name, value)

@@ -12,6 +12,8 @@ import contextlib
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 from prefect import flow, task
@@ -141,29 +143,47 @@ def _export(specs: Sequence[ExportSpec], options: SweepOptions, run_id: str, add
             else:
                 sound.append((cost, spec))
         ordered = [spec for _, spec in sorted(sound, key=lambda pair: -pair[0])]
-        export_side_by_side(ordered, terms, runner, processes.close, add)
+        token = _job.set(_Job(ordered, terms, runner, processes.close, add))
+        try:
+            export_side_by_side(len(ordered))
+        finally:
+            _job.reset(token)
 
 
-@flow(name="sweep", persist_result=False, validate_parameters=False)
-def export_side_by_side(
-    specs: Sequence[ExportSpec], terms: Terms, runner: TaskRunner[Any], stop: Callable[[], None], add: Tell
-) -> None:
-    """Export each spec in a process of its own.
-
-    Args:
-        specs: checked.
-        terms: what holds for all.
-        runner: runs `export_one`.
-        stop: ends what is under way, when this is interrupted.
-        add: is given each result as it comes.
+@dataclass(frozen=True)
+class _Job:
+    """What `export_side_by_side` works on. Prefect sends the parameters of a flow along with each of its tasks, so
+    that what is not for every worker stays out of them.
     """
-    with runner:
-        titles = {runner.submit(export_one, {"spec": spec, "terms": terms}): spec.title for spec in specs}
+
+    specs: Sequence[ExportSpec]
+    terms: Terms
+    runner: TaskRunner[Any]
+    stop: Callable[[], None]
+    """Ends what is under way."""
+    add: Tell
+
+
+_job: ContextVar[_Job] = ContextVar("job")
+
+
+@flow(name="sweep", persist_result=False)
+def export_side_by_side(num_models: int) -> str:
+    """Export the specs of the job side by side, each result told as it comes."""
+    _work_off()
+    return f"{num_models} models exported"
+
+
+def _work_off() -> None:
+    """Not in the flow itself, which is pickled with what it names."""
+    job = _job.get()
+    with job.runner:
+        titles = {job.runner.submit(export_one, {"spec": spec, "terms": job.terms}): spec.title for spec in job.specs}
         try:
             for future in as_completed(list(titles)):
-                add(_result_of(future, titles[future]))
+                job.add(_result_of(future, titles[future]))
         except BaseException:
-            stop()
+            job.stop()
             raise
 
 

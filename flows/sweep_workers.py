@@ -1,6 +1,7 @@
 """Where a sweep's models are exported: warm processes of this machine, or of the machines of a Dask cluster."""
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -97,8 +98,9 @@ def dask_workers(address: str, num_processes: int | None) -> Iterator[tuple[Task
             number = num_processes or cores
             os.environ["OMP_NUM_THREADS"] = str(max(1, cores // number))
             cluster = distributed.LocalCluster(
-                n_workers=number, threads_per_worker=1, memory_limit=None, dashboard_address=None
-            )
+                n_workers=number, threads_per_worker=1, memory_limit=None, dashboard_address=":0",
+                silence_logs=logging.ERROR,
+            )  # fmt: skip
             address = stack.enter_context(cluster).scheduler_address
         _check_scheduler(address)
         processes = WarmProcesses(1, num_threads=1)

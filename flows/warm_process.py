@@ -88,6 +88,8 @@ class WarmProcess:
         self._pool.join()
 
     def _start(self) -> ProcessPool:
+        # a Dask worker is daemonic, and such may have no children lest they outlive it; these end with their owner
+        multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
         pool = ProcessPool(1, initializer=_prepare, initargs=(os.getpid(), self._num_threads), context=context)

@@ -21,18 +21,10 @@ class Parser(argparse.ArgumentParser):
         raise SpecError(f"{message}; see --help.")
 
 
-def add_shared_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that become fields of an ExportSpec and may hold for many models."""
-    add = parser.add_argument
-    add("--weights", metavar="W", help=f"torchvision enum member (DEFAULT), {WEIGHTS_CHOICES}")
-    add("--opset", metavar="N", type=int, help=f"default {DEFAULT_OPSET}")
-    add("--exporter", choices=("auto", "dynamo", "torchscript"), help="default auto")
-
-
 def add_spec_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that become fields of an ExportSpec."""
-    add_shared_options(parser)
     add = parser.add_argument
+    add("--weights", metavar="W", help=f"torchvision enum member (DEFAULT), {WEIGHTS_CHOICES}")
     add("--ignore-missing", metavar="GLOB", action="append", help="keys that the weights may lack; repeatable")
     add("--ignore-unexpected", metavar="GLOB", action="append", help="keys that the model may lack; repeatable")
     add("--sample", metavar="FILE.npz", type=Path, help="real inputs, arrays by input name")
@@ -41,6 +33,8 @@ def add_spec_options(parser: argparse.ArgumentParser) -> None:
         "--input", metavar="SPEC", action="append", dest="inputs", help=INPUT_SYNTAX.replace("%", "%%") + "; repeatable"
     )
     add("--output", metavar="NAME", action="append", dest="outputs", help="names of the outputs; repeatable")
+    add("--opset", metavar="N", type=int, help=f"default {DEFAULT_OPSET}")
+    add("--exporter", choices=("auto", "dynamo", "torchscript"), help="default auto")
     add(
         "--constant-output",
         metavar="NAME",

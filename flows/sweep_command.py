@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from flows.command import STATUSES, add_output_options, run_command
 from flows.display import Display
-from flows.options import Parser, add_shared_options, make_specs
+from flows.options import Parser, add_spec_options, make_specs
 from flows.temporary_server import TemporaryServer
 from tasks.core.catalog import read_catalog
 from tasks.core.errors import SpecError
@@ -39,7 +39,7 @@ def _parser() -> Parser:
     )
     add("--all-torchvision", action="store_true", help="every model of torchvision, as torchvision has it")
     add("--select", metavar="GLOB", default="*", help="of these only the models whose name fits")
-    add_shared_options(parser)
+    add_spec_options(parser)
     add("--workers", metavar="N", type=_positive, help="processes on this machine; default as cores and memory allow")
     add(
         "--dask",

@@ -33,10 +33,23 @@ from tasks.core.records import ExportResult
 from tasks.core.spec import ExportSpec, Record
 from tasks.log_sweep import Sweep, logged_sweep
 
-__all__ = ["ExportSpec", "SweepOptions", "sweep", "sweep_models"]
+__all__ = ["ExportSpec", "SweepError", "SweepOptions", "sweep", "sweep_models"]
 
 CHECK_SECONDS = 600.0
 Tell = Callable[[ExportResult], None]
+
+
+class SweepError(AssayError):
+    """The sweep came to its end, and not every model is proven."""
+
+    exit_status = 1
+
+    def __init__(self, results: Sequence[ExportResult]) -> None:
+        lacking = [result for result in results if result.complaint]
+        said = "; ".join(f"{result.name}: {result.complaint}" for result in lacking[:5])
+        more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+        super().__init__(f"{len(lacking)} of {len(results)} models are not proven: {said}{more}")
+        self.results = list(results)
 
 
 class SweepOptions(Record):
@@ -66,13 +79,18 @@ def sweep_models(specs: list[ExportSpec] | None = None, options: SweepOptions = 
         options: how.
 
     Returns:
-        One result a model, in the order of the specs, whatever its verdict.
+        One result a model, in the order of the specs.
 
     Raises:
-        SpecError: a spec is wrong, or two have one name.
+        SweepError: not every model is proven; it holds the results.
+        SpecError: a spec can't be read, or two have one name.
         ServiceError: MLflow or the scheduler could not be reached.
     """
-    return sweep([resolve(spec) for spec in specs or [make_spec(model=name) for name in read_catalog()]], options)
+    chosen = specs or [make_spec(model=name) for name in read_catalog()]
+    results = sweep([resolve(spec) for spec in chosen], options)
+    if any(result.complaint for result in results):
+        raise SweepError(results)
+    return results
 
 
 def sweep(
@@ -83,7 +101,7 @@ def sweep(
     opened: Callable[[str], None] | None = None,
     ready: AbstractContextManager[None] | None = None,
 ) -> list[ExportResult]:
-    """As `sweep_models`, of resolved specs; where nothing changed no flow runs.
+    """As `sweep_models`, of resolved specs, without judging; where nothing changed no flow runs.
 
     Args:
         specs: each with a name of its own.
@@ -92,6 +110,7 @@ def sweep(
         opened: called with the page of the sweep in MLflow's UI.
         ready: entered before the first flow runs, left after the last.
     """
+    _check_names(specs)
     _check_store(options)
     with logged_sweep(specs, resume=options.resume) as log:
         if opened is not None:
@@ -209,6 +228,12 @@ def _environment() -> dict[str, str]:
     names = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
     environment = {name: value for name in names if (value := os.environ.get(name))}
     return {**environment, "PREFECT_API_URL": PREFECT_API_URL.value() or ""}
+
+
+def _check_names(specs: Sequence[ExportSpec]) -> None:
+    titles = [spec.title for spec in specs]
+    if twice := sorted({title for title in titles if titles.count(title) > 1}):
+        raise SpecError(f"Two models are called {twice[0]}; give one of them another name, or leave it out.")
 
 
 def _check_store(options: SweepOptions) -> None:

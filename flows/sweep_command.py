@@ -87,10 +87,10 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
 
 
 def _specs(options: argparse.Namespace) -> list[ExportSpec]:
-    """The specs that were chosen, each with a name of its own.
+    """The specs that were chosen.
 
     Raises:
-        SpecError: none was, or two have one name.
+        SpecError: none was.
     """
     specs = []
     if options.models or not options.all_torchvision:
@@ -106,9 +106,6 @@ def _specs(options: argparse.Namespace) -> list[ExportSpec]:
     if not chosen:
         known = ", ".join(spec.title for spec in specs[:8]) or "torchvision's own"
         raise SpecError(f"--select {options.select!r} fits none of the {len(specs)} models ({known}…).")
-    titles = [spec.title for spec in chosen]
-    if twice := sorted({title for title in titles if titles.count(title) > 1}):
-        raise SpecError(f"Two models are called {twice[0]}; leave one out with --select.")
     return chosen
 
 

@@ -145,12 +145,12 @@ def deployed(server: str, environment: dict[str, str]) -> dict[str, dict[str, An
 
 
 def test_every_deployment_of_the_file_is_there(deployed: dict[str, dict[str, Any]]) -> None:
-    """`prefect deploy --all` makes each, one on an interval and one on a cron, in the pool `assay`."""
+    """`prefect deploy --all` makes each, one on an interval and two on a cron, in the pool `assay`."""
     in_file = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())["deployments"]
     assert deployed.keys() == {entry["name"] for entry in in_file}
     schedules = [schedule["schedule"].keys() for d in deployed.values() for schedule in d["schedules"]]
     assert sum("interval" in schedule for schedule in schedules) == 1
-    assert sum("cron" in schedule for schedule in schedules) == 1
+    assert sum("cron" in schedule for schedule in schedules) == 2
     for deployment in deployed.values():
         assert deployment["parameters"].get("spec", {"model": "digits"})["model"] in read_catalog()
 
@@ -200,6 +200,23 @@ def test_a_worker_elsewhere_exports(
     version = mlflow.MlflowClient(store).get_model_version_by_alias("digits", "champion")
     (graph,) = (tmp_path / "mlruns").rglob("model.onnx")
     assert file_sha256(graph) == version.tags["assay.onnx_sha256"]
+
+
+def test_a_worker_sweeps(
+    server: str, deployed: dict[str, dict[str, Any]], environment: dict[str, str], store: str, tmp_path: Path
+) -> None:
+    """A deployed sweep proves its models side by side, and fails in the end where one of them is not proven."""
+    assert "catalog-nightly" in deployed
+    environment = environment | {"PREFECT_API_URL": server, "MLFLOW_TRACKING_URI": store}
+    prefect = [sys.executable, "-m", "prefect"]
+    specs = json.dumps([{"model": "digits"}, {"model": "digitz"}])
+    run = [*prefect, "deployment", "run", "sweep-models/catalog-nightly", "--param", f"specs={specs}"]
+    with running([*prefect, "worker", "start", "--pool", "assay"], tmp_path, environment) as process:
+        subprocess.run(run, env=environment, check=True)
+        (found,) = until(lambda: finished_runs(server, "catalog-nightly"), process=process, seconds=180)
+    assert found["state_type"] == "FAILED"
+    assert "1 of 2 models are not proven" in found["state"]["message"]
+    assert mlflow.MlflowClient(store).get_model_version_by_alias("digits", "champion")
 
 
 @pytest.mark.parametrize(

@@ -108,13 +108,16 @@ def _key(path: Path) -> str:
 def _own_source(module: ModuleType | None) -> Path | None:
     """The module's source, unless it belongs to an installed package, to Python or to Assay's own code."""
     file = getattr(module, "__file__", None)
-    if not file or not file.endswith(".py"):
+    if not file or not file.endswith(".py") or not Path(file).is_absolute():  # torch.ops says that it is _ops.py
         return None
     path = Path(file).resolve()
     return None if _is_installed(path) else path
 
 
 def _is_installed(path: Path) -> bool:
+    """Is it Python's, a package's of this environment or of one that this one sees, or Assay's own?"""
+    if {"site-packages", "dist-packages"} & set(path.parts):
+        return True
     installed = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib")}
     own = (PROJECT_FOLDER / folder for folder in ("tasks", "flows"))
     return any(path.is_relative_to(folder) for folder in (*installed, *own))

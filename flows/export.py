@@ -99,8 +99,8 @@ def find_unchanged(spec: ExportSpec, *, output: Path | None = None) -> ExportRes
 
 def _run_steps(attempt: Attempt, *, force: bool, output: Path | None, verbose: bool) -> ExportResult:
     # imported here, as all of this imports torch: a run in which nothing changed needs none of it
-    from tasks.core.memory import Growth, needed_bytes, reserved
     from tasks.core.reference import Reference
+    from tasks.core.reservations import Growth, needed_bytes, reserved
     from tasks.core.trial import Trial
     from tasks.create_inputs import create_inputs
     from tasks.export_onnx import export_onnx

@@ -153,11 +153,20 @@ def _wrong_at_other_sizes(graph: Graph, inputs: Inputs, reference: Reference) ->
 
 
 def _gross_ratio(index: int, onnx: Array, probe: Probe, reference: Reference) -> float:
-    """Difference from torch32 as a multiple of what perturbed weights make; float64 is left to validation."""
-    torch32, perturbed = reference.float32(probe)[index], reference.perturbed(probe, seed=0)[index]
-    if torch32.dtype.kind != "f" or torch32.shape != perturbed.shape:
+    """Difference from torch32 as a multiple of one rounding, or of what perturbed weights make where that is more.
+
+    float64 is left to validation.
+    """
+    torch32 = reference.float32(probe)[index]
+    if torch32.dtype.kind != "f":
         return 0.0
     wanted = torch32.astype(np.float64)
+    found = ratio(rms(onnx - wanted), EPS32 * rms(wanted))
+    if found <= GROSS_LIMIT:
+        return found  # as it mostly is, and no further run is needed
+    perturbed = reference.perturbed(probe, seed=0)[index]
+    if torch32.shape != perturbed.shape:
+        return 0.0
     return ratio(rms(onnx - wanted), max(rms(perturbed - wanted), EPS32 * rms(wanted)))
 
 

@@ -10,15 +10,13 @@ loads the same weights, exports with a dynamic batch, and compares the file with
 import argparse
 import os
 import subprocess
-import sys
 import sysconfig
 import tempfile
 import venv
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).parent))
-from measuring import run_measured
+from processes import measure
 
 PROJECT = Path(__file__).resolve().parents[2]
 PACKAGES = ["optimum-onnx==0.1.0", "transformers==4.57.6"]
@@ -70,8 +68,8 @@ def _measure(python: Path, folder: Path, num_pairs: int) -> str:
                "--task", "image-classification", str(folder / "optimum")]  # fmt: skip
     assay = [str(python), str(PROJECT / "flows/export.py"), f"{folder}/model.py:vit", "--weights", "as-built",
              "--input", "pixel_values=float32[batch,3,224,224]", "--force"]  # fmt: skip
-    run_measured([str(python), str(PROJECT / "flows/export.py")], folder)  # both databases exist
-    pairs = [(run_measured(optimum, folder), run_measured(assay, folder)) for _ in range(num_pairs)]
+    measure(python, PROJECT / "flows/export.py")  # both databases exist
+    pairs = [(_figures(*optimum), _figures(*assay)) for _ in range(num_pairs)]
     theirs, ours = ([median(values) for values in zip(*runs, strict=True)] for runs in zip(*pairs, strict=True))
     rows = [
         ("optimum-cli export onnx", *theirs, 1.0, 1.0),
@@ -79,6 +77,11 @@ def _measure(python: Path, folder: Path, num_pairs: int) -> str:
     ]
     lines = ["| command | seconds | peak MiB | ratio of seconds | ratio of memory |", "|---|---|---|---|---|"]
     return "\n".join(lines + [f"| `{n}` | {s:.1f} | {m:.0f} | {a:.2f} | {b:.2f} |" for n, s, m, a, b in rows])
+
+
+def _figures(*command: str) -> tuple[float, float]:
+    usage = measure(*command)
+    return usage.seconds, usage.peak_mib
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""What a warm process is asked to do: check specs, export one."""
+"""What a warm process is asked to do: check specs, export one.
+
+Whoever asks imports this file, too, to name the function; what needs PyTorch is imported where it runs.
+"""
 
 import os
 import warnings
 from collections.abc import Mapping, Sequence
 
 from flows.command import outcome
-from flows.export import export_model
-from tasks.core.checks import check, cost
 from tasks.core.errors import AssayError
 from tasks.core.records import ExportResult
 from tasks.core.spec import ExportSpec
@@ -25,6 +26,8 @@ def export_here(
     """
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
+    from flows.export import export_model
+
     _follow(environment)
     address = environment.get("PREFECT_API_URL") or PREFECT_API_URL.value()
     # nobody listens for the heartbeats of a model's flow, and their thread holds up its end by a second
@@ -37,14 +40,9 @@ def check_here(specs: Sequence[ExportSpec]) -> list[AssayError | float]:
     return [_checked(spec) for spec in specs]
 
 
-def torchvision_names() -> list[str]:
-    """Every model that torchvision has."""
-    from torchvision import models
-
-    return list(models.list_models())
-
-
 def _checked(spec: ExportSpec) -> AssayError | float:
+    from tasks.core.checks import check, cost
+
     try:
         check(spec)
     except AssayError as error:

@@ -27,7 +27,14 @@ from tasks.core.errors import CrashError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PRELOADED = ["flows.export_here", "tasks.export_onnx", "tasks.validate_onnx", "tasks.log_export", "torchvision.models"]
+PRELOADED = [
+    "flows.export",
+    "tasks.core.checks",
+    "tasks.export_onnx",
+    "tasks.validate_onnx",
+    "torchvision.models",
+    "onnxscript",
+]
 _WATCH_SECONDS = 1.0
 _STOP_SECONDS = 10.0
 

@@ -8,6 +8,7 @@ if __name__ == "__main__":  # before the imports below: the command line imports
 
     raise SystemExit(main())
 
+import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,14 +16,15 @@ from pathlib import Path
 from prefect import flow
 from torch import nn
 
+from flows.command import outcome
 from flows.steps import Steps
 from tasks.core.attempts import Attempt
 from tasks.core.building import borrowed
 from tasks.core.catalog import resolve
-from tasks.core.errors import AssayError
+from tasks.core.errors import ServiceError
 from tasks.core.foreign_files import Matcher, read_graph
 from tasks.core.manifest import make_manifest
-from tasks.core.records import ErrorRecord, ExportResult
+from tasks.core.records import ExportResult
 from tasks.core.reference import Reference
 from tasks.core.spec import ExportSpec
 from tasks.core.trial import Trial
@@ -82,18 +84,10 @@ def _prove_each(spec: ExportSpec, files: Sequence[Path], *, declared: bool) -> I
     references: dict[int, Reference] = {}
     for file in files:
         attempt = Attempt(spec, weights=weights, report=report, manifest=manifest, file=str(file), seconds={**seconds})
-        try:
-            yield _prove(attempt, model, matcher, references)
-        except AssayError as error:
-            if error.exit_status == 3:
-                raise
-            yield ExportResult(
-                name=spec.title,
-                file=str(file),
-                verdict="error",
-                reason=str(error),
-                error=ErrorRecord(type=type(error).__name__, message=str(error)),
-            )
+        result = outcome(functools.partial(_prove, attempt, model, matcher, references), spec.title)
+        if result.error is not None and result.error.type == ServiceError.__name__:
+            raise ServiceError(result.error.message)  # it would be out of reach for the next file, too
+        yield result.model_copy(update={"file": str(file)})
 
 
 def _prove(attempt: Attempt, model: nn.Module, matcher: Matcher, references: dict[int, Reference]) -> ExportResult:

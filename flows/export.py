@@ -130,12 +130,13 @@ def _run_steps(attempt: Attempt, *, force: bool, output: Path | None, verbose: b
                 random_weights=weights.kind == "random", notes=list(attempt.report.notes),
             )  # fmt: skip
             attempt.evidence = validate_onnx(spec.title, trial)
-            attempt.defect = trial.defect
+            attempt.defect, witness = trial.defect, trial.witness
             compared = f"worst noise ratio {attempt.evidence.noise_ratio:.2f}"
             say(f"{attempt.evidence.verdict}, {compared if attempt.evidence.outputs else 'nothing compared'}")
+        del model, reference, trial  # the last check loads the weights again, from the file
         with step("log_export") as say:
             attempt.is_logged = True
-            release = log_export(attempt, trial.witness)
+            release = log_export(attempt, witness)
             say(release.model_uri or release.run_id)
     return _delivered(attempt.result(release), release, output)
 

@@ -59,6 +59,23 @@ def test_large_weights_go_into_a_sidecar(graph: ir.Model, tmp_path: Path, monkey
     graph.metadata_props.pop("assay.sidecar_sha256")
 
 
+def test_other_weights_have_another_sidecar(graph: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two models put into one folder keep their own weights; equal weights share one sidecar."""
+    monkeypatch.setattr(graph_files, "MAX_FILE_BYTES", 64 << 20)
+    _, first = graph_files.write(graph, tmp_path / "first.onnx")
+    before = _scores(tmp_path / "first.onnx")
+    assert graph_files.write(graph, tmp_path / "same.onnx")[1] == first
+    large = max(graph.graph.initializers.values(), key=lambda value: value.const_value.nbytes)
+    kept = large.const_value
+    large.const_value = ir.tensor(kept.numpy() * np.float32(2), name=large.name)
+    _, second = graph_files.write(graph, tmp_path / "second.onnx")
+    large.const_value = kept
+    graph.metadata_props.pop("assay.sidecar_sha256")
+    assert second != first
+    assert np.array_equal(_scores(tmp_path / "first.onnx"), before)
+    assert not np.array_equal(_scores(tmp_path / "second.onnx"), before)
+
+
 def test_nothing_of_the_builders_machine_stays(graph: ir.Model, tmp_path: Path) -> None:
     """No path, no stack trace; the module path of each node and one line of its source stay."""
     graph_files.clean(graph)

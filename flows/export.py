@@ -137,12 +137,13 @@ def _run_steps(attempt: Attempt, *, force: bool, output: Path | None, verbose: b
                 random_weights=weights.kind == "random", notes=list(attempt.report.notes),
             )  # fmt: skip
             attempt.evidence = validate_onnx(spec.title, trial)
-            attempt.defect = trial.defect
+            attempt.defect, witness = trial.defect, trial.witness
             compared = f"worst noise ratio {attempt.evidence.noise_ratio:.2f}"
             say(f"{attempt.evidence.verdict}, {compared if attempt.evidence.outputs else 'nothing compared'}")
+        del model, reference, trial  # the last check loads the weights again, from the file
         with step("log_export") as say:
             attempt.is_logged = True
-            release = log_export(attempt, trial.witness)
+            release = log_export(attempt, witness)
             say(release.model_uri or release.run_id)
     return _delivered(attempt.result(release), release, output)
 
@@ -163,12 +164,18 @@ def _delivered(result: ExportResult, release: Release, output: Path | None) -> E
     """
     if output is None or result.verdict != "pass":
         return result.model_copy(update={"onnx_path": stored_file(release)})
+    from tasks.core.skeletons import SIDECAR_KEY, read_skeleton, sidecar_names  # onnx: not to be imported at the start
+
     source = download_graph(release)
     if file_sha256(source) != result.onnx_sha256:
         raise ExportError(f"The stored file of {release.model_uri} is not the proven one; export it anew with --force.")
+    sidecars = [source.with_name(name) for name in sidecar_names(source)]
+    proven = {entry.value for entry in read_skeleton(source).metadata_props if entry.key == SIDECAR_KEY}
+    if any(file_sha256(sidecar) not in proven for sidecar in sidecars):
+        raise ExportError(f"The stored weights of {release.model_uri} are not the proven ones; export with --force.")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        for path in sorted(source.parent.glob(f"{source.name}*"), reverse=True):  # a sidecar first
+        for path in (*sidecars, source):
             target = output if path == source else output.with_name(path.name)
             part = target.with_name(f".{target.name}.{os.getpid()}.part")
             shutil.copyfile(path, part)

@@ -246,7 +246,7 @@ def _prove_download(graph: Graph, release: Release, witness: "Witness | None") -
             f"The file downloaded again from MLflow has SHA-256 {found[:12]}, not {graph.sha256[:12]}; "
             f"the artifact store changed it, so nothing was registered."
         )
-    if graph.sidecar and file_sha256(stored.with_name(graph.sidecar.name)) != file_sha256(graph.sidecar):
+    if graph.sidecar and file_sha256(stored.with_name(graph.sidecar.name)) != graph.sidecar_sha256:
         raise ExportError(
             f"The sidecar {graph.sidecar.name} downloaded again from MLflow has other bytes than the proven."
         )

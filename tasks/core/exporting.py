@@ -25,6 +25,7 @@ from tasks.core.precision import EPS32, run_float32
 from tasks.core.probes import Array, Probe
 from tasks.core.records import Graph
 from tasks.core.reference import Reference
+from tasks.core.skeletons import SIDECAR_KEY
 from tasks.core.spec import ExportSpec
 from tasks.core.structures import name_outputs
 from tasks.core.verdict import structural_failure
@@ -115,6 +116,7 @@ def _write(
         sha256=sha256,
         size_bytes=path.stat().st_size + (sidecar.stat().st_size if sidecar else 0),
         sidecar=sidecar,
+        sidecar_sha256=graph.metadata_props.get(SIDECAR_KEY),
         inputs=graph_files.tensor_types(graph.graph.inputs),
         outputs=graph_files.tensor_types(graph.graph.outputs),
         opset=spec.opset,
@@ -131,11 +133,9 @@ def _wrong_at_other_sizes(graph: Graph, inputs: Inputs, reference: Reference) ->
     """What is grossly wrong at a second and an odd size of each dynamic dim; empty where nothing is."""
     probes = _other_sizes(inputs)
     try:
-        session = sessions.open_session(graph.path, level="off")
-        answers = [sessions.run(session, inputs.arrays(probe)) for probe in probes]
+        answers = sessions.answers(graph.path, (inputs.arrays(probe) for probe in probes), level="off")
         for probe, answer in zip(probes, answers, strict=True):
             reference.file_answers[graph.sha256, "off", probe.key] = answer
-        del session  # it holds the weights, and so does float64 of a large layer
     except sessions.SessionError as error:
         return str(error)
     names = [output.name for output in graph.outputs]

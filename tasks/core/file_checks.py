@@ -5,6 +5,7 @@ import onnx.checker
 import onnx.shape_inference
 
 from tasks.core.records import Graph
+from tasks.core.skeletons import read_skeleton, sidecar_names, without_weights
 
 _RANDOM_OPERATORS = {
     "Bernoulli",
@@ -19,11 +20,13 @@ _RANDOM_OPERATORS = {
 def structural_findings(graph: Graph) -> list[str]:
     """What `onnx.checker` finds, and nodes that only training needs."""
     findings = []
+    model = read_skeleton(graph.path)
+    # sidecars can only be checked by path; inline weights were held against their dims while reading
+    checked = str(graph.path) if sidecar_names(graph.path) else without_weights(model).SerializeToString()
     try:
-        onnx.checker.check_model(str(graph.path), full_check=True)
+        onnx.checker.check_model(checked, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
         findings.append(f"onnx.checker finds: {' '.join(str(error).split())[:300]}")
-    model = onnx.load(graph.path, load_external_data=False)
     for node in model.graph.node:
         what = f"{node.name or node.output[0]} ({node.op_type})"
         if node.op_type in _RANDOM_OPERATORS:

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import onnx
 import onnx_ir as ir
 from torch import nn
 
 from tasks.core.errors import InputsError, SpecError
-from tasks.core.graph_files import SIDECAR_SUFFIX, tensor_types
+from tasks.core.graph_files import tensor_types
 from tasks.core.hashes import file_sha256
 from tasks.core.inputs import Inputs, choose_inputs, default_inputs, forward_parameters, read_sample
 from tasks.core.precision import run_float32
 from tasks.core.probes import Array
 from tasks.core.records import Graph, TensorType
+from tasks.core.skeletons import read_skeleton, sidecar_names
 from tasks.core.spec import INPUT_SYNTAX, Dim, ExportSpec, InputSpec
 from tasks.core.structures import name_outputs
 
@@ -41,8 +41,8 @@ def read_graph(path: Path) -> Graph:
         SpecError: it is no ONNX file.
     """
     try:
-        proto = onnx.load(path, load_external_data=False)
-        model = ir.from_proto(proto)
+        model = ir.from_proto(read_skeleton(path))
+        sidecars = [path.with_name(name) for name in sidecar_names(path)]
     except FileNotFoundError as error:
         raise SpecError(f"There is no file {path}; name an .onnx file.") from error
     except Exception as error:  # protobuf and onnx_ir raise what they like
@@ -50,12 +50,11 @@ def read_graph(path: Path) -> Graph:
     if not model.graph.outputs:
         raise SpecError(f"{path.name} is no ONNX file: it has no output.")
     weights = model.graph.initializers
-    sidecar = path.with_name(path.name + SIDECAR_SUFFIX)
     maker = f"{model.producer_name or 'an unnamed producer'} {model.producer_version or ''}".strip()
     return Graph(
         path=path,
         sha256=file_sha256(path),
-        size_bytes=path.stat().st_size + (sidecar.stat().st_size if sidecar.exists() else 0),
+        size_bytes=sum(part.stat().st_size for part in (path, *sidecars) if part.exists()),
         inputs=tensor_types(value for value in model.graph.inputs if value.name not in weights),
         outputs=tensor_types(model.graph.outputs),
         opset=model.opset_imports.get("", 0),

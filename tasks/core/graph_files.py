@@ -12,16 +12,14 @@ import onnx
 import onnx_ir as ir
 
 from tasks.core.records import TensorType
+from tasks.core.skeletons import GRAPH_FIELD, INITIALIZER_FIELD, RAW_DATA_FIELD, SIDECAR_KEY
 
 MAX_FILE_BYTES = 2**31 - 1
 """Protobuf's limit for one message."""
 STREAMED_BYTES = 1024
 """Larger initializers are written piece by piece, so that the file never exists in memory."""
-SIDECAR_SUFFIX = ".data"
 SCOPES = "pkg.torch.onnx.name_scopes"
 _TRACE_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
-_GRAPH_FIELD, _INITIALIZER_FIELD, _RAW_DATA_FIELD = 7, 5, 9
-"""Field numbers in onnx.proto of ModelProto.graph, GraphProto.initializer, TensorProto.raw_data."""
 
 
 def clean(model: ir.Model) -> None:
@@ -86,22 +84,23 @@ def name_output_dims(model: ir.Model, observed: list[tuple[Mapping[str, int], li
 def write(model: ir.Model, path: Path) -> tuple[str, Path | None]:
     """Write the model; return the file's SHA-256 and the sidecar, if the weights exceed 2 GB.
 
-    A sidecar is called as the file with `.data` appended; its SHA-256 goes into the file's metadata.
+    A sidecar is called by its content, as its name stands in the file: two files in one folder whose weights
+    differ need two, and a file replaced by another keeps its own. Its SHA-256 goes into the file's metadata.
     """
     weights = {
         n: v for n, v in model.graph.initializers.items() if v.const_value and v.const_value.nbytes > STREAMED_BYTES
     }
-    sidecar = path.with_name(path.name + SIDECAR_SUFFIX)
+    sidecar = None
     is_large = sum(v.const_value.nbytes for v in weights.values() if v.const_value) > MAX_FILE_BYTES - (64 << 20)
     if is_large:
-        model.metadata_props["assay.sidecar_sha256"] = _write_sidecar(weights, sidecar)
+        sidecar, model.metadata_props[SIDECAR_KEY] = _write_sidecar(weights, path.parent)
     for name in weights:
         model.graph.initializers.pop(name)
     header = ir.to_proto(model)
     for name, value in weights.items():
         model.graph.initializers[name] = value
-    tensors = _external(weights, sidecar.name) if is_large else _inline(weights)
-    return _write_message(path, header, tensors), sidecar if is_large else None
+    tensors = _external(weights, sidecar.name) if sidecar else _inline(weights)
+    return _write_message(path, header, tensors), sidecar
 
 
 def tensor_types(values: Iterable[ir.Value]) -> tuple[TensorType, ...]:
@@ -194,13 +193,16 @@ def _offsets(weights: Mapping[str, ir.Value]) -> Iterator[tuple[str, ir.TensorPr
         offset += -(-value.const_value.nbytes // 4096) * 4096
 
 
-def _write_sidecar(weights: Mapping[str, ir.Value], path: Path) -> str:
-    with path.open("wb") as file:
+def _write_sidecar(weights: Mapping[str, ir.Value], folder: Path) -> tuple[Path, str]:
+    """Write a file named by its SHA-256; return both."""
+    part = folder / "weights.part"
+    with part.open("wb") as file:
         out = _HashedFile(file)
         for _, tensor, offset in _offsets(weights):
             out.write(b"\0" * (offset - out.size))
             out.write(_raw(tensor))
-    return out.digest.hexdigest()
+    sha256 = out.digest.hexdigest()
+    return part.replace(folder / f"weights-{sha256[:16]}.data"), sha256
 
 
 def _write_message(path: Path, header: onnx.ModelProto, tensors: list[tuple[bytes, ir.TensorProtocol | None]]) -> str:
@@ -210,15 +212,15 @@ def _write_message(path: Path, header: onnx.ModelProto, tensors: list[tuple[byte
     pieces = []
     for head, tensor in tensors:
         if tensor is not None:
-            head += _field(_RAW_DATA_FIELD, tensor.nbytes)
+            head += _field(RAW_DATA_FIELD, tensor.nbytes)
         pieces.append(
-            (_field(_INITIALIZER_FIELD, len(head) + (tensor.nbytes if tensor is not None else 0)) + head, tensor)
+            (_field(INITIALIZER_FIELD, len(head) + (tensor.nbytes if tensor is not None else 0)) + head, tensor)
         )
     size = len(graph) + sum(len(head) + (t.nbytes if t is not None else 0) for head, t in pieces)
     with path.open("wb") as file:
         out = _HashedFile(file)
         out.write(header.SerializeToString(deterministic=True))
-        out.write(_field(_GRAPH_FIELD, size))
+        out.write(_field(GRAPH_FIELD, size))
         out.write(graph)
         for head, tensor in pieces:
             out.write(head)

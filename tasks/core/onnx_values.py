@@ -13,6 +13,7 @@ import onnxruntime
 from tasks.core.graph_files import SCOPES
 from tasks.core.probes import Array
 from tasks.core.sessions import SessionError
+from tasks.core.skeletons import read_skeleton, values
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
 _SHAPES = ("Shape", "Size")
@@ -23,8 +24,8 @@ class OnnxGraph:
     """The top-level graph of a file; nodes with graphs inside are one node."""
 
     def __init__(self, path: Path) -> None:
-        self.folder = path.parent
-        self.proto: Any = onnx.load(path, load_external_data=False)
+        self.path = path.resolve()
+        self.proto: Any = read_skeleton(path)
         graph = self.proto.graph
         self.nodes: list[Any] = list(graph.node)
         self.inputs: list[list[str]] = [list(_inputs_of(node)) for node in self.nodes]
@@ -117,7 +118,7 @@ class OnnxGraph:
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4
-        options.add_session_config_entry(_FOLDER, str(self.folder))
+        options.add_session_config_entry(_FOLDER, str(self.path.parent))
         try:
             session = onnxruntime.InferenceSession(
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
@@ -167,8 +168,7 @@ class OnnxGraph:
 
     def constant(self, name: str) -> Array | None:
         """An initializer's values."""
-        tensor = self.initializers.get(name)
-        return None if tensor is None else np.asarray(onnx.numpy_helper.to_array(tensor, str(self.folder)))
+        return values(self.initializers[name], self.path) if name in self.initializers else None
 
 
 def _inputs_of(node: Any) -> Iterator[str]:

@@ -70,7 +70,9 @@ class Graph(Record):
     size_bytes: int
     """Of the file and its sidecar, if any."""
     sidecar: Path | None = None
-    """External data, where the weights exceed 2 GB; its hash is in the file's metadata."""
+    """External data, where the weights exceed 2 GB."""
+    sidecar_sha256: str | None = None
+    """Is in the file's metadata, too."""
     inputs: tuple[TensorType, ...]
     outputs: tuple[TensorType, ...]
     opset: int

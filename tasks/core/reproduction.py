@@ -47,7 +47,10 @@ def write_reproduction(defect: Defect, folder: Path, *, file: str) -> None:
         file: name of the wrong file, for the reader.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    model, fed = defect.graph.part([defect.node], defect.fed, constants={}, wanted=[defect.output])
+    graph = defect.graph
+    own = {name: graph.constant(name) for name in graph.inputs[defect.node] if name in graph.initializers}
+    constants = {name: array for name, array in own.items() if array is not None}
+    model, fed = graph.part([defect.node], defect.fed, constants=constants, wanted=[defect.output])
     onnx.save(model, folder / "culprit.onnx")
     arrays = {f"input_{index}": fed[value.name] for index, value in enumerate(model.graph.input)}
     np.savez(folder / "inputs.npz", **arrays)  # type: ignore[arg-type]  # its stubs take keywords for options

@@ -1,12 +1,13 @@
 """ONNX Runtime sessions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import torch
 
+from tasks.core.memory import give_back, given_back
 from tasks.core.probes import Array
 
 _LEVELS = {
@@ -18,15 +19,45 @@ _LEVELS = {
 class SessionError(Exception):
     """ONNX Runtime refused the file or the inputs; the caller makes a finding of it."""
 
+    num_answered: int | None = None
+    """How many inputs were answered before; None: the file itself was refused."""
 
-def open_session(path: Path, *, level: str = "all", threads: int | None = None) -> onnxruntime.InferenceSession:
-    """Open a file on the CPU at a graph optimisation level, `off` or `all`, with as many threads as PyTorch has.
+
+def answers(
+    path: Path, feeds: Iterable[Mapping[str, Array]], *, level: str = "all", threads: int | None = None
+) -> list[list[Array]]:
+    """What a file answers on the CPU to one input after another, outputs in the file's order.
+
+    The session is gone afterwards: it holds the weights, and so does float64 of a large layer.
+
+    Args:
+        path: of the file.
+        feeds: arrays by input name.
+        level: of graph optimisation, `off` or `all`.
+        threads: within an operator; None: as many as PyTorch has.
 
     Raises:
-        SessionError: ONNX Runtime refuses the file.
+        SessionError: ONNX Runtime refuses the file or the inputs, or a kernel fails.
     """
+    with given_back():
+        session = _open(path, level=level, threads=threads)
+    found: list[list[Array]] = []
+    try:
+        for arrays in feeds:
+            found.append(_run(session, arrays))
+    except SessionError as error:
+        error.num_answered = len(found)
+        raise
+    finally:
+        del session
+        give_back()
+    return found
+
+
+def _open(path: Path, *, level: str, threads: int | None) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = _LEVELS[level]
+    options.enable_cpu_mem_arena = False  # it grows by powers of two, and keeps what the largest batch took
     options.intra_op_num_threads = threads or torch.get_num_threads()
     options.log_severity_level = 4  # what it finds wrong is raised, too
     try:
@@ -35,12 +66,7 @@ def open_session(path: Path, *, level: str = "all", threads: int | None = None) 
         raise SessionError(_first_line(error)) from error
 
 
-def run(session: onnxruntime.InferenceSession, arrays: Mapping[str, Array]) -> list[Array]:
-    """Run; return the outputs in the file's order.
-
-    Raises:
-        SessionError: ONNX Runtime refuses the inputs, or a kernel fails.
-    """
+def _run(session: onnxruntime.InferenceSession, arrays: Mapping[str, Array]) -> list[Array]:
     wanted = {value.name for value in session.get_inputs()}
     try:
         found = session.run(None, {name: array for name, array in arrays.items() if name in wanted})

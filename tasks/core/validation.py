@@ -141,18 +141,25 @@ def _run_file(trial: Trial, probes: list[Probe]) -> Answers:
     for level in ("off", "all"):
         known = {key[2]: a for key, a in trial.reference.file_answers.items() if key[:2] == (trial.graph.sha256, level)}
         missing = [probe for probe in probes if level in probe.levels and probe.key not in known]
-        session = sessions.open_session(trial.graph.path, level=level, threads=trial.threads) if missing else None
-        for probe in missing:
-            try:
-                known[probe.key] = trial.in_our_order(sessions.run(session, trial.file_arrays(probe)))
-            except sessions.SessionError as error:
-                trial.failed_at = probe
-                raise sessions.SessionError(f"at {sizes_of(probe)} ({probe.family} inputs): {error}") from error
-        del session
+        for probe, answer in zip(missing, _answers_at(level, missing, trial), strict=True):
+            known[probe.key] = trial.in_our_order(answer)
         for probe in probes:
             if level in probe.levels:
                 answers[probe.key].append(known[probe.key])
     return answers
+
+
+def _answers_at(level: str, probes: list[Probe], trial: Trial) -> list[list[Array]]:
+    if not probes:
+        return []
+    feeds = (trial.file_arrays(probe) for probe in probes)
+    try:
+        return sessions.answers(trial.graph.path, feeds, level=level, threads=trial.threads)
+    except sessions.SessionError as error:
+        if error.num_answered is None:
+            raise
+        probe = trial.failed_at = probes[error.num_answered]
+        raise sessions.SessionError(f"at {sizes_of(probe)} ({probe.family} inputs): {error}") from error
 
 
 def _sizes_beyond(trial: Trial) -> list[Probe]:

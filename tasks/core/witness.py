@@ -24,7 +24,7 @@ class Witness:
     def disagreement(self, path: Path) -> str:
         """How another file's answer differs; empty where it does not."""
         try:
-            found = sessions.run(sessions.open_session(path), self.arrays)
+            (found,) = sessions.answers(path, [self.arrays])
         except sessions.SessionError as error:
             return str(error)
         for a, b in zip(self.answers, found, strict=True):

@@ -8,15 +8,17 @@ saves, checks, and compares ONNX Runtime with PyTorch on the same probes. Both l
 """
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from statistics import median
 
 PROJECT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(PROJECT))  # `tests` is not installed
+
+from tests.benchmarks.processes import measure  # noqa: E402
+
 BARE = Path(__file__).with_name("bare_export.py")
 
 
@@ -54,16 +56,8 @@ def _measure(models: list[str], num_pairs: int, folder: Path) -> None:
 
 def _run(command: list[str]) -> tuple[float, float]:
     """Seconds and peak MiB of a command."""
-    report = Path("usage.json")
-    program = "import json,resource,subprocess,sys,time;t=time.perf_counter();" \
-              "p=subprocess.run(sys.argv[2:],stdout=subprocess.PIPE,stderr=subprocess.STDOUT);" \
-              "s=time.perf_counter()-t;r=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024;" \
-              "json.dump([s,r,p.returncode,p.stdout.decode()],open(sys.argv[1],'w'))"  # fmt: skip
-    subprocess.run([sys.executable, "-c", program, str(report), *command], check=True)
-    seconds, peak_mib, status, output = json.loads(report.read_text())
-    if status:
-        raise SystemExit(f"{' '.join(command)} ended with {status}:\n{output}")
-    return seconds, peak_mib
+    usage = measure(*command)
+    return usage.seconds, usage.peak_mib
 
 
 if __name__ == "__main__":

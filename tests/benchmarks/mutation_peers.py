@@ -70,7 +70,7 @@ class PeerProbe:
     def runs(self, path: Path) -> bool:
         """Does ONNX Runtime take the file, and give outputs of the sizes that it declared?"""
         try:
-            self.found = sessions.run(sessions.open_session(path, threads=1), self.arrays)
+            (self.found,) = sessions.answers(path, [self.arrays], threads=1)
         except sessions.SessionError:
             self.found = []
             return False

@@ -45,16 +45,35 @@ def test_the_written_file_is_the_graph(graph: ir.Model, tmp_path: Path) -> None:
 
 
 def test_large_weights_go_into_a_sidecar(graph: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Above the limit there is one sidecar of a fixed name, its hash in the file, and the answers are the same."""
+    """Above the limit there is one sidecar, named by its hash, which is in the file; the answers are the same."""
     graph_files.write(graph, tmp_path / "whole.onnx")
     monkeypatch.setattr(graph_files, "MAX_FILE_BYTES", 64 << 20)
     _, sidecar = graph_files.write(graph, tmp_path / "model.onnx")
-    assert sidecar == tmp_path / "model.onnx.data"
-    metadata = {p.key: p.value for p in onnx.load(tmp_path / "model.onnx").metadata_props}
-    assert metadata["assay.sidecar_sha256"] == hashlib.sha256(sidecar.read_bytes()).hexdigest()
+    assert sidecar is not None
+    sha256 = hashlib.sha256(sidecar.read_bytes()).hexdigest()
+    assert sidecar == tmp_path / f"weights-{sha256[:16]}.data"
+    metadata = {p.key: p.value for p in onnx.load(tmp_path / "model.onnx", load_external_data=False).metadata_props}
+    assert metadata["assay.sidecar_sha256"] == sha256
     onnx.checker.check_model(tmp_path / "model.onnx", full_check=True)
     assert np.array_equal(_scores(tmp_path / "model.onnx"), _scores(tmp_path / "whole.onnx"))
     graph.metadata_props.pop("assay.sidecar_sha256")
+
+
+def test_other_weights_have_another_sidecar(graph: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two models put into one folder keep their own weights; equal weights share one sidecar."""
+    monkeypatch.setattr(graph_files, "MAX_FILE_BYTES", 64 << 20)
+    _, first = graph_files.write(graph, tmp_path / "first.onnx")
+    before = _scores(tmp_path / "first.onnx")
+    assert graph_files.write(graph, tmp_path / "same.onnx")[1] == first
+    large = max(graph.graph.initializers.values(), key=lambda value: value.const_value.nbytes)
+    kept = large.const_value
+    large.const_value = ir.tensor(kept.numpy() * np.float32(2), name=large.name)
+    _, second = graph_files.write(graph, tmp_path / "second.onnx")
+    large.const_value = kept
+    graph.metadata_props.pop("assay.sidecar_sha256")
+    assert second != first
+    assert np.array_equal(_scores(tmp_path / "first.onnx"), before)
+    assert not np.array_equal(_scores(tmp_path / "second.onnx"), before)
 
 
 def test_nothing_of_the_builders_machine_stays(graph: ir.Model, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until stopped; return the exit status."""
     options = _parser().parse_args(arguments)
     os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "assay")  # what the steps say, into the runs' logs
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command lines have it
     try:
         deployments = make_deployments(options.names, every_seconds=options.every, cron=options.cron)
         _check_server()

@@ -20,7 +20,8 @@ from tests.real_models import SITE
 if TYPE_CHECKING:
     from tasks.core.records import ExportResult
 
-# before anything imports Prefect or MLflow
+# before anything imports Prefect, MLflow or PyTorch
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the commands have it
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")

@@ -14,14 +14,14 @@ import mlflow
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
-from tasks.core.comparison_table import headline, table_lines, table_rows
+from tasks.core.comparison_table import headline, html_page, table_rows
 from tasks.core.errors import AssayError
 from tasks.core.records import ExportResult, Verdict
 from tasks.core.spec import ExportSpec
 from tasks.log_export import connect, experiment_id_of, run_url_of, service_errors
 
 TABLE_FILE = "comparison.json"
-PAGE_FILE = "comparison.md"
+PAGE_FILE = "comparison.html"
 _RESULTS = "results"
 _KEY = "assay.sweep"
 
@@ -96,14 +96,18 @@ def _opened(specs: Sequence[ExportSpec], *, resume: bool) -> Sweep:
 def _close(sweep: Sweep, status: str) -> None:
     client, now = connect(), int(time.time() * 1000)
     results = list(sweep.results.values())
-    lines = [f"### {sweep.headline}", "", *table_lines(results)]
-    client.log_table(sweep.run_id, table_rows(results), TABLE_FILE)
-    client.log_text(sweep.run_id, "\n".join(lines) + "\n", PAGE_FILE)
+    if results:
+        client.log_table(sweep.run_id, _by_column(table_rows(results)), TABLE_FILE)
+    client.log_text(sweep.run_id, html_page(results, len(sweep.specs)), PAGE_FILE)
     client.set_tag(sweep.run_id, "mlflow.note.content", f"### {sweep.headline}\n\nThe table is in `{PAGE_FILE}`.")
     metrics = {f"num_{verdict}": float(sum(r.verdict == verdict for r in results)) for verdict in get_args(Verdict)}
     metrics["num_models"] = float(len(sweep.specs))
     client.log_batch(sweep.run_id, metrics=[Metric(key, value, now, 0) for key, value in metrics.items()])
     client.set_terminated(sweep.run_id, status)
+
+
+def _by_column(rows: Sequence[dict[str, str | float]]) -> dict[str, list[str | float]]:
+    return {column: [row[column] for row in rows] for column in rows[0]}
 
 
 def _past_results(run_id: str) -> dict[str, ExportResult]:

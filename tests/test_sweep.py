@@ -70,7 +70,7 @@ def test_a_sweep_is_one_run_with_its_models_below(tmp_path: Path, own_store: mlf
     assert parent.info.status == "FINISHED"
     assert parent.data.metrics["num_pass"] == 3
     table = mlflow.artifacts.load_dict(f"runs:/{parent.info.run_id}/comparison.json")
-    assert table["columns"][:3] == ["model", "verdict", "unchanged"]
+    assert table["columns"][:3] == ["model", "verdict", "noise ratio"]
     assert sorted(row[0] for row in table["data"]) == ["Net0", "Net1", "Net2"]
 
     second = run(*models("Net0", "Net1", "Net2"), cwd=tmp_path)

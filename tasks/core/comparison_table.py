@@ -1,4 +1,4 @@
-"""A sweep's results side by side: the rows of its table, and the same as text."""
+"""A sweep's results side by side: its table, the page that MLflow shows of it, one line about all."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,43 +6,48 @@ from typing import get_args
 
 from rich.filesize import decimal
 
+from tasks.core.pages import render
 from tasks.core.records import ExportResult, Verdict
 
-COLUMNS = ("model", "verdict", "unchanged", "noise ratio", "slice ratio", "size", "nodes", "exporter", "seconds",
-           "version", "reason")  # fmt: skip
+_COLOURS = {"pass": "good", "fail": "bad", "error": "bad", "inconclusive": "doubt"}
+_NUMBERS = ("noise ratio", "slice ratio", "size", "nodes", "seconds")
 
 
-def table_rows(results: Sequence[ExportResult]) -> dict[str, list[object]]:
-    """The table by column, a row a model: first those that are not proven."""
+def table_rows(results: Sequence[ExportResult]) -> list[dict[str, str | float]]:
+    """A row a model, by column; first those that are not proven."""
     ordered = sorted(results, key=lambda result: (result.verdict == "pass", result.name))
-    rows = [
-        (
-            result.name,
-            result.verdict,
-            "yes" if result.unchanged else "",
-            _rounded(result.worst("noise_ratio")),
-            _rounded(result.worst("slice_ratio")),
-            decimal(result.size_bytes) if result.size_bytes else "",
-            result.num_nodes or "",
-            result.exporter or "",
-            round(sum(result.seconds.values()), 1),
-            result.model_uri or "",
-            "" if result.verdict == "pass" else result.reason,
-        )
+    return [
+        {
+            "model": result.name,
+            "verdict": result.verdict,
+            "noise ratio": _rounded(result.worst("noise_ratio")),
+            "slice ratio": _rounded(result.worst("slice_ratio")),
+            "size": decimal(result.size_bytes) if result.size_bytes else "",
+            "nodes": result.num_nodes or "",
+            "exporter": result.exporter or "",
+            "seconds": "unchanged" if result.unchanged else round(sum(result.seconds.values()), 1),
+            "version": result.model_uri or "",
+            "reason": "" if result.verdict == "pass" else result.reason,
+        }
         for result in ordered
     ]
-    return {column: [row[index] for row in rows] for index, column in enumerate(COLUMNS)}
 
 
-def table_lines(results: Sequence[ExportResult]) -> list[str]:
-    """The table in Markdown."""
-    rows = zip(*table_rows(results).values(), strict=True)
-    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
-    return [
-        f"| {' | '.join(COLUMNS)} |",
-        f"|{'---|' * len(COLUMNS)}",
-        *(f"| {' | '.join(row)} |" for row in cells),
-    ]
+def html_page(results: Sequence[ExportResult], num_models: int) -> str:
+    """One self-contained page: how many are proven, then a row a model, with the reason where one is not."""
+    rows = table_rows(results)
+    num_proven = sum(result.verdict == "pass" for result in results)
+    return render(
+        "comparison.html.j2",
+        headline=headline(results, num_models),
+        num_models=num_models,
+        num_proven=num_proven,
+        is_proven=num_proven == num_models,
+        columns=[column for column in (rows[0] if rows else ()) if column != "reason"],
+        rows=rows,
+        right=_NUMBERS,
+        colours=_COLOURS,
+    )
 
 
 def headline(results: Sequence[ExportResult], num_models: int) -> str:

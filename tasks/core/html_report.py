@@ -1,23 +1,18 @@
 """The page that MLflow shows of one export: the verdict first, then every number behind it."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-from rich.filesize import decimal
-
 from tasks.core.error_plot import ErrorPlot, error_plot
 from tasks.core.evidence import Evidence, OutputEvidence
+from tasks.core.pages import number, render
 from tasks.core.records import Graph, LoadReport, Weights
 from tasks.core.report import VERDICT_MARKS
 from tasks.core.spec import FLOAT_DTYPES, ExportSpec
 
 REPRODUCTION = ("culprit.onnx", "inputs.npz", "expected.npz", "reproduce.py")
 """What lies in the run's folder `reproduction/` where a node is to blame."""
-_TEMPLATES = Path(__file__).parent / "templates"
-_MAX_BAR_WIDTH = 160
 _MANY_OUTPUTS = 4
 """With more than these only the wrong ones are unfolded."""
 
@@ -64,7 +59,8 @@ def html_report(
         file: a file that somebody else made and that was only verified.
     """
     outputs = [_output(output, spec, graph, evidence) for output in evidence.outputs]
-    return _environment().get_template("report.html.j2").render(
+    return render(
+        "report.html.j2",
         spec=spec,
         weights=weights,
         report=report,
@@ -96,33 +92,6 @@ def verdict_sentence(evidence: Evidence) -> str:
     )
 
 
-def number(value: float) -> str:
-    """Three digits, with an exponent only where it is needed; NaN and infinity as signs."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    if value == 0 or 1e-3 <= abs(value) < 1e6:
-        return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
-    digits, _, exponent = f"{value:.2e}".partition("e")
-    return f"{digits}e{int(exponent)}"
-
-
-def percent(share: float) -> str:
-    """A share in per cent; only what is exactly none or all is shown as 0 or 100 %."""
-    text = f"{100 * share:.3g}"
-    if text == "100" and share < 1:
-        text = "> 99.9"
-    return f"{text} %"
-
-
-def bar_width(value: float) -> int:
-    """The width in pixels of a bar that stands for a value, on a log scale of 20 a decade."""
-    if not value < math.inf:
-        return _MAX_BAR_WIDTH
-    return min(max(round(20 * math.log10(value)), 1), _MAX_BAR_WIDTH) if value > 0 else 1
-
-
 def _output(output: OutputEvidence, spec: ExportSpec, graph: Graph, evidence: Evidence) -> _Output:
     dtype = next((value.dtype for value in graph.outputs if value.name == output.name), "float32")
     is_exact = dtype not in FLOAT_DTYPES
@@ -139,15 +108,3 @@ def _output(output: OutputEvidence, spec: ExportSpec, graph: Graph, evidence: Ev
         is_constant=output.name in spec.constant_outputs,
         plot=None if is_exact or not output.families else error_plot(output.families, evidence.noise_limit),
     )
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,  # names in the file are its author's
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "percent": percent, "bytes": decimal, "bar": bar_width}
-    return environment

@@ -14,7 +14,7 @@ from tasks.core.evidence import (
     Power,
     ProbeRecord,
 )
-from tasks.core.html_report import bar_width, number, percent
+from tasks.core.pages import bar_width, number, percent
 from tasks.core.spec import ExportSpec
 from tests.core.report_records import (
     BLAME,

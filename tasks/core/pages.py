@@ -1,0 +1,57 @@
+"""Self-contained HTML pages out of the templates beside this file, and how they write numbers."""
+
+import functools
+import math
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from rich.filesize import decimal
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_MAX_BAR_WIDTH = 160
+
+
+def render(template: str, **values: Any) -> str:
+    """The page that a template makes of these values."""
+    return _environment().get_template(template).render(**values)
+
+
+def number(value: float) -> str:
+    """Three digits, with an exponent only where it is needed; NaN and infinity as signs."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value == 0 or 1e-3 <= abs(value) < 1e6:
+        return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+    digits, _, exponent = f"{value:.2e}".partition("e")
+    return f"{digits}e{int(exponent)}"
+
+
+def percent(share: float) -> str:
+    """A share in per cent; only what is exactly none or all is shown as 0 or 100 %."""
+    text = f"{100 * share:.3g}"
+    if text == "100" and share < 1:
+        text = "> 99.9"
+    return f"{text} %"
+
+
+def bar_width(value: float) -> int:
+    """The width in pixels of a bar that stands for a value, on a log scale of 20 a decade."""
+    if not value < math.inf:
+        return _MAX_BAR_WIDTH
+    return min(max(round(20 * math.log10(value)), 1), _MAX_BAR_WIDTH) if value > 0 else 1
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,  # names in the file are its author's
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "percent": percent, "bytes": decimal, "bar": bar_width}
+    return environment

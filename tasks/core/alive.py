@@ -61,7 +61,7 @@ def _calibrate(module: nn.Module, arguments: Arguments) -> None:
     for index in range(NUM_PASSES):
         # Detectors take a list of images; only they need the logits, which take memory. Their biases must be
         # left alone once mend_scores has set them.
-        is_detector = any(isinstance(argument, list) for argument in arguments[0])
+        is_detector = any(isinstance(argument, list) for argument in (*arguments[0], *arguments[1].values()))
         watch = Watch(module, keep_logits=is_detector, mend_biases=index == 0)
         outputs = _run_with_own_statistics(module, watch, arguments)
         counts = num_detections(outputs)

@@ -13,7 +13,9 @@ from torch import nn
 from tasks.core.errors import InputsError, SpecError
 from tasks.core.graph_files import SIDECAR_SUFFIX, tensor_types
 from tasks.core.hashes import file_sha256
-from tasks.core.inputs import Inputs, choose_inputs, default_inputs, forward_parameters, read_sample
+from tasks.core.arguments import forward_parameters
+from tasks.core.inputs import Inputs, choose_inputs, declared_inputs
+from tasks.core.samples import read_sample
 from tasks.core.precision import run_float32
 from tasks.core.probes import Array
 from tasks.core.records import Graph, TensorType
@@ -74,7 +76,7 @@ class Matcher:
         self._model = model
         self._declared = declared
         self._sample = read_sample(spec.sample) if spec.sample else None
-        self._known = spec.inputs or _default_inputs(spec, model, self._sample)
+        self._known = _known_inputs(spec, model, self._sample)
         self._chosen: dict[tuple[InputSpec, ...], tuple[Inputs, tuple[str, ...]]] = {}
 
     def match(self, graph: Graph) -> Matched:
@@ -104,9 +106,9 @@ class Matcher:
         return Matched(inputs, file_inputs, order, (*notes, *found), tuple(failures))
 
 
-def _default_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
+def _known_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
     try:
-        return default_inputs(spec, model, sample)
+        return declared_inputs(spec, model, sample)
     except InputsError:
         return ()
 

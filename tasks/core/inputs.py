@@ -16,6 +16,8 @@ from tasks.core.samples import checked_sample, input_of, read_sample
 from tasks.core.sizes import sizes_to_prove, traced_sizes, with_sizes
 from tasks.core.spec import INPUT_SYNTAX, ExportSpec, InputSpec
 
+NUM_ITEMS = 4
+"""Pictures that a detector's random weights are fitted to."""
 PICTURE_SIDES = ("height", "width")
 """Dimensions that a torchvision model gives a size to."""
 
@@ -66,9 +68,9 @@ class Inputs:
         is_plain |= all(place == Place(index) for index, place in enumerate(self.places))
         return None if is_plain else functools.partial(build_arguments, self.places)
 
-    def example_arrays(self) -> dict[str, Array]:
+    def example_arrays(self, seed: int = 0) -> dict[str, Array]:
         """What the exporter traces with: the traced sizes, with values that no probe has."""
-        return draw(self.specs, Probe(family=base_family(self.specs), seed=0, sizes=traced_sizes(self.specs)))
+        return draw(self.specs, Probe(family=base_family(self.specs), seed=seed, sizes=traced_sizes(self.specs)))
 
     def traced_arguments(self) -> Arguments:
         """The same as the exporter passes it: tensors only."""
@@ -100,8 +102,20 @@ def choose_inputs(spec: ExportSpec, model: nn.Module) -> Inputs:
 
 
 def example_of(spec: ExportSpec, model: nn.Module) -> Arguments:
-    """Args and kwargs to run a module with whose weights are not settled yet; nothing is run."""
-    return _unproven_inputs(spec, model, read_sample(spec.sample) if spec.sample else None).example()
+    """Args and kwargs to run a module with whose weights are not settled yet; nothing is run.
+
+    A lone item of a list, as a detector's picture, comes several times with other values: normalisation
+    statistics of one picture fit no other one.
+    """
+    inputs = _unproven_inputs(spec, model, read_sample(spec.sample) if spec.sample else None)
+    args, kwargs = inputs.example()
+    if [place.keys for place in inputs.places] != [(0,)]:
+        return args, kwargs
+    others = [inputs.arguments(inputs.example_arrays(seed=-seed)) for seed in range(1, NUM_ITEMS)]
+    return (
+        tuple([*items, *(other[index][0] for other, _ in others)] for index, items in enumerate(args)),
+        {name: [*items, *(other[name][0] for _, other in others)] for name, items in kwargs.items()},
+    )
 
 
 def declared_inputs(

@@ -87,6 +87,8 @@ class _OtherKernels(TorchDispatchMode):
         if func is aten.silu_.default:
             return args[0].mul_(_other_sigmoid(args[0]))
         answer = func(*args, **(kwargs or {}))
+        if func is aten.convolution.default:
+            return _off_by_half_eps(answer, f"{tuple(answer.shape)}") if answer.dtype == torch.float32 else answer
         if func is aten.mean.dim and _is_long_average(args[0], args[1], answer):
             return _average_in_lanes(args[0], answer.shape, num_lanes=self._num_lanes)
         return answer

@@ -128,4 +128,9 @@ def weights_enum_member(model: str, name: str) -> Any:
     if not isinstance(member, enum):
         known = ", ".join(m.name for m in enum)
         raise WeightsError(f"{model} has no weights {name!r}; torchvision has {known}, or give a file, URL or random.")
+    if "backend" in member.meta:
+        raise WeightsError(
+            f"{model}'s weights {member.name} are int8 tensors for PyTorch's own kernels ({member.meta['backend']}), "
+            f"which no exporter turns into ONNX; give --weights random, or export the float model by its own name."
+        )
     return member

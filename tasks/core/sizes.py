@@ -78,9 +78,9 @@ def sizes_to_prove(specs: tuple[InputSpec, ...], refusal: Refusal) -> tuple[Size
 
 def _sizes(specs: tuple[InputSpec, ...], name: str, refusal: Refusal) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Sizes of one dimension that the module takes while the others are as traced, and those that it refuses."""
-    traced, dim = traced_sizes(specs), dynamic_dims(specs)[name]
+    traced, dim, batch = traced_sizes(specs), dynamic_dims(specs)[name], batch_name(specs)
     size, kept, refused = traced[name], list[int](), list[int]()
-    for candidates in _candidates(dim, size, is_batch=name == batch_name(specs)):
+    for candidates in _candidates(dim, size, is_batch=name == batch):
         for candidate in candidates:
             if candidate in (size, *kept, *refused) or not max(dim.low, 1) <= candidate <= (dim.high or candidate):
                 continue

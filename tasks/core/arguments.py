@@ -143,7 +143,9 @@ def _check(names: Sequence[str], places: Sequence[Place]) -> None:
         for length in range(1, len(way)):
             inside.setdefault(way[:length], set()).add(way[length])
             if way[:length] in ways:
-                raise SpecError(f"{name} lies inside {ways[way[:length]]}, which is an input itself; declare one of them.")
+                raise SpecError(
+                    f"{name} lies inside {ways[way[:length]]}, which is an input itself; declare one of them."
+                )
     positions = sorted({place.argument for place in places if isinstance(place.argument, int)})
     if positions != list(range(len(positions))):
         raise SpecError(f"{', '.join(names)} leave out a positional argument before the last; declare every one.")

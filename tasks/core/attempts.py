@@ -167,6 +167,7 @@ class Attempt:
                 "run_url": (release.version_url or release.run_url) if release else "",
                 "onnx_sha256": graph.sha256 if graph else None,
                 "size_bytes": graph.size_bytes if graph else None,
+                "num_nodes": graph.num_nodes if graph else None,
                 "weights_sha256": self.manifest.weights if self.manifest else None,
                 "exporter": graph.exporter if graph else None,
                 "opset": graph.opset if graph else None,

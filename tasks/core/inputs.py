@@ -118,9 +118,7 @@ def example_of(spec: ExportSpec, model: nn.Module) -> Arguments:
     )
 
 
-def declared_inputs(
-    spec: ExportSpec, model: nn.Module, sample: Mapping[str, Array] | None
-) -> tuple[InputSpec, ...]:
+def declared_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
     """The spec's inputs, else those of `default_inputs`; `height` and `width` have the sizes that torchvision uses.
 
     Raises:

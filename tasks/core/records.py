@@ -127,6 +127,7 @@ class ExportResult(Record):
     onnx_path: Path | None = None
     onnx_sha256: str | None = None
     size_bytes: int | None = None
+    num_nodes: int | None = None
     weights_sha256: str | None = None
     exporter: str | None = None
     opset: int | None = None

@@ -17,9 +17,7 @@ Refusal = Callable[[dict[str, int]], str]
 """What the module says to these sizes; empty where it runs."""
 
 
-def with_sizes(
-    specs: tuple[InputSpec, ...], sample: Mapping[str, Array] | None
-) -> tuple[InputSpec, ...]:
+def with_sizes(specs: tuple[InputSpec, ...], sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
     """Give every dynamic dimension one size to trace at, the same wherever its name stands.
 
     Raises:

@@ -14,8 +14,6 @@ from tasks.core.spec import ExportSpec
 from tests.core.proving import prove
 
 
-
-
 class Lists(nn.Module):
     """Takes pictures in a list, a scale in a dict, and a pair in a tuple."""
 
@@ -44,7 +42,7 @@ class Positions(nn.Module):
 
 
 def placed(model: nn.Module, *names: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Args and kwargs with as many tensors: 0, 1, 2…"""
+    """Args and kwargs with as many tensors, which hold 0, 1, 2 and so on."""
     tensors = [torch.full((1,), float(index)) for index in range(len(names))]
     return build_arguments(places_of(names, model), tensors)
 

@@ -46,7 +46,8 @@ def mend_scores(watch: Watch, outputs: list[dict[str, torch.Tensor]], num_wanted
     is_softmax = next(iter(found)).name == "_softmax"
     num_classes = next(iter(found.values())).shape[-1] if is_softmax else 1
     logits = torch.cat([value.reshape(-1, num_classes) for value in found.values()])
-    factor = 2.0 ** round(math.log2(SCORE_SPREAD / float((logits - logits.mean(1, keepdim=is_softmax)).std())))
+    apart = logits - logits.mean(1, keepdim=True) if is_softmax else logits
+    factor = 2.0 ** round(math.log2(SCORE_SPREAD / float(apart.std())))
     reach = _reach(logits * factor, watch.score_threshold).flatten()
     shift = round(float(reach.topk(min(num_wanted, len(reach))).values[-1]) * 256) / 256
     for parameter in parameters:

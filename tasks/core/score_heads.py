@@ -30,6 +30,8 @@ def next_num_candidates(counts: list[int], num_candidates: int) -> int | None:
     middle = sorted(counts)[len(counts) // 2]
     if MIN_BOXES <= middle <= MAX_BOXES and min(counts):
         return None
+    if min(counts) == max(counts) > MAX_BOXES:
+        return max(1, num_candidates // 8)  # full lists, which do not say how many more there were
     return max(1, min(num_candidates * 4, num_candidates * NUM_BOXES // max(middle, 1)))
 
 

@@ -24,5 +24,5 @@ def test_the_middle_image_decides() -> None:
     """Enough boxes on the middle image and some on each will do; else as many more or fewer candidates are tried."""
     assert next_num_candidates([1, MIN_BOXES, 300], 100) is None
     assert next_num_candidates([0, MAX_BOXES], 100) == 100 * NUM_BOXES // MAX_BOXES
-    assert next_num_candidates([300] * 4, 90) == 90 * NUM_BOXES // 300
+    assert next_num_candidates([300] * 4, 90) == 90 // 8  # full lists
     assert next_num_candidates([0, 0, 0], 100) == 400

@@ -50,6 +50,8 @@ class Watch(TorchDispatchMode):
         self.num_mended = 0
         self.mended: set[nn.Parameter] = set()
         self.keep_logits = keep_logits
+        self.score_threshold = 0.5
+        """What scores were compared with last."""
         self.mend_biases = mend_biases
 
     def op_of(self, tensor: torch.Tensor) -> Op:
@@ -75,6 +77,8 @@ class Watch(TorchDispatchMode):
         ops = tuple(self.op_of(tensor) for tensor in tensors)
         live = [tensor for tensor, op in zip(tensors, ops, strict=True) if op.live and name != "detach"]
         made = Op(name, ops, live=bool(live))
+        if self.keep_logits and name == "gt" and live and isinstance(args[1], float) and 0 < args[1] < 1:
+            self.score_threshold = args[1]
         if self.keep_logits and live and name in _SCORES:
             made.logits = tensors[0].clone()
         if name in ("add", "add_") and len(args) == len(live) == 2 and _are_alike(*live):

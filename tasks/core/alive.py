@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from tasks.core.activation_origins import Op, Watch, power
 from tasks.core.precision import run_float64
-from tasks.core.score_heads import MAX_BOXES, NUM_BOXES_WANTED, mend_scores, num_detections
+from tasks.core.score_heads import NUM_CANDIDATES, mend_scores, next_num_candidates, num_detections
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -57,18 +57,19 @@ def build_alive(build: Callable[[], nn.Module], example: Callable[[nn.Module], A
 
 def _calibrate(module: nn.Module, arguments: Arguments) -> None:
     """Run and mend until a pass finds nothing to mend."""
-    num_wanted = NUM_BOXES_WANTED
+    num_candidates = NUM_CANDIDATES
     for index in range(NUM_PASSES):
         # Detectors take a list of images; only they need the logits, which take memory. Their biases must be
         # left alone once mend_scores has set them.
-        is_detector = any(isinstance(argument, list) for argument in arguments[0])
+        is_detector = any(isinstance(argument, list) for argument in (*arguments[0], *arguments[1].values()))
         watch = Watch(module, keep_logits=is_detector, mend_biases=index == 0)
         outputs = _run_with_own_statistics(module, watch, arguments)
         counts = num_detections(outputs)
-        if counts and not 1 <= min(counts) <= max(counts) <= MAX_BOXES:
-            if index > 0:
-                num_wanted = num_wanted * 4 if min(counts) == 0 else max(1, num_wanted // 2)
-            mend_scores(watch, outputs, num_wanted * len(counts))
+        if counts:
+            wanted = NUM_CANDIDATES if index == 0 else next_num_candidates(counts, num_candidates)
+            if wanted is not None:
+                num_candidates = wanted
+                mend_scores(watch, outputs, num_candidates * len(counts))
         elif not counts:
             _mend_outputs(watch, outputs)
         if not watch.num_mended:

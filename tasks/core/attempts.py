@@ -177,6 +177,7 @@ class Attempt:
                 "outputs": graph.outputs if graph else (),
                 "parity": {output.name: output for output in evidence.outputs} if evidence else {},
                 "dims": evidence.dims if evidence else (),
+                "static": self.spec.static,
                 "notes": (*graph.notes, *evidence.notes) if graph and evidence else (),
                 "blame": evidence.blame if evidence else None,
                 "seconds": dict(self.seconds),

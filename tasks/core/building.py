@@ -1,6 +1,7 @@
 """Build the module with its weights, and report every key."""
 
 import contextlib
+import functools
 import sys
 import warnings
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from tasks.core.alive import build_alive
 from tasks.core.errors import WeightsError
 from tasks.core.factories import build, find_factory, source_files
 from tasks.core.hashes import tensors_sha256
-from tasks.core.inputs import choose_inputs
+from tasks.core.inputs import example_of
 from tasks.core.records import LoadReport, Weights
 from tasks.core.spec import ExportSpec
 from tasks.core.state_dicts import Loaded, StateDict, find_tensors, load_state_dict, read_state_dict
@@ -87,12 +88,12 @@ def _build(spec: ExportSpec, weights: Weights) -> tuple[nn.Module, StateDict | N
         if weights.kind == "torchvision":
             kwargs["weights"] = weights_enum_member(spec.model, str(spec.weights))
         if weights.kind == "random":
-
-            def example(module: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
-                return choose_inputs(spec, module).example()
-
-            seed = weights.seed or 0
-            return build_alive(lambda: build(factory, kwargs, title=spec.title), example, seed=seed), None, None
+            model = build_alive(
+                lambda: build(factory, kwargs, title=spec.title),
+                functools.partial(example_of, spec),
+                seed=weights.seed or 0,
+            )
+            return model, None, None
         model = build(factory, kwargs, title=spec.title)
     state = _state_dict(spec, weights)
     if state is None:
@@ -127,4 +128,9 @@ def weights_enum_member(model: str, name: str) -> Any:
     if not isinstance(member, enum):
         known = ", ".join(m.name for m in enum)
         raise WeightsError(f"{model} has no weights {name!r}; torchvision has {known}, or give a file, URL or random.")
+    if "backend" in member.meta:
+        raise WeightsError(
+            f"{model}'s weights {member.name} are int8 tensors for PyTorch's own kernels ({member.meta['backend']}), "
+            f"which no exporter turns into ONNX; give --weights random, or export the float model by its own name."
+        )
     return member

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from tasks.core.errors import SpecError
 from tasks.core.places import CATALOG_FILE, PROJECT_FOLDER
+from tasks.core.recipes import INPUT_FIELDS, recipe_for
 from tasks.core.spec import ExportSpec
 from tasks.core.weights_kinds import WEIGHTS_CHOICES, weights_kind
 
@@ -90,9 +91,17 @@ def resolve(spec: ExportSpec, *, use_catalog: bool = True) -> ExportSpec:
         given["weights"] = "DEFAULT"
     if given.get("name") is None:
         given["name"] = _name_of(model)
+    if not is_import_path and not is_resolved:
+        given = {**_recipe(model, given), **given}
     if file.endswith(".py"):
         given["model"] = f"{Path(file).expanduser().resolve()}{colon}{attribute}"
     return _with_absolute_paths(make_spec(**given))
+
+
+def _recipe(model: str, given: dict[str, Any]) -> dict[str, Any]:
+    """What the recipe says beside what is given; about inputs nothing where they are given."""
+    without = INPUT_FIELDS if given.get("inputs") else ()
+    return {key: value for key, value in recipe_for(model).items() if key not in without}
 
 
 def _with_absolute_paths(spec: ExportSpec) -> ExportSpec:

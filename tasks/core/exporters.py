@@ -62,7 +62,7 @@ def run_exporter(
     """
     run = _dynamo if exporter == "dynamo" else _torchscript
     try:
-        with _quiet(), _without_fused_attention(), torch.no_grad(), flat_forward(model):
+        with _quiet(), _without_fused_attention(), torch.no_grad(), flat_forward(model, inputs.from_tensors):
             graph, notes = run(model, inputs, output_names, opset)
     except ExportError:
         raise
@@ -80,13 +80,15 @@ def run_exporter(
 def _dynamo(
     model: nn.Module, inputs: Inputs, output_names: tuple[str, ...], opset: int
 ) -> tuple[ir.Model, tuple[str, ...]]:
-    args, kwargs = inputs.example()
+    args, kwargs = inputs.traced_arguments()
     dims: dict[str, Any] = {}
     shapes = [
         {axis: dims.setdefault(d.name, _export_dim(d)) for axis, d in enumerate(spec.dims) if d.name}
         for spec in inputs.specs
     ]
-    dynamic_shapes: Any = dict(zip(inputs.keywords, shapes, strict=True)) if inputs.keywords else tuple(shapes)
+    dynamic_shapes: Any = dict(zip(kwargs, shapes, strict=True)) if kwargs else tuple(shapes)
+    if inputs.from_tensors is not None:
+        dynamic_shapes = (dynamic_shapes,)  # forward takes *tensors
     program = torch.onnx.export(
         model,
         args,
@@ -112,7 +114,7 @@ def _torchscript(
     Otherwise the exporter holds them three times in memory, and folds parameters until none is left
     under its own name.
     """
-    args, kwargs = inputs.example()
+    args, kwargs = inputs.traced_arguments()
     with tempfile.TemporaryDirectory(prefix="assay-") as folder, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", TracerWarning)
         path = Path(folder) / "model.onnx"

@@ -124,7 +124,7 @@ def _write(
         exporter=exporter,
         exporter_reason=reason,
         labels=labels,
-        notes=(*notes, *lost),
+        notes=(*(f"static: {what}, as {why}" for what, why in spec.static.items()), *notes, *lost),
         seconds=seconds,
     ), graph
 

@@ -9,13 +9,15 @@ from pathlib import Path
 import onnx_ir as ir
 from torch import nn
 
+from tasks.core.arguments import forward_parameters, places_of
 from tasks.core.errors import InputsError, SpecError
 from tasks.core.graph_files import tensor_types
 from tasks.core.hashes import file_sha256
-from tasks.core.inputs import Inputs, choose_inputs, default_inputs, forward_parameters, read_sample
+from tasks.core.inputs import Inputs, choose_inputs, declared_inputs
 from tasks.core.precision import run_float32
 from tasks.core.probes import Array
 from tasks.core.records import Graph, TensorType
+from tasks.core.samples import read_sample
 from tasks.core.skeletons import read_skeleton, sidecar_names
 from tasks.core.spec import INPUT_SYNTAX, Dim, ExportSpec, InputSpec
 from tasks.core.structures import name_outputs
@@ -73,7 +75,7 @@ class Matcher:
         self._model = model
         self._declared = declared
         self._sample = read_sample(spec.sample) if spec.sample else None
-        self._known = spec.inputs or _default_inputs(spec, model, self._sample)
+        self._known = _known_inputs(spec, model, self._sample)
         self._chosen: dict[tuple[InputSpec, ...], tuple[Inputs, tuple[str, ...]]] = {}
 
     def match(self, graph: Graph) -> Matched:
@@ -103,9 +105,9 @@ class Matcher:
         return Matched(inputs, file_inputs, order, (*notes, *found), tuple(failures))
 
 
-def _default_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
+def _known_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
     try:
-        return default_inputs(spec, model, sample)
+        return declared_inputs(spec, model, sample)
     except InputsError:
         return ()
 
@@ -143,8 +145,9 @@ def _match_forward(
 
     What is known of the inputs besides gives ranges, sizes to trace at, and inputs that the file lacks.
     """
-    names = forward_parameters(model)
-    ours = _named_as_forward(model, [value.name for value in graph.inputs], keep=set(sample))
+    nested = any(place.keys for place in places_of([spec.name for spec in known], model))
+    names = [spec.name for spec in known] if nested else forward_parameters(model)
+    ours = _named_as_forward(model, names, [value.name for value in graph.inputs], keep=set(sample))
     like = {spec.name: spec for spec in known}
     specs, file_inputs, notes = [], {}, []
     for index, (name, value) in enumerate(zip(ours, graph.inputs, strict=True)):
@@ -156,8 +159,8 @@ def _match_forward(
             file_inputs[name] = value.name
             notes.append(f"the file's input {value.name} was taken for {name}, by position")
     specs += [spec for spec in known if spec.name in names and spec.name not in ours]
-    given = {spec.name for spec in specs}
-    if given <= {*names} and (absent := [name for name in _required(model) if name not in given]):
+    given = {spec.name.partition(".")[0] if nested else spec.name for spec in specs}
+    if given <= {*forward_parameters(model)} and (absent := [name for name in _required(model) if name not in given]):
         shown = " ".join(f"--input {name}=…" for name in names)
         raise InputsError(
             f"The file has no input for {', '.join(absent)} of {type(model).__name__}.forward, and nothing says what "
@@ -166,11 +169,10 @@ def _match_forward(
     return tuple(specs), file_inputs, notes
 
 
-def _named_as_forward(model: nn.Module, names: list[str], *, keep: set[str]) -> list[str | None]:
-    """The parameter of forward for each input of the file; None: there is none left."""
+def _named_as_forward(model: nn.Module, parameters: list[str], names: list[str], *, keep: set[str]) -> list[str | None]:
+    """The parameter of forward, or the place inside one, for each input of the file; None: there is none left."""
     if set(names) == keep:
         return [*names]
-    parameters = forward_parameters(model)
     kinds = {p.kind for p in inspect.signature(model.forward).parameters.values()}
     free = iter([name for name in parameters if name not in names])
     takes_more = inspect.Parameter.VAR_POSITIONAL in kinds

@@ -30,9 +30,12 @@ def groups_of(reference: Reference) -> tuple[Group, ...]:
     if not reference.thresholds.sizes_by_data:
         return ()
     by_size: dict[tuple[object, ...], list[int]] = {}
+    prefixes = sorted({name.rpartition("_")[0] for name in reference.names}, key=len)
     for index, (name, a, b) in enumerate(zip(reference.names, first, second, strict=True)):
+        # keypoints_scores stands beside keypoints and boxes, but 0_boxes beside 0_scores only
+        prefix = next(prefix for prefix in prefixes if not prefix or name.startswith(f"{prefix}_"))
         if a.ndim and b.ndim:
-            by_size.setdefault((name.rpartition("_")[0], len(a), len(b)), []).append(index)
+            by_size.setdefault((prefix, len(a), len(b)), []).append(index)
     groups = []
     for (_, num_first, num_second), indices in by_size.items():
         group = _roles(tuple(indices), first)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tasks.core.download import split_url
 from tasks.core.hashes import file_sha256
-from tasks.core.places import PROJECT_FOLDER
+from tasks.core.places import PROJECT_FOLDER, RECIPES_FILE
 from tasks.core.records import LoadReport, Weights
 from tasks.core.spec import ExportSpec, Record
 from tasks.core.weights_kinds import weights_kind
@@ -109,7 +109,7 @@ def differences(before: Manifest, now: Manifest) -> tuple[str, ...]:
 def assay_sha256() -> str:
     """Hash of the code that makes and proves the files."""
     digest = hashlib.sha256()
-    for path in sorted((PROJECT_FOLDER / "tasks").rglob("*.py")):
+    for path in (*sorted((PROJECT_FOLDER / "tasks").rglob("*.py")), RECIPES_FILE):
         digest.update(f"{path.relative_to(PROJECT_FOLDER)}:{file_sha256(path)};".encode())
     return digest.hexdigest()
 

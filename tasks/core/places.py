@@ -5,6 +5,7 @@ from pathlib import Path
 
 PROJECT_FOLDER = Path(__file__).resolve().parents[2]
 CATALOG_FILE = PROJECT_FOLDER / "deployments" / "catalog.yaml"
+RECIPES_FILE = PROJECT_FOLDER / "tasks" / "core" / "recipes.yaml"
 MLRUNS_FOLDER = PROJECT_FOLDER / "mlruns"
 MLFLOW_DATABASE = PROJECT_FOLDER / "mlflow.db"
 

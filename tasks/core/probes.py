@@ -63,7 +63,7 @@ def plan_probes(
         has_sample: real inputs were given.
     """
     family = base_family(specs)
-    cases = _size_cases(sizes)
+    cases = size_cases(sizes)
     traced = cases[0]
     smallest = cases[1] if len(cases) > 1 else traced
     batch = batch_name(specs)
@@ -94,7 +94,7 @@ def draw(specs: tuple[InputSpec, ...], probe: Probe) -> dict[str, Array]:
     return arrays
 
 
-def _size_cases(sizes: Mapping[str, tuple[int, ...]]) -> list[dict[str, int]]:
+def size_cases(sizes: Mapping[str, tuple[int, ...]]) -> list[dict[str, int]]:
     """As many cases as the longest list; the others start again from their second size.
 
     Each further dimension is one size ahead of the one before, so that height and width differ somewhere.

@@ -138,6 +138,8 @@ class ExportResult(Record):
     outputs: tuple[TensorType, ...] = ()
     parity: dict[str, OutputEvidence] = {}
     dims: tuple[DimProof, ...] = ()
+    static: dict[str, str] = {}
+    """What is not dynamic though one might expect it, and why."""
     notes: tuple[str, ...] = ()
     blame: Blame | None = None
     """On `fail`: the first node that is wrong by itself."""

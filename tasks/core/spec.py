@@ -223,6 +223,8 @@ class ExportSpec(Record):
     """`auto` takes the next exporter where the first one gives a wrong file."""
     constant_outputs: tuple[str, ...] = ()
     """Outputs that are meant not to depend on the input."""
+    static: dict[str, str] = {}
+    """What of the inputs is not dynamic though a user might expect it, e.g. `batch`, and why, in one sentence."""
 
     @field_validator("model", "weights", mode="before")
     @classmethod

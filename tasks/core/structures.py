@@ -41,17 +41,25 @@ def name_outputs(output: Any, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @contextmanager
-def flat_forward(model: nn.Module) -> Iterator[None]:
+def flat_forward(model: nn.Module, arguments: Callable[..., tuple[Any, Any]] | None = None) -> Iterator[None]:
     """Within this context forward returns a tuple in the order of `flatten`.
 
     Exporters label outputs by position and order dicts in ways of their own, which swaps names.
+
+    Args:
+        model: its forward is replaced for a while.
+        arguments: makes args and kwargs of forward from a list of tensors; forward then takes these one by one.
     """
     forward: Callable[..., Any] = model.forward
 
-    @functools.wraps(forward)
     def flat(*args: Any, **kwargs: Any) -> Any:
+        if arguments is not None:
+            args, kwargs = arguments(args)
         output = forward(*args, **kwargs)
         return output if isinstance(output, torch.Tensor) else tuple(tensor for _, tensor in flatten(output))
+
+    if arguments is None:
+        flat = functools.wraps(forward)(flat)
 
     had_own = "forward" in vars(model)
     model.forward = flat

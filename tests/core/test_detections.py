@@ -51,7 +51,7 @@ def _nearly(answer: list[Array], seed: int) -> list[Array]:
 
 def _bare_reference() -> Reference:
     """A reference whose thresholds are still to be noted."""
-    return Reference(nn.Identity(), Inputs(specs=(), keywords=(), probes=()))
+    return Reference(nn.Identity(), Inputs(specs=(), places=(), probes=()))
 
 
 def _count(

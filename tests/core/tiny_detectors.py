@@ -43,6 +43,14 @@ class Blind(Detector):
     threshold = 1.5
 
 
+class ListDetector(Detector):
+    """Takes a list of pictures and gives a list of answers, as torchvision's detectors do."""
+
+    def forward(self, images: list[torch.Tensor], targets: object = None) -> list[dict[str, torch.Tensor]]:  # type: ignore[override]
+        """Find items in each picture [3, height, width]."""
+        return [super(ListDetector, self).forward(image[None]) for image in images]
+
+
 class OneImage(nn.Module):
     """A detector of torchvision for one picture [3, height, width], its answer as it gives it."""
 

@@ -27,7 +27,8 @@ from tasks.core.hashes import file_sha256
 from tasks.core.manifest import changes_without_weights, differences, make_manifest, same_weights
 from tasks.core.records import ExportResult, Release
 from tasks.core.spec import ExportSpec
-from tasks.log_export import download_graph, find_champion, log_export, stored_file
+from tasks.log_export import log_export
+from tasks.releases import download_graph, find_champion, stored_file
 
 log = logging.getLogger("assay")
 

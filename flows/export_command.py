@@ -79,7 +79,7 @@ def _export(
     # what the flow will need, while the server starts
     import tasks.export_onnx
     import tasks.validate_onnx  # noqa: F401
-    from tasks.log_export import connect
+    from tasks.tracking import connect
 
     connect().search_experiments(max_results=1)
     gc.freeze()

@@ -44,7 +44,7 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
     display.line("importing PyTorch, checking what was asked for", fleeting=True)
     from flows.verify import verify_files
     from tasks.core.checks import check
-    from tasks.log_export import connect
+    from tasks.tracking import connect
 
     check(spec)
     connect().search_experiments(max_results=1)

@@ -45,7 +45,7 @@ def fetch_from_mlflow(uri: str) -> Path:
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
 
-    from tasks.log_export import connect
+    from tasks.tracking import connect
 
     connect()
     try:

@@ -5,14 +5,10 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
-import filelock
 import mlflow
 import numpy as np
 from mlflow.entities import Metric, Param
@@ -22,28 +18,22 @@ from mlflow.types import Schema, TensorSpec
 from prefect import task
 from prefect.artifacts import create_link_artifact
 from prefect.cache_policies import NO_CACHE
-from requests.exceptions import RequestException
 
-from tasks.core.attempts import Attempt, PastExport
-from tasks.core.errors import AssayError, ExportError, ServiceError
+from tasks.core.attempts import Attempt
+from tasks.core.errors import ExportError
 from tasks.core.hashes import file_sha256
 from tasks.core.html_report import html_report
 from tasks.core.manifest import package_versions
-from tasks.core.places import MLFLOW_DATABASE, MLRUNS_FOLDER
 from tasks.core.records import Graph, Release, TensorType
+from tasks.releases import ALIAS, GRAPH_FILE, RECORD_FILE, download_graph
+from tasks.tracking import connect, experiment_id_of, run_url_of, service_errors, version_url_of
 
 if TYPE_CHECKING:
     from tasks.core.witness import Witness
 
 log = logging.getLogger("assay")
 
-ALIAS = "champion"
-EXPERIMENT = "onnx-exports"
-RECORD_FILE = "export.json"
 REPORT_FILE = "report.html"
-GRAPH_FILE = "model.onnx"
-_OWN_STORE = f"sqlite:///{MLFLOW_DATABASE}"
-_REACH = "check MLFLOW_TRACKING_URI, or unset it to use mlflow.db beside the project"
 
 
 @dataclass(frozen=True)
@@ -112,77 +102,6 @@ def log_export(attempt: Attempt, witness: "Witness | None") -> Release:
             link=release.version_url, key="mlflow-version", description=f"{attempt.title} {release.version}"
         )
     return release
-
-
-def connect() -> mlflow.MlflowClient:
-    """Connect to the tracking store; one in SQLite is made safely when several processes start at once.
-
-    Raises:
-        ServiceError: it can't be made.
-    """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    if _is_own_store():
-        mlflow.set_tracking_uri(_OWN_STORE)
-    database = _database()
-    if database is not None and not database.exists():
-        _create(database)
-    return mlflow.MlflowClient()
-
-
-def find_champion(name: str) -> PastExport | None:
-    """The champion of a registered model with its records; None where there is none.
-
-    Raises:
-        ServiceError: the tracking server could not be reached.
-    """
-    if _is_own_store() and not MLFLOW_DATABASE.exists():
-        return None
-    with service_errors():
-        client = connect()
-        try:
-            version = client.get_model_version_by_alias(name, ALIAS)
-        except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                return None
-            raise
-        release = Release(
-            run_id=str(version.run_id),
-            run_url=run_url_of(str(version.run_id), client.get_run(str(version.run_id)).info.experiment_id),
-            model_id=version.model_id or str(version.source).rpartition("/")[2],
-            model_uri=f"models:/{name}/{version.version}",
-            version=str(version.version),
-            version_url=_version_url(name, str(version.version)),
-            alias=ALIAS,
-        )
-        try:
-            record = Path(mlflow.artifacts.download_artifacts(run_id=version.run_id, artifact_path=RECORD_FILE))
-            stored = stored_file(release)
-            if stored is not None and not stored.is_file():
-                raise FileNotFoundError(stored)
-            return PastExport.read(record, release)
-        except (MlflowException, OSError, ValueError, KeyError) as error:
-            log.warning("%s %s can't be read back (%s), so it is exported again", name, version.version, error)
-            return None
-
-
-def download_graph(release: Release) -> Path:
-    """The ONNX file of a release as a local path (of a local store, the stored file itself).
-
-    Raises:
-        ServiceError: the artifact store could not be reached, or lost the file.
-    """
-    with service_errors():
-        connect()
-        try:
-            return Path(mlflow.artifacts.download_artifacts(f"models:/{release.model_id}")) / GRAPH_FILE
-        except OSError as error:
-            raise ServiceError(f"The artifact store has lost {release.model_uri} ({error}).") from error
-
-
-def stored_file(release: Release) -> Path | None:
-    """Where the ONNX file of a release lies, if the artifact store is a folder of this machine."""
-    location = urlsplit(str(connect().get_logged_model(str(release.model_id)).artifact_location))
-    return Path(url2pathname(location.path)) / GRAPH_FILE if location.scheme in ("", "file") else None
 
 
 def _log(client: mlflow.MlflowClient, run_id: str, attempt: Attempt, witness: "Witness | None") -> Release:
@@ -282,7 +201,7 @@ def _register(client: mlflow.MlflowClient, attempt: Attempt, release: Release) -
         update={
             "version": str(version.version),
             "model_uri": f"models:/{name}/{version.version}",
-            "version_url": _version_url(name, str(version.version)),
+            "version_url": version_url_of(name, str(version.version)),
             "alias": ALIAS,
         }
     )
@@ -298,81 +217,8 @@ def _schema(types: tuple[TensorType, ...]) -> Schema:
     )
 
 
-def experiment_id_of(client: mlflow.MlflowClient) -> str:
-    """The experiment's id; it is made where it does not exist."""
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
-    database = _database()
-    # MLflow would take mlruns in the working directory, which under a worker is a temporary one
-    location = (database.parent / MLRUNS_FOLDER.name / name).as_uri() if database else None
-    if found := client.get_experiment_by_name(name):
-        return str(found.experiment_id)
-    try:
-        return str(client.create_experiment(name, artifact_location=location))
-    except MlflowException:
-        if found := client.get_experiment_by_name(name):  # another process was faster
-            return str(found.experiment_id)
-        raise
-
-
-@contextlib.contextmanager
-def service_errors() -> Iterator[None]:
-    """Within this context what MLflow raises becomes a ServiceError."""
-    try:
-        yield
-    except AssayError:
-        raise
-    except (RequestException, MlflowException) as error:
-        first = str(error).splitlines()[0][:200].rstrip(".")
-        is_dead = isinstance(error, RequestException) or "failed with exception" in first
-        what = "could not be reached" if is_dead else f"failed: {first}"
-        raise ServiceError(f"MLflow at {mlflow.get_tracking_uri()} {what}; {_REACH}.") from error
-
-
-def _create(database: Path) -> None:
-    # made aside and then named: a store that others open half made, or whose maker is killed, stays broken for good
-    part = database.with_name(f"{database.name}.part")
-    try:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(f"{database}.lock"):
-            if not database.exists():
-                part.unlink(missing_ok=True)
-                mlflow.MlflowClient(f"sqlite:///{part}").search_experiments(max_results=1)
-                part.replace(database)
-    except OSError as error:
-        raise ServiceError(f"The store {database} can't be made ({error}); {_REACH}.") from error
-
-
-def _database() -> Path | None:
-    """The file of a tracking store in SQLite."""
-    uri = mlflow.get_tracking_uri()
-    if not uri.startswith("sqlite:///") or ":memory:" in uri:
-        return None
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0]).absolute()
-
-
-def _is_own_store() -> bool:
-    # MLflow puts what set_tracking_uri was given into the environment
-    return os.environ.get("MLFLOW_TRACKING_URI") in (None, "", _OWN_STORE)
-
-
 def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another file system
         shutil.copyfile(source, target)
-
-
-def run_url_of(run_id: str, experiment_id: str) -> str:
-    """The run's page in the UI."""
-    # without the workflow type MLflow opens its page for language models
-    return f"{_ui()}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
-
-
-def _version_url(name: str, version: str) -> str:
-    return f"{_ui()}/#/models/{name}/versions/{version}"
-
-
-def _ui() -> str:
-    """Address of the UI: the tracking server's, else where `mlflow ui` listens by default."""
-    uri = mlflow.get_tracking_uri()
-    return uri.rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"

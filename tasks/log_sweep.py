@@ -18,7 +18,7 @@ from tasks.core.comparison_table import headline, html_page, table_rows
 from tasks.core.errors import AssayError
 from tasks.core.records import ExportResult, Verdict
 from tasks.core.spec import ExportSpec
-from tasks.log_export import connect, experiment_id_of, run_url_of, service_errors
+from tasks.tracking import connect, experiment_id_of, run_url_of, service_errors
 
 TABLE_FILE = "comparison.json"
 PAGE_FILE = "comparison.html"

@@ -24,7 +24,7 @@ from flows.export import ExportSpec, export_model
 from tasks.core.errors import ServiceError, WeightsError
 from tasks.core.hashes import file_sha256
 from tasks.core.records import ExportResult
-from tasks.log_export import find_champion
+from tasks.releases import find_champion
 
 ROOT = Path(__file__).parents[1]
 DIGITS = ROOT / "deployments" / "digits"
@@ -194,16 +194,16 @@ def test_a_dead_tracking_server_is_named_in_seconds(store: str, monkeypatch: pyt
 _EIGHT = """
 import multiprocessing, pathlib, time
 import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store  # once, before the forks
-from tasks import log_export
+from tasks import tracking
 
 def connect():
-    client = log_export.connect()
-    client.create_run(log_export.experiment_id_of(client))
+    client = tracking.connect()
+    client.create_run(tracking.experiment_id_of(client))
 
 if __name__ == "__main__":
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=connect) for _ in range(8)]
-    folder = log_export.MLFLOW_DATABASE.parent
+    folder = tracking.MLFLOW_DATABASE.parent
     assert folder == pathlib.Path.cwd(), folder  # the copy, never the project
     (folder / "mlflow.db.part").write_text("left by a process that was killed while it made the store")
     for process in processes:
@@ -213,7 +213,7 @@ if __name__ == "__main__":
         time.sleep(0.05)
     for process in processes:
         process.join()
-    (experiment,) = log_export.connect().search_experiments(filter_string="name='onnx-exports'")
+    (experiment,) = tracking.connect().search_experiments(filter_string="name='onnx-exports'")
     print([process.exitcode for process in processes], experiment.artifact_location)
 """
 

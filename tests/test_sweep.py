@@ -69,7 +69,7 @@ def test_a_sweep_is_one_run_with_its_models_below(tmp_path: Path, own_store: mlf
     assert {run.info.run_id for run in below} == {r["run_id"] for r in first}
     assert parent.info.status == "FINISHED"
     assert parent.data.metrics["num_pass"] == 3
-    table = mlflow.artifacts.load_dict(f"runs:/{parent.info.run_id}/comparison.json")
+    table = json.loads(Path(own_store.download_artifacts(parent.info.run_id, "comparison.json")).read_text())
     assert table["columns"][:3] == ["model", "verdict", "noise ratio"]
     assert sorted(row[0] for row in table["data"]) == ["Net0", "Net1", "Net2"]
 

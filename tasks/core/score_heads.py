@@ -17,6 +17,9 @@ NUM_CANDIDATES = 64
 NUM_BOXES, MIN_BOXES, MAX_BOXES = 40, 15, 80
 """Boxes of the middle image: other images have some, too, and few reach torchvision's caps of 100 to 300."""
 
+MIN_SLOPE = 0.1
+"""Least power of a class's probability that a score can be."""
+
 
 def num_detections(outputs: Any) -> list[int]:
     """Count boxes by image, if this is what a detector returns."""
@@ -50,8 +53,7 @@ def mend_scores(watch: Watch, outputs: list[dict[str, torch.Tensor]], num_wanted
     parameters, ops = max(heads.items(), key=lambda head: sum(_logits(op).numel() for op in head[1]))
     is_softmax, num_classes = ops[0].name == "_softmax", _logits(ops[0]).shape[-1]
     biases = [watch.stored[parameter] for parameter in parameters if parameter.ndim == 1]
-    # Where one head serves all places, it has a channel for each pair of anchor and class.
-    num_channels = biases[0].numel() if len(biases) == 1 else num_classes
+    num_channels = _num_channels(biases, [_logits(op) for op in ops])
     # Else a channel passes at nearly all places of one picture and at none of the next.
     offsets = _rounded(torch.cat([_logits(op).reshape(-1, num_channels) for op in ops]).mean(0))
     images = [
@@ -81,6 +83,15 @@ def _spread(logits: torch.Tensor) -> float:
     return float(apart.std())
 
 
+def _num_channels(biases: list[torch.Tensor], logits: list[torch.Tensor]) -> int:
+    """What a head gives at a place: each class, and where one head serves all places, each with each anchor."""
+    per_place = [biases[0].numel()] if len(biases) == 1 else []
+    for num_channels in (*per_place, logits[0].shape[-1]):
+        if all(tensor.numel() % num_channels == 0 for tensor in (*biases, *logits)):
+            return num_channels
+    return 1
+
+
 def _move_head(watch: Watch, parameters: frozenset[nn.Parameter], factor: float, offsets: torch.Tensor) -> None:
     """Take the offsets from the logits, and multiply the rest."""
     for parameter in parameters:
@@ -91,8 +102,9 @@ def _move_head(watch: Watch, parameters: frozenset[nn.Parameter], factor: float,
 
 
 def _logits(op: Op) -> torch.Tensor:
+    """Channels last, also of a plain convolution's."""
     assert op.logits is not None
-    return op.logits
+    return op.logits.movedim(1, -1) if op.logits.ndim == 4 else op.logits
 
 
 def _logits_by_image(by_image: list[list[Op]], ops: list[Op]) -> list[torch.Tensor]:
@@ -115,15 +127,17 @@ def _probability_at_threshold(watch: Watch, ops: list[Op]) -> float:
     FCOS compares the root of class times centerness: near enough a power of the class's probability, times a number.
     """
     pairs = [
-        (torch.sigmoid(_logits(op)).log().flatten(), values.log().flatten())
+        (torch.sigmoid(op.logits).log().flatten(), values.log().flatten())
         for compared, values in watch.compared
         for op in _score_ops(compared)
-        if op in ops and _logits(op).numel() == values.numel()
+        if op in ops and op.logits is not None and op.logits.numel() == values.numel()
     ]
     if not pairs:
         return watch.score_threshold
     own, score = (torch.cat(column) for column in zip(*pairs, strict=True))
     slope = float(((own - own.mean()) * (score - score.mean())).mean() / own.var(correction=0))
+    if not MIN_SLOPE < slope < 1 / MIN_SLOPE:
+        return watch.score_threshold  # values in another order
     at_threshold = float(own.mean()) + (math.log(watch.score_threshold) - float(score.mean())) / slope
     return min(math.exp(at_threshold), 0.99)
 

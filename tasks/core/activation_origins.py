@@ -52,6 +52,8 @@ class Watch(TorchDispatchMode):
         self.keep_logits = keep_logits
         self.score_threshold = 0.5
         """What scores were compared with last."""
+        self.compared: list[tuple[Op, torch.Tensor]] = []
+        """What was compared with it."""
         self.mend_biases = mend_biases
 
     def op_of(self, tensor: torch.Tensor) -> Op:
@@ -78,7 +80,7 @@ class Watch(TorchDispatchMode):
         live = [tensor for tensor, op in zip(tensors, ops, strict=True) if op.live and name != "detach"]
         made = Op(name, ops, live=bool(live))
         if self.keep_logits and name == "gt" and live and isinstance(args[1], float) and 0 < args[1] < 1:
-            self.score_threshold = args[1]
+            self.note_comparison(ops[0], *args)
         if self.keep_logits and live and name in _SCORES:
             made.logits = tensors[0].clone()
         if name in ("add", "add_") and len(args) == len(live) == 2 and _are_alike(*live):
@@ -92,6 +94,13 @@ class Watch(TorchDispatchMode):
             if isinstance(tensor, torch.Tensor):
                 tensor.assay_op = made if tensor.is_floating_point() else ended  # type: ignore[attr-defined]
         return output
+
+    def note_comparison(self, op: Op, values: torch.Tensor, threshold: float) -> None:
+        """Keep what may be scores and their threshold."""
+        if threshold != self.score_threshold:
+            self.score_threshold = threshold
+            self.compared.clear()
+        self.compared.append((op, values))
 
     def mend_product(self, bias: torch.Tensor, factors: list[torch.Tensor], output: torch.Tensor) -> Any:
         """Scale a weight whose product with an activation is drowned by the bias, and its output now."""

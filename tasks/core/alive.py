@@ -69,7 +69,7 @@ def _calibrate(module: nn.Module, arguments: Arguments) -> None:
             wanted = NUM_CANDIDATES if index == 0 else next_num_candidates(counts, num_candidates)
             if wanted is not None:
                 num_candidates = wanted
-                mend_scores(watch, outputs, num_candidates * len(counts))
+                mend_scores(watch, outputs, num_candidates)
         elif not counts:
             _mend_outputs(watch, outputs)
         if not watch.num_mended:

@@ -12,16 +12,12 @@ from typing import Any, Literal
 
 import onnx_ir as ir
 import torch
-from onnx_ir.passes.common import (
-    CommonSubexpressionEliminationPass,
-    IdentityEliminationPass,
-    RemoveUnusedNodesPass,
-)
 from torch import nn
 from torch.jit._trace import TracerWarning
 
 from tasks.core.errors import ExportError
 from tasks.core.inputs import Inputs
+from tasks.core.simplification import simplify
 from tasks.core.spec import Dim, ExportSpec
 from tasks.core.structures import flat_forward
 
@@ -134,8 +130,7 @@ def _torchscript(
         )
         graph = ir.load(path)
     _add_weights(graph, model, inputs)
-    for simplify in (IdentityEliminationPass(), CommonSubexpressionEliminationPass(), RemoveUnusedNodesPass()):
-        simplify(graph)
+    simplify(graph)
     return graph, _frozen_branches(caught)
 
 

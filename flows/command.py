@@ -5,12 +5,13 @@ import gc
 import json
 import logging
 import os
+import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from flows.display import Display
 from flows.options import Parser
@@ -31,6 +32,8 @@ def run_command(parser: Parser, body: Body, arguments: list[str] | None, *, summ
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     target = _json_target(arguments)
+    standard_output = _only_results_to_standard_output() if target == "-" else None
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to end as with Ctrl-C: tidily, the JSON written
     results: list[ExportResult] = []
     display = Display(to_stderr=target == "-")
     try:
@@ -48,7 +51,7 @@ def run_command(parser: Parser, body: Body, arguments: list[str] | None, *, summ
     finally:
         display.close()
         gc.freeze()  # or the interpreter searches all of PyTorch for garbage before it ends, for 1.5 s
-        _write_json(target, results)
+        _write_json(target, results, standard_output)
     summary(display, results)
     return max((_exit_status(result) for result in results), default=EXIT_BAD_INPUT)
 
@@ -72,7 +75,7 @@ def outcome(call: Callable[[], ExportResult], title: str, *, verbose: bool = Fal
         return failed(title, ServiceError(said))
     except TimeoutError as error:
         return failed(title, ExportError(f"{title} took longer than its step may take ({error})."))
-    except Exception as error:  # a defect, of Assay or a library: the other models' results must survive it
+    except (Exception, SystemExit, GeneratorExit) as error:  # a model's code may raise anything, a library may, too
         if verbose:
             traceback.print_exc()
         said = " ".join(str(error).split())[:300]
@@ -112,6 +115,7 @@ def _set_environment() -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "MLFLOW_LOGGING_LEVEL": "ERROR",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "DASK_LOGGING__DISTRIBUTED": "error",
         "THP_MEM_ALLOC_ENABLE": "1",
         "OMP_WAIT_POLICY": "passive",
@@ -144,13 +148,22 @@ def _json_target(arguments: list[str]) -> str | None:
     return None
 
 
-def _write_json(target: str | None, results: list[ExportResult]) -> None:
+def _only_results_to_standard_output() -> TextIO:
+    """From here on what anybody prints, models and libraries too, goes to standard error; gives what it was."""
+    sys.stdout.flush()
+    kept = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return kept
+
+
+def _write_json(target: str | None, results: list[ExportResult], standard_output: TextIO | None) -> None:
     if target is None:
         return
     content: dict[str, Any] = {"results": [json.loads(result.model_dump_json()) for result in results]}
     text = json.dumps(content, indent=2) + "\n"
-    if target == "-":
-        sys.stdout.write(text)
+    if standard_output is not None:
+        with standard_output:
+            standard_output.write(text)
     else:
         try:
             Path(target).write_text(text)

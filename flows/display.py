@@ -94,7 +94,7 @@ class Display(logging.Handler):
             if result.model_uri and result.verdict == "pass":
                 self.line(f'load     mlflow.pyfunc.load_model("{result.model_uri}").predict(...)')
             if result.run_url:
-                self.line(f"browse   {_ui_command()}, then {result.run_url}")
+                self.line(f"browse   {_ui_command()}{result.run_url}")
         if len(results) > 1:
             what = "files" if any(result.file for result in results) else "models"
             self.line(f"{len(results)} {what} in {time.perf_counter() - self._started:.1f} s", indent=0)
@@ -135,7 +135,7 @@ class Display(logging.Handler):
         self.line("", indent=0)
         self.line(f"[bold]{headline(results, num_models)}[/] in {time.perf_counter() - self._started:.1f} s", indent=0)
         if self._page:
-            self.line(f"browse   {_ui_command()}, then {self._page}")
+            self.line(f"browse   {_ui_command()}{self._page}")
 
     def _exported(self, result: ExportResult) -> None:
         version = f"version {result.version}" if result.version else "no version"
@@ -167,9 +167,10 @@ class Display(logging.Handler):
 
 
 def _ui_command() -> str:
+    """What to start before a page can be opened; nothing where a server runs already."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if uri.startswith("http"):
-        return "open"
+        return ""
     if not uri or uri == f"sqlite:///{MLFLOW_DATABASE}":
-        return f"(cd {PROJECT_FOLDER} && mlflow ui)"
-    return f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite") else "mlflow ui --backend-store-uri …"
+        return f"(cd {PROJECT_FOLDER} && mlflow ui), then "
+    return f"mlflow ui --backend-store-uri {uri if uri.startswith('sqlite') else '…'}, then "

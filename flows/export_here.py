@@ -7,8 +7,8 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 
-from flows.command import outcome
-from tasks.core.errors import AssayError
+from flows.command import failed, outcome
+from tasks.core.errors import AssayError, ModelError
 from tasks.core.records import ExportResult
 from tasks.core.spec import ExportSpec
 
@@ -32,7 +32,10 @@ def export_here(
     address = environment.get("PREFECT_API_URL") or PREFECT_API_URL.value()
     # nobody listens for the heartbeats of a model's flow, and their thread holds up its end by a second
     with temporary_settings({PREFECT_API_URL: address, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        return outcome(lambda: export_model(spec, force=force, parent_run_id=parent_run_id), spec.title)
+        try:
+            return outcome(lambda: export_model(spec, force=force, parent_run_id=parent_run_id), spec.title)
+        except KeyboardInterrupt:  # the model's own: this process does not get the user's
+            return failed(spec.title, ModelError(f"{spec.title} raised KeyboardInterrupt."))
 
 
 def check_here(specs: Sequence[ExportSpec]) -> list[AssayError | float]:

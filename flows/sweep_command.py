@@ -6,12 +6,12 @@ import gc
 import socket
 from urllib.parse import urlsplit
 
-from flows.command import STATUSES, add_output_options, run_command
+from flows.command import STATUSES, add_output_options, failed, run_command
 from flows.display import Display
 from flows.options import Parser, add_spec_options, make_specs
 from flows.temporary_server import TemporaryServer
 from tasks.core.catalog import read_catalog
-from tasks.core.errors import SpecError
+from tasks.core.errors import AssayError, ExportError, SpecError
 from tasks.core.records import ExportResult
 from tasks.core.spec import ExportSpec
 
@@ -83,7 +83,18 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
         force=options.force,
         timeout_seconds=options.timeout,
     )
-    sweep(specs, how, tell=tell, ready=server.ready(), opened=display.browse)
+    order = {spec.title: place for place, spec in enumerate(specs)}
+    try:
+        sweep(specs, how, tell=tell, ready=server.ready(), opened=display.browse)
+    except (AssayError, KeyboardInterrupt) as error:
+        reason = error if isinstance(error, AssayError) else ExportError("not reached, as the sweep was interrupted")
+        reached = {result.name for result in results}
+        results += [failed(title, reason) for title in order if title not in reached]
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        display.error(str(error))
+    finally:
+        results.sort(key=lambda result: order[result.name])
 
 
 def _specs(options: argparse.Namespace) -> list[ExportSpec]:

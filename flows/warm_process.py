@@ -1,8 +1,8 @@
-"""Processes that have imported PyTorch and the exporters, and export one model after another.
+"""Processes that have imported PyTorch and the exporters, a fresh one for each model.
 
 What kills such a process (a segmentation fault in an exporter, the kernel's memory killer) or hangs in it costs
-the one model it was at; the next model gets a new process. They are forked from a server that has done the imports
-and nothing else, so that the imports are paid once, and a new process is ready at once.
+the one model it was at. They are forked from a server that has done the imports and nothing else, so that the
+imports are paid once, and a new process is ready at once.
 """
 
 import concurrent.futures
@@ -40,7 +40,7 @@ _STOP_SECONDS = 10.0
 
 
 class WarmProcess:
-    """One such process, replaced by a new one when it dies."""
+    """One such process at a time, replaced by a new one after each call."""
 
     def __init__(self, *, num_threads: int) -> None:
         """Start it; it imports while the caller goes on.
@@ -99,9 +99,9 @@ class WarmProcess:
         multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
-        pool = ProcessPool(1, initializer=_prepare, initargs=(os.getpid(), self._num_threads), context=context)
-        pool.schedule(_nothing)  # starts it now
-        return pool
+        # one model each: what its code does to PyTorch, as another default dtype, must not reach the next one's proof
+        owner = os.getpid()
+        return ProcessPool(1, 1, initializer=_prepare, initargs=(owner, self._num_threads), context=context)
 
 
 class WarmProcesses:
@@ -128,14 +128,11 @@ class WarmProcesses:
             process.close()
 
 
-def _nothing() -> None:
-    pass
-
-
 def _prepare(owner: int, num_threads: int) -> None:
     """Get a new process ready, and let it end with its owner, however that ends."""
     import torch
 
+    os.dup2(2, 1)  # what a model prints is no result
     torch.set_num_threads(num_threads)
     if not os.environ.get("PREFECT_LOGGING_EXTRA_LOGGERS"):
         logging.getLogger("assay").propagate = False  # what the steps say would mix with the lines of the sweep

@@ -49,6 +49,8 @@ def read_graph(path: Path) -> Graph:
         raise SpecError(f"There is no file {path}; name an .onnx file.") from error
     except Exception as error:  # protobuf and onnx_ir raise what they like
         raise SpecError(f"{path.name} can't be read as ONNX ({' '.join(str(error).split())[:100]}).") from error
+    if absent := [sidecar.name for sidecar in sidecars if not sidecar.is_file()]:
+        raise SpecError(f"{path.name} keeps weights in {absent[0]}, which is not there; put it beside the file.")
     if not model.graph.outputs:
         raise SpecError(f"{path.name} is no ONNX file: it has no output.")
     weights = model.graph.initializers
@@ -145,8 +147,9 @@ def _match_forward(
 
     What is known of the inputs besides gives ranges, sizes to trace at, and inputs that the file lacks.
     """
-    nested = any(place.keys for place in places_of([spec.name for spec in known], model))
-    names = [spec.name for spec in known] if nested else forward_parameters(model)
+    paths = [spec.name for spec in known] or [value.name for value in graph.inputs]
+    nested = any(place.keys for place in places_of(paths, model))
+    names = paths if nested else forward_parameters(model)
     ours = _named_as_forward(model, names, [value.name for value in graph.inputs], keep=set(sample))
     like = {spec.name: spec for spec in known}
     specs, file_inputs, notes = [], {}, []

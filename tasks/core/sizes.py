@@ -8,6 +8,8 @@ from tasks.core.spec import Dim, InputSpec
 
 LARGE_SIZE = 32
 """Dimensions traced at a larger size, as a picture's height, are not tried at 1 and 2: few modules take them."""
+MAX_BATCH = 32
+"""Upper bound of a batch up to which it is run."""
 MAX_GROWTH = 4
 """Multiple of the traced size up to which an upper bound is run."""
 
@@ -94,15 +96,16 @@ def _sizes(specs: tuple[InputSpec, ...], name: str, refusal: Refusal) -> tuple[t
 def _candidates(dim: Dim, size: int, *, is_batch: bool) -> list[list[int]]:
     """Lists of sizes to prove beside the traced one; of each list the first that the module takes.
 
-    A picture's sides are proven at smaller sizes, an odd one among them, as the time goes with their product.
+    A picture's sides are proven at a smaller, odd size and at one just above the traced: the time goes with their
+    product, and a file may be wrong only beyond what was traced.
     """
     if is_batch and (batches := [[s] for s in BATCH_SIZES if s != size and dim.low <= s <= (dim.high or s)]):
-        return batches
+        return [*batches, [dim.high]] if dim.high is not None and dim.high <= MAX_BATCH else batches
     near = [size + 1, size - 1, size + 8, size + 16, size + 32, size * 2]
     far = [size // 2 + (size // 2) % 2, size * 2, size + 64, size + 2]
     if size > LARGE_SIZE:
         near = [size * 3 // 4 | 1, size - 1, size + 1, *(size - step for step in (8, 16, 32)), *near[2:]]
-        far = [far[0], -(-size // 64) * 32, size - 64, size + 24, size + 64, size * 2]
+        far = [size + 2, size + 8, size + 16, size + 32, size + 64, size * 2, far[0]]
     smallest = [[1], [2]] if size <= LARGE_SIZE else []
     bounds = [[dim.low]] if dim.low > 2 else []
     bounds += [[dim.high]] if dim.high is not None and dim.high <= MAX_GROWTH * size else []

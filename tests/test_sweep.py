@@ -92,6 +92,26 @@ def test_a_crash_costs_one_model_only(tmp_path: Path) -> None:
         assert found[name]["error"]["type"] == "CrashError"
 
 
+@pytest.mark.usefixtures("prefect_server", "own_store")
+def test_what_a_models_code_does_stays_with_it(tmp_path: Path) -> None:
+    """Neither a patched PyTorch nor an exit nor prints reach the next model's proof, or the JSON."""
+    peculiar = [
+        f"{PROJECT}/tests/core/peculiar_models.py:{n}" for n in ("Patches", "Exits", "Interrupts", "Prints", "Relu")
+    ]
+    process = subprocess.run(
+        command(*peculiar, "--workers", "1", "--json", "-"), cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    results = {r["name"]: r for r in json.loads(process.stdout)["results"]}
+    assert list(results) == ["Patches", "Exits", "Interrupts", "Prints", "Relu"], "in the order asked"
+    assert [results[name]["verdict"] for name in ("Exits", "Interrupts")] == ["error", "error"]
+    assert results["Prints"]["verdict"] == results["Relu"]["verdict"] == "pass"
+    assert process.returncode in (1, 2)
+
+    verify = [sys.executable, str(PROJECT / "flows/verify.py"), peculiar[-1], results["Relu"]["onnx_path"]]
+    again = subprocess.run([*verify, *INPUT], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, "a process of its own says the same of the file: " + again.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server", "own_store")
 @pytest.mark.parametrize("name", ["Segfault", "Killed", "Hang"])

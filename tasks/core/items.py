@@ -10,6 +10,8 @@ from tasks.core.reference import Reference
 
 MATCHING_IOU = 0.5
 """Least intersection over union of two boxes that may be one item (PASCAL VOC's)."""
+MARGIN = 1e-3
+"""By which boxes are widened before they are matched, as a share of the largest coordinate."""
 
 Indices = NDArray[np.int64]
 
@@ -65,7 +67,7 @@ def partners_of(group: Group, base: list[Array], other: list[Array]) -> Indices:
     partners = np.full(num_base, -1, dtype=np.int64)
     if group.boxes is None:
         return np.arange(num_base, dtype=np.int64) if num_base == num_other else partners
-    overlaps = iou(base[group.boxes], other[group.boxes])
+    overlaps = iou(*_widened(base[group.boxes], other[group.boxes]))
     if group.labels is not None:
         overlaps[base[group.labels][:, None] != other[group.labels][None, :]] = 0.0
     if group.scores is not None and overlaps.size:  # of boxes that coincide, the one with the nearest score
@@ -78,6 +80,14 @@ def partners_of(group: Group, base: list[Array], other: list[Array]) -> Indices:
             partners[i] = j
             taken.add(int(j))
     return partners
+
+
+def _widened(a: Array, b: Array) -> tuple[Array, Array]:
+    """Boxes with a margin: some are lines or points, which no two runs put at exactly the same place."""
+    both = corners(np.concatenate([a, b]))
+    margin = MARGIN * np.abs(both).max(initial=0.0)
+    both = both + np.array([-margin, -margin, margin, margin])
+    return both[: len(a)], both[len(a) :]
 
 
 def iou(a: Array, b: Array) -> NDArray[np.float64]:

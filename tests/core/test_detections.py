@@ -106,6 +106,14 @@ def test_coinciding_boxes_are_told_apart_by_their_scores() -> None:
     assert partners_of(GROUP, base, other).tolist() == [1, 0]
 
 
+def test_boxes_without_an_area_find_their_partners() -> None:
+    """A line or a point is matched by its place, though no two runs put it at exactly the same one."""
+    items: list[Item] = [((10, 10, 10, 40), 0.9, 0), ((60, 20, 60, 20), 0.8, 0), ((80, 50, 99, 50), 0.7, 0)]
+    base = _answer(*items)
+    other = [array[::-1] for array in _nearly(base, seed=0)]
+    assert partners_of(GROUP, base, other).tolist() == [2, 1, 0]
+
+
 def test_nothing_on_both_sides_agrees() -> None:
     """No items, no partners, nothing to complain about."""
     assert partners_of(GROUP, _answer(), _answer()).tolist() == []

@@ -116,10 +116,8 @@ def _sentence(blame: Blame, said: str) -> str:
         "output": "gives a right value to the wrong output",
         "node": f"is refused by ONNX Runtime ({said})" if said else "is the first whose own result is wrong",
     }[blame.kind]
-    module = (
-        " ".join(filter(None, (blame.module_path, blame.module_class and f"({blame.module_class})")))
-        or "forward itself"
-    )
+    its_class = f" ({blame.module_class})" if blame.module_class else ""
+    module = f"{blame.module_path}{its_class}" if blame.module_path else "forward itself"
     source = f", {blame.source}" if blame.source else ""
     ratio = "" if said or blame.kind == "output" else f", off by {blame.own_ratio:.3g} times its noise"
     return f"{blame.node} ({blame.op_type}) {what}{ratio}; in PyTorch that is {module}{source}"

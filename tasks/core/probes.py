@@ -30,6 +30,8 @@ class Probe(Record):
     """ONNX Runtime optimisation levels to run it at."""
     optional: bool = False
     """Left out when proving has taken too long."""
+    rows: tuple[tuple["Probe", int], ...] = ()
+    """Rows of the batch, each of another probe; empty: drawn anew. Rows already answered in float64 are not run again."""
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -63,10 +65,11 @@ def plan_probes(
         has_sample: real inputs were given.
     """
     family = base_family(specs)
-    cases = size_cases(sizes)
+    batch = batch_name(specs)
+    cases = size_cases(sizes, batch)
     traced = cases[0]
     smallest = cases[1] if len(cases) > 1 else traced
-    batch = batch_name(specs)
+    has_rows = all(any(dim.name == batch for dim in spec.dims) for spec in specs)
     # the file is tried without optimisation right after its export, at the other sizes if there are any
     first_levels: tuple[str, ...] = ("all",) if len(cases) > 1 else ("off", "all")
     probes = [
@@ -76,7 +79,10 @@ def plan_probes(
     for seed, case in enumerate(cases[1:], start=3):
         large = batch is not None and case[batch] >= max(BATCH_SIZES)
         levels = ("all",) if large else ("off", "all")
-        probes.append(Probe(family=family, seed=seed, sizes=case, levels=levels, optional=large))
+        probe = Probe(family=family, seed=seed, sizes=case, levels=levels, optional=large)
+        if batch is not None and has_rows and case == {**traced, batch: case[batch]} and case[batch] > 1:
+            probe = probe.model_copy(update={"rows": _rows_for(probe, probes, batch)})
+        probes.append(probe)
     probes.insert(-1 if probes[-1].optional else len(probes), Probe(family="wide", seed=20, sizes=traced))
     probes.insert(-1 if probes[-1].optional else len(probes), Probe(family="zeros", seed=21, sizes=smallest))
     if has_sample:
@@ -86,6 +92,8 @@ def plan_probes(
 
 def draw(specs: tuple[InputSpec, ...], probe: Probe) -> dict[str, Array]:
     """The arrays of a probe by input name; of any family but `sample`."""
+    if probe.rows:
+        return _put_together(specs, probe)
     arrays: dict[str, Array] = {}
     for spec in specs:
         shape = tuple(probe.sizes[d.name] if d.name else (d.size or 0) for d in spec.dims)
@@ -94,10 +102,11 @@ def draw(specs: tuple[InputSpec, ...], probe: Probe) -> dict[str, Array]:
     return arrays
 
 
-def size_cases(sizes: Mapping[str, tuple[int, ...]]) -> list[dict[str, int]]:
+def size_cases(sizes: Mapping[str, tuple[int, ...]], batch: str | None) -> list[dict[str, int]]:
     """As many cases as the longest list; the others start again from their second size.
 
-    Each further dimension is one size ahead of the one before, so that height and width differ somewhere.
+    Each further dimension is one size ahead of the one before, so that height and width differ somewhere. A large
+    batch has the other dimensions as traced, where no size is lost by that: its rows need no float64 run.
     """
     num_cases = max((len(values) for values in sizes.values()), default=1)
     cases = []
@@ -107,7 +116,30 @@ def size_cases(sizes: Mapping[str, tuple[int, ...]]) -> list[dict[str, int]]:
             rest = values[1:] or values
             case[name] = values[0] if index == 0 else rest[(index - 1 + ahead) % len(rest)]
         cases.append(case)
+    for index, case in enumerate(cases):
+        if batch is not None and case[batch] >= max(BATCH_SIZES):
+            plainer = [*cases[:index], {**cases[0], batch: case[batch]}, *cases[index + 1 :]]
+            if all({case[name] for case in plainer} == set(values) for name, values in sizes.items()):
+                cases = plainer
     return cases
+
+
+def _rows_for(probe: Probe, probes: list[Probe], batch: str) -> tuple[tuple[Probe, int], ...]:
+    """Rows of the probes that were drawn at the same other sizes, last ones first, again where there are too few."""
+    same = [p for p in probes if not p.rows and {**p.sizes, batch: probe.sizes[batch]} == probe.sizes]
+    rows = [(source, row) for source in same for row in range(source.sizes[batch])]
+    return tuple(rows[-index % len(rows)] for index in range(1, probe.sizes[batch] + 1))
+
+
+def _put_together(specs: tuple[InputSpec, ...], probe: Probe) -> dict[str, Array]:
+    sources = [(draw(specs, source), row) for source, row in probe.rows]
+    batch = batch_name(specs)
+    arrays: dict[str, Array] = {}
+    for spec in specs:
+        axis = [dim.name for dim in spec.dims].index(batch)
+        rows = [arrays[spec.name].take([row], axis=axis) for arrays, row in sources]
+        arrays[spec.name] = _some_true(np.concatenate(rows, axis=axis), spec)
+    return arrays
 
 
 def _draw_input(spec: InputSpec, family: str, shape: tuple[int, ...], generator: np.random.Generator) -> Array:

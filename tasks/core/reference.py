@@ -10,8 +10,9 @@ from torch import nn
 
 from tasks.core.errors import ModelError
 from tasks.core.inputs import Inputs
+from tasks.core.parity import rms
 from tasks.core.precision import Arguments, Keywords, Scratch, run_float32, run_float64, run_perturbed
-from tasks.core.probes import Array, Probe
+from tasks.core.probes import Array, Probe, batch_name
 from tasks.core.structures import flatten
 from tasks.core.thresholds import Thresholds
 from tasks.core.traces import Addition, Trace
@@ -19,6 +20,9 @@ from tasks.core.tracing import Receive, Run, trace
 
 NUM_STAND_INS = 4
 """Perturbed float32 runs whose mean with torch32 stands in for float64 where there is none."""
+
+ROW_LIMIT = 4.0
+"""Rounding errors of rows answered together, as a multiple of their errors before; a true ratio is near 1."""
 
 
 class Reference:
@@ -66,6 +70,8 @@ class Reference:
         Where the module has no float64 path, the mean of float32 runs with inputs and weights off by one
         rounding stands in; integers are torch32's own.
         """
+        if probe.rows and (answer := self._put_together(probe)) is not None:
+            return answer
         options = {"scratch": self._scratch, "rounded": self._rounded}
         if probe in self.inputs.probes[:2] and not self._no_float64:
             with contextlib.suppress(ModelError):  # recording may be too much for an unusual module
@@ -119,9 +125,32 @@ class Reference:
         self.additions.clear()
 
     def forget(self, probe: Probe) -> None:
-        """Drop what is kept of a probe, unless it is to be kept."""
-        if not self._keep:
+        """Drop what is kept of a probe, unless it is to be kept or its rows are those of other probes, too."""
+        is_source = any(source.key == probe.key for other in self.inputs.probes for source, _ in other.rows)
+        if not self._keep and not is_source:
             self._kept = {key: answer for key, answer in self._kept.items() if key[1:] != probe.key}
+
+    def _put_together(self, probe: Probe) -> list[Array] | None:
+        """Float64 answers of other probes' rows, side by side; None where the module does not answer each row apart.
+
+        Its own float32 run on all the rows shows whether it does: it is no farther off than on those probes.
+        """
+        batch = batch_name(self.inputs.specs) or ""
+        sources = list({source.key: source for source, _ in probe.rows}.values())
+        answers: list[Array] = []
+        for index, torch32 in enumerate(self.float32(probe)):
+            float64 = {source.key: self.float64(source)[index] for source in sources}
+            if any(a.shape[:1] != (s.sizes[batch],) for a, s in zip(float64.values(), sources, strict=True)):
+                return None
+            rows = [float64[source.key][row] for source, row in probe.rows]
+            if any(row.shape != torch32.shape[1:] for row in rows) or len(rows) != len(torch32):
+                return None
+            together = np.stack(rows)
+            errors = [(self.float32(source)[index], float64[source.key]) for source in sources]
+            if not _is_as_near(torch32, together, errors):
+                return None
+            answers.append(together)
+        return answers
 
     def _run_recorded(self, model: nn.Module, args: Arguments, kwargs: Keywords, **options: Any) -> Any:
         """As `run_float64`, its residual additions recorded."""
@@ -165,6 +194,14 @@ class Reference:
         named = flatten(output)
         self.names = tuple(name for name, _ in named)
         return [_array(tensor) for _, tensor in named]
+
+
+def _is_as_near(torch32: Array, float64: Array, others: list[tuple[Array, Array]]) -> bool:
+    """Is torch32 as near to float64 as in the other pairs? Integers must be equal."""
+    if torch32.dtype.kind != "f":
+        return np.array_equal(torch32, float64)
+    limit = ROW_LIMIT * max(rms(a - b) for a, b in others)
+    return np.array_equal(np.isfinite(torch32), np.isfinite(float64)) and rms(torch32 - float64) <= limit
 
 
 def _array(tensor: torch.Tensor) -> Array:

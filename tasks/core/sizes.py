@@ -66,8 +66,8 @@ def sizes_to_prove(specs: tuple[InputSpec, ...], refusal: Refusal) -> tuple[Size
     The cases that will be proven are tried; only where the module refuses one is each dimension tried alone.
     """
     first = {name: _sizes(specs, name, lambda _: "")[0] for name in traced_sizes(specs)}
-    cases = size_cases(first)[1:]
     batch = batch_name(specs)
+    cases = size_cases(first, batch)[1:]
     # what runs at two other batches runs at the largest, too: the dearest run is saved
     tried = [case for case in cases if case.get(batch or "") != max(BATCH_SIZES) or len(cases) < len(BATCH_SIZES) - 1]
     if not any(refusal(case) for case in tried):

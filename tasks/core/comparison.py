@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tasks.core import power
-from tasks.core.detections import ItemCount, align
+from tasks.core.detections import LEAST_AGREEMENT, ItemCount, align
 from tasks.core.evidence import ProbeRecord
 from tasks.core.parity import ExactPool, FloatPool
 from tasks.core.probes import Array, Probe
@@ -51,12 +51,17 @@ def add(trial: Trial, probe: Probe, answers: Sequence[list[Array]], *, num_pertu
     for group in trial.groups:
         outputs = [trial.outputs[i] for i in group.outputs]
         count = outputs[0].items.get(probe.family, ItemCount())
-        for output in outputs:
-            output.items[probe.family] = count
         aligned = align(
             group, trial.reference,
             onnx=answers, torch32=torch32, perturbed=perturbed, float64=float64, count=count,
+            least_agreement=0.0 if probe.family in power.JUDGED_FAMILIES else LEAST_AGREEMENT,
         )  # fmt: skip
+        if aligned is None:
+            names = " and ".join(output.name for output in outputs)
+            trial.note(f"{names} left out at {probe.family} inputs: PyTorch's own runs disagree on what there is")
+            continue
+        for output in outputs:
+            output.items[probe.family] = count
         for i in group.outputs:
             runs = aligned.onnx[i], aligned.torch32[i], aligned.perturbed[i], aligned.float64[i]
             _add_output(trial, probe, i, *runs, again=again)

@@ -19,6 +19,8 @@ from tasks.core.reference import Reference
 
 EDGE = 8.0
 """Noise within which a score or an overlap may fall on either side of a threshold; the limit of noise ratios."""
+LEAST_AGREEMENT = 0.95
+"""Share of items that the module's own runs agree on, below which a silencing or saturating input shows nothing."""
 JUMP = 1000.0
 """Multiple of the usual noise at which a matched item of a reference run is another item."""
 
@@ -54,8 +56,12 @@ def align(
     perturbed: Sequence[list[Array]],
     float64: list[Array],
     count: ItemCount,
-) -> Aligned:
+    least_agreement: float = 0.0,
+) -> Aligned | None:
     """Put the items of every run in torch32's order, and count those without a partner.
+
+    On a blank picture RetinaNet's scores are all 1 but for rounding: which of two boxes suppresses the other is
+    luck, and no two runs of the module itself find the same items.
 
     Args:
         group: which outputs.
@@ -65,11 +71,17 @@ def align(
         perturbed: its answers with weights off by one rounding.
         float64: its answer in float64.
         count: gets the numbers.
+        least_agreement: share of items that the module's own runs must agree on.
+
+    Returns:
+        None where they agree on fewer.
     """
     runs = [float64, *perturbed]
     partners = [partners_of(group, torch32, run) for run in runs]
     kept = np.all([p >= 0 for p in partners], axis=0)
     kept &= ~_jumps(group, torch32, runs, partners, kept)
+    if len(kept) and kept.mean() < least_agreement:
+        return None
     found = [partners_of(group, torch32, answer) for answer in onnx]
     judge = _Edges(group, reference, torch32, runs, partners, kept)
     count.num_reference += len(kept)

@@ -21,7 +21,7 @@ from tasks.core.exporters import (
 from tasks.core.inputs import Inputs
 from tasks.core.items import groups_of
 from tasks.core.parity import ratio, rms
-from tasks.core.precision import EPS32, run_float32
+from tasks.core.precision import EPS32
 from tasks.core.probes import Array, Probe
 from tasks.core.records import Graph
 from tasks.core.reference import Reference
@@ -50,7 +50,7 @@ def export(
         SpecError: the output names do not fit what forward returns.
         ExportError: no exporter gave a file.
     """
-    output_names = _output_names(spec, model, inputs)
+    output_names = _output_names(spec, model, inputs, reference)
     order, reason = exporter_order(spec)
     refused: list[str] = []
     made: tuple[Graph, ir.Model] | None = None
@@ -81,8 +81,9 @@ def export(
     raise ExportError(f"{spec.title} could not be exported: {'; '.join(refused)}.")
 
 
-def _output_names(spec: ExportSpec, model: nn.Module, inputs: Inputs) -> tuple[str, ...]:
-    names = name_outputs(run_float32(model, *inputs.example()), spec.outputs)
+def _output_names(spec: ExportSpec, model: nn.Module, inputs: Inputs, reference: Reference) -> tuple[str, ...]:
+    reference.float32(inputs.probes[0])
+    names = name_outputs(reference.names, spec.outputs)
     if unknown := [name for name in spec.constant_outputs if name not in names]:
         raise SpecError(f"--constant-output {unknown[0]} is no output; the model has {', '.join(names)}.")
     taken = {*inputs.names, *(name for name, _ in model.named_parameters()), *(n for n, _ in model.named_buffers())}

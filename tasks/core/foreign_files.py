@@ -20,7 +20,7 @@ from tasks.core.records import Graph, TensorType
 from tasks.core.samples import read_sample
 from tasks.core.skeletons import read_skeleton, sidecar_names
 from tasks.core.spec import INPUT_SYNTAX, Dim, ExportSpec, InputSpec
-from tasks.core.structures import name_outputs
+from tasks.core.structures import flatten
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Matcher:
         if specs not in self._chosen:
             inputs = choose_inputs(self._spec.model_copy(update={"inputs": specs, "input_names": ()}), self._model)
             output = run_float32(self._model, *inputs.example())
-            self._chosen[specs] = inputs, name_outputs(output, ())
+            self._chosen[specs] = inputs, tuple(name for name, _ in flatten(output))
         inputs, output_names = self._chosen[specs]
         taken = {file_inputs.get(name, name) for name in inputs.names}
         present = {value.name for value in graph.inputs}

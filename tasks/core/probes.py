@@ -31,7 +31,7 @@ class Probe(Record):
     optional: bool = False
     """Left out when proving has taken too long."""
     rows: tuple[tuple["Probe", int], ...] = ()
-    """Rows of the batch, each of another probe; empty: drawn anew. Rows already answered in float64 are not run again."""
+    """Rows of the batch, each of another probe, whose float64 answer serves again; empty: drawn anew."""
 
     @property
     def key(self) -> tuple[object, ...]:

@@ -28,16 +28,15 @@ def flatten(output: Any, prefix: str = "") -> list[tuple[str, torch.Tensor]]:
     return _unique(named)
 
 
-def name_outputs(output: Any, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names of the outputs: those asked for, else from the structure.
+def name_outputs(found: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of the outputs: those asked for, else those found in the structure.
 
     Raises:
         SpecError: their number differs.
     """
-    found = [name for name, _ in flatten(output)]
     if names and len(names) != len(found):
         raise SpecError(f"forward returns {len(found)} tensors ({', '.join(found)}) but {len(names)} names were given.")
-    return names or tuple(found)
+    return names or found
 
 
 @contextmanager

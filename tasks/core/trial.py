@@ -81,6 +81,11 @@ class Trial:
         """Their indices."""
         return frozenset(index for group in self.groups for index in group.outputs)
 
+    def note(self, text: str) -> None:
+        """Say something once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
     def file_arrays(self, probe: Probe) -> dict[str, Array]:
         """The arrays of a probe, by the file's input names."""
         return {self.file_inputs.get(name, name): array for name, array in self.inputs.arrays(probe).items()}

@@ -107,7 +107,7 @@ def _look_again(trial: Trial, probes: list[Probe], answers: Answers) -> None:
     families = [family for family in dict.fromkeys(probe.family for probe in probes) if _is_wrong(trial, family)]
     for family in families:
         for output in trial.outputs:
-            output.pools[family] = type(output.pools[family])(family)
+            output.pools.pop(family, None)
             output.items.pop(family, None)
         num_runs = NUM_SECOND_RUNS
         for probe in (probe for probe in probes if probe.family == family):
@@ -122,6 +122,7 @@ def _is_wrong(trial: Trial, family: str) -> bool:
     return any(
         is_wrong(output.pools[family].result()) or (family in output.items and output.items[family].num_unmatched)
         for output in trial.outputs
+        if family in output.pools
     )
 
 

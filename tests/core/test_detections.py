@@ -187,6 +187,18 @@ def test_another_last_item_is_excused_where_both_give_as_many() -> None:
     assert _fate(_count(_answer(FAR[0], better, FAR[2]), _answer(*FAR))) == (2, 0, 2)
 
 
+@pytest.mark.parametrize(("least_agreement", "is_compared"), [(0.0, True), (2 / 3, True), (0.95, False)])
+def test_inputs_on_which_pytorch_disagrees_with_itself_show_nothing(least_agreement: float, is_compared: bool) -> None:
+    """Where its own runs agree on fewer items than they must, none is compared or counted."""
+    count, torch32 = ItemCount(), _answer(*FAR)
+    aligned = align(
+        GROUP, _bare_reference(), onnx=[_answer(*FAR[:1])],
+        torch32=torch32, perturbed=[_answer(*FAR[1:])], float64=torch32, count=count, least_agreement=least_agreement,
+    )  # fmt: skip
+    assert (aligned is not None) is is_compared
+    assert count.num_reference == (3 if is_compared else 0)
+
+
 def test_the_worst_level_counts() -> None:
     """Of several answers of the file the one with the most unmatched items is what counts, once."""
     reference = _bare_reference()
@@ -195,6 +207,7 @@ def test_the_worst_level_counts() -> None:
         GROUP, reference, onnx=[torch32, _answer(*FAR[1:])],
         torch32=torch32, perturbed=[], float64=_nearly(torch32, 0), count=count,
     )  # fmt: skip
+    assert aligned is not None
     assert _fate(count) == (2, 0, 1)
     assert [len(answer) for answer in aligned.onnx[0]] == [2, 2]
     assert np.array_equal(aligned.onnx[0][1], aligned.torch32[0])

@@ -103,11 +103,11 @@ def test_what_onnx_cannot_hold_is_one_sentence(output: Any, words: str) -> None:
 
 def test_given_names_replace_the_structures() -> None:
     """Given names are used in order, and another number of them is refused with what forward returns."""
-    output = {"b": t(1), "a": t(2)}
-    assert name_outputs(output, ()) == ("b", "a")
-    assert name_outputs(output, ("x", "y")) == ("x", "y")
+    found = tuple(name for name, _ in flatten({"b": t(1), "a": t(2)}))
+    assert name_outputs(found, ()) == ("b", "a")
+    assert name_outputs(found, ("x", "y")) == ("x", "y")
     with pytest.raises(SpecError, match=r"returns 2 tensors \(b, a\) but 1 names were given"):
-        name_outputs(output, ("x",))
+        name_outputs(found, ("x",))
 
 
 class Two(nn.Module):

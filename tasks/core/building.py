@@ -14,9 +14,10 @@ from tasks.core.errors import WeightsError
 from tasks.core.factories import build, find_factory, source_files
 from tasks.core.hashes import tensors_sha256
 from tasks.core.inputs import example_of
+from tasks.core.loading import Loaded, load_state_dict
 from tasks.core.records import LoadReport, Weights
 from tasks.core.spec import ExportSpec
-from tasks.core.state_dicts import Loaded, StateDict, find_tensors, load_state_dict, read_state_dict
+from tasks.core.state_dicts import StateDict, find_tensors, read_state_dict
 
 
 def build_with_weights(spec: ExportSpec, weights: Weights) -> tuple[nn.Module, LoadReport]:

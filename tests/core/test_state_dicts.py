@@ -17,7 +17,8 @@ from torch import nn
 from torchvision import models
 
 from tasks.core.errors import WeightsError
-from tasks.core.state_dicts import find_tensors, load_state_dict, read_state_dict
+from tasks.core.loading import load_state_dict
+from tasks.core.state_dicts import find_tensors, read_state_dict
 from tests.core.weights_server import HTML_PAGE
 
 Write = Callable[[dict[str, torch.Tensor], Path], None]

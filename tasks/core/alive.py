@@ -153,8 +153,11 @@ def _as_input(value: Any) -> Any:
 def _take_statistics(norm: Any, value: torch.Tensor, sums: dict[nn.Module, torch.Tensor]) -> None:
     """Set running statistics from all inputs that `norm` has met in this pass.
 
-    This hook runs before run_float64 raises the buffers, so it writes the lasting ones.
+    This hook runs before run_float64 raises the buffers, so it writes the lasting ones. An input may be empty, as
+    that of a mask head where no box was found yet.
     """
+    if not value.numel():
+        return
     with _disable_current_modes():
         columns = value.double().transpose(0, 1).flatten(1) if value.ndim > 1 else value.double()[:, None]
         counts = torch.full_like(columns[:, 0], columns.shape[1])

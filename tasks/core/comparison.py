@@ -57,8 +57,8 @@ def add(trial: Trial, probe: Probe, answers: Sequence[list[Array]], *, num_pertu
             least_agreement=0.0 if probe.family in power.JUDGED_FAMILIES else LEAST_AGREEMENT,
         )  # fmt: skip
         if aligned is None:
-            names = " and ".join(output.name for output in outputs)
-            trial.note(f"{names} left out at {probe.family} inputs: PyTorch's own runs disagree on what there is")
+            names = ", ".join(output.name for output in outputs)
+            trial.note(f"{names} not compared at {probe.family} inputs, where PyTorch's own runs find different items")
             continue
         for output in outputs:
             output.items[probe.family] = count

@@ -312,6 +312,22 @@ def test_nothing_else_of_the_module_changes() -> None:
     assert all(p.dtype == torch.float32 and p.requires_grad for p in module.parameters())
 
 
+def test_a_norm_without_input_keeps_its_statistics() -> None:
+    """As a mask head's where no box was found yet: it normalises nothing rather than raise."""
+
+    class NoneFound(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return image.sum() + self.norm(image[:0]).sum()
+
+    module = alive(NoneFound, noise(2, 3, 8, 8))
+    assert torch.equal(module.norm.running_mean, torch.zeros(3))
+    assert torch.equal(module.norm.running_var, torch.ones(3))
+
+
 def test_a_detector_finds_boxes() -> None:
     """A detector with random weights finds some boxes on its images, but not as many as it may give."""
     name = "ssdlite320_mobilenet_v3_large"

@@ -5,11 +5,11 @@ import gc
 import os
 from pathlib import Path
 
-from flows.command import STATUSES, add_output_options, check_writable, outcome, run_command
+from flows.command import STATUSES, add_output_options, check_writable, failed, outcome, run_command
 from flows.display import Display
 from flows.options import Parser, add_spec_options, make_specs
 from flows.temporary_server import TemporaryServer
-from tasks.core.errors import SpecError
+from tasks.core.errors import AssayError, CrashError, SpecError
 from tasks.core.records import ExportResult
 from tasks.core.spec import ExportSpec
 
@@ -71,35 +71,69 @@ def _export(
     display: Display,
     server: TemporaryServer,
 ) -> None:
+    display.line("importing PyTorch, checking what was asked for", fleeting=True)
+    if len(specs) > 1:
+        _export_apart(specs, options, outputs, results, display, server)
+        return
     from tasks.core.checks import check
 
-    display.line("importing PyTorch, checking what was asked for", fleeting=True)
-    for spec in specs:
-        check(spec)
+    (spec,) = specs
+    check(spec)
     # what the flow will need, while the server starts
     import tasks.export_onnx
     import tasks.validate_onnx  # noqa: F401
+    from flows.export import export_model
     from tasks.tracking import connect
 
     connect().search_experiments(max_results=1)
     gc.freeze()
     gc.enable()
-    with server.ready():
-        for spec in specs:
-            display.title(spec.title)
-            result = _export_one(spec, options, outputs[spec.title])
-            results.append(result)
-            if result.complaint:
-                display.error(result.complaint)
-
-
-def _export_one(spec: ExportSpec, options: argparse.Namespace, output: Path | None) -> ExportResult:
-    from flows.export import export_model
 
     def export() -> ExportResult:
-        return export_model(spec, force=options.force, output=output, verbose=options.verbose)
+        return export_model(spec, force=options.force, output=outputs[spec.title], verbose=options.verbose)
 
-    return outcome(export, spec.title, verbose=options.verbose)
+    with server.ready():
+        display.title(spec.title)
+        _add(outcome(export, spec.title, verbose=options.verbose), results, display)
+
+
+def _export_apart(
+    specs: list[ExportSpec],
+    options: argparse.Namespace,
+    outputs: dict[str, Path | None],
+    results: list[ExportResult],
+    display: Display,
+    server: TemporaryServer,
+) -> None:
+    """Each model in a process of its own: what one does to PyTorch or to its process is not the next one's."""
+    from flows.export_here import CHECK_SECONDS, check_here, export_shown, services
+    from flows.warm_process import WarmProcess
+
+    gc.enable()
+    process = WarmProcess()
+    try:
+        for found in process.run("checking what was asked for", CHECK_SECONDS, check_here, specs):
+            if isinstance(found, AssayError):
+                raise found
+        with server.ready():
+            for spec in specs:
+                try:
+                    result = process.run(
+                        spec.title, None, export_shown, spec,
+                        to_stderr=options.json == "-", environment=services(), force=options.force,
+                        output=outputs[spec.title], verbose=options.verbose,
+                    )  # fmt: skip
+                except CrashError as error:
+                    result = failed(spec.title, error)
+                _add(result, results, display)
+    finally:
+        process.close()
+
+
+def _add(result: ExportResult, results: list[ExportResult], display: Display) -> None:
+    results.append(result)
+    if result.complaint:
+        display.error(result.complaint)
 
 
 def _output_path(destination: str | None, spec: ExportSpec, num_specs: int) -> Path | None:

@@ -6,23 +6,45 @@ Whoever asks imports this file, too, to name the function; what needs PyTorch is
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from flows.command import failed, outcome
+from flows.display import Display
 from tasks.core.errors import AssayError, ModelError
 from tasks.core.records import ExportResult
 from tasks.core.spec import ExportSpec
 
+CHECK_SECONDS = 600.0
+"""In which specs are checked; importing a model's own code may take a while."""
+
+
+def services() -> dict[str, str]:
+    """The variables that say where MLflow and Prefect are, for a process that may be on another machine."""
+    from prefect.settings import PREFECT_API_URL
+
+    names = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
+    environment = {name: value for name in names if (value := os.environ.get(name))}
+    return {**environment, "PREFECT_API_URL": PREFECT_API_URL.value() or ""}
+
 
 def export_here(
-    spec: ExportSpec, *, force: bool, parent_run_id: str | None, environment: Mapping[str, str]
+    spec: ExportSpec,
+    *,
+    environment: Mapping[str, str],
+    force: bool = False,
+    output: Path | None = None,
+    verbose: bool = False,
+    parent_run_id: str | None = None,
 ) -> ExportResult:
     """Export one model in this process; whatever goes wrong becomes its result.
 
     Args:
         spec: a resolved spec.
+        environment: as `services` gives it.
         force: export even where nothing changed.
+        output: also put the proven file there.
+        verbose: log the graph, readable.
         parent_run_id: MLflow run of the sweep.
-        environment: variables that say where MLflow is.
     """
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
@@ -33,9 +55,40 @@ def export_here(
     # nobody listens for the heartbeats of a model's flow, and their thread holds up its end by a second
     with temporary_settings({PREFECT_API_URL: address, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         try:
-            return outcome(lambda: export_model(spec, force=force, parent_run_id=parent_run_id), spec.title)
+            return outcome(
+                lambda: export_model(spec, force=force, output=output, verbose=verbose, parent_run_id=parent_run_id),
+                spec.title,
+                verbose=verbose,
+            )
         except KeyboardInterrupt:  # the model's own: this process does not get the user's
             return failed(spec.title, ModelError(f"{spec.title} raised KeyboardInterrupt."))
+
+
+def export_shown(
+    spec: ExportSpec,
+    *,
+    to_stderr: bool,
+    environment: Mapping[str, str],
+    force: bool,
+    output: Path | None,
+    verbose: bool,
+) -> ExportResult:
+    """As `export_here`, with a line a step on the terminal.
+
+    Args:
+        spec: a resolved spec.
+        to_stderr: standard output is for results alone.
+        environment: as `services` gives it.
+        force: export even where nothing changed.
+        output: also put the proven file there.
+        verbose: show the graph, too.
+    """
+    display = Display(to_stderr=to_stderr)
+    display.title(spec.title)
+    try:
+        return export_here(spec, environment=environment, force=force, output=output, verbose=verbose)
+    finally:
+        display.close()
 
 
 def check_here(specs: Sequence[ExportSpec]) -> list[AssayError | float]:

@@ -19,12 +19,11 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import as_completed
-from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import TaskRunner
 
 from flows.command import failed
 from flows.export import find_unchanged
-from flows.export_here import check_here
+from flows.export_here import CHECK_SECONDS, check_here, services
 from flows.sweep_workers import Terms, dask_workers, export_warm, is_this_machine, local_workers
 from flows.warm_process import WarmProcess
 from tasks.core.catalog import make_spec, read_catalog, resolve
@@ -36,7 +35,6 @@ from tasks.log_sweep import Sweep, logged_sweep
 
 __all__ = ["ExportSpec", "SweepError", "SweepOptions", "sweep", "sweep_models"]
 
-CHECK_SECONDS = 600.0
 Tell = Callable[[ExportResult], None]
 
 
@@ -148,7 +146,7 @@ def _export(specs: Sequence[ExportSpec], options: SweepOptions, run_id: str, add
         force=options.force,
         timeout_seconds=options.timeout_seconds,
         parent_run_id=run_id,
-        environment=_environment(),
+        environment=services(),
         assay=assay_sha256(),
         versions=package_versions(),
     )
@@ -239,13 +237,6 @@ def _result_of(future: Any, title: str) -> ExportResult:
         said = " ".join(str(error).split())[:300]
         return failed(title, CrashError(f"{title}: the worker that exported it was lost ({said})."))
     return result
-
-
-def _environment() -> dict[str, str]:
-    """Where MLflow and Prefect are, for processes that may be on other machines."""
-    names = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
-    environment = {name: value for name in names if (value := os.environ.get(name))}
-    return {**environment, "PREFECT_API_URL": PREFECT_API_URL.value() or ""}
 
 
 def _check_names(specs: Sequence[ExportSpec]) -> None:

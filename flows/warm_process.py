@@ -42,23 +42,25 @@ _STOP_SECONDS = 10.0
 class WarmProcess:
     """One such process at a time, replaced by a new one after each call."""
 
-    def __init__(self, *, num_threads: int) -> None:
+    def __init__(self, *, num_threads: int | None = None, is_silent: bool = False) -> None:
         """Start it; it imports while the caller goes on.
 
         Args:
-            num_threads: of PyTorch and ONNX Runtime.
+            num_threads: of PyTorch and ONNX Runtime; None: as they have it.
+            is_silent: what it prints goes to standard error, and what the steps say nowhere.
         """
         self._num_threads = num_threads
+        self._is_silent = is_silent
         self._pool = self._start()
         self._call: Future[Any] | None = None
         self._is_closed = False
 
-    def run(self, what: str, timeout_seconds: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def run(self, what: str, max_seconds: float | None, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function there and give what it returns or raises.
 
         Args:
             what: is being done, for the sentence if it fails.
-            timeout_seconds: after which the process is killed.
+            max_seconds: after which the process is killed; None: never.
             call: a function that can be pickled.
             args: of the function.
             kwargs: of the function.
@@ -66,7 +68,7 @@ class WarmProcess:
         Raises:
             CrashError: the process died, or took too long.
         """
-        future = self._call = self._pool.schedule(call, args, kwargs, timeout=timeout_seconds)
+        future = self._call = self._pool.schedule(call, args, kwargs, timeout=max_seconds)
         if self._is_closed:
             future.cancel()
         try:
@@ -77,7 +79,7 @@ class WarmProcess:
             raise CrashError(f"{what}: its process {_cause_of_death(error.exitcode)}; nothing else was lost.") from None
         except TimeoutError:
             raise CrashError(
-                f"{what}: its process was stopped, as it took longer than {timeout_seconds:g} s; "
+                f"{what}: its process was stopped, as it took longer than {max_seconds:g} s; "
                 f"allow more with --timeout, or see where it hangs with flows/export.py."
             ) from None
         except BrokenProcessPool as error:
@@ -101,14 +103,16 @@ class WarmProcess:
         context.set_forkserver_preload(PRELOADED)
         # one model each: what its code does to PyTorch, as another default dtype, must not reach the next one's proof
         owner = os.getpid()
-        return ProcessPool(1, 1, initializer=_prepare, initargs=(owner, self._num_threads), context=context)
+        return ProcessPool(
+            1, 1, initializer=_prepare, initargs=(owner, self._num_threads, self._is_silent), context=context
+        )
 
 
 class WarmProcesses:
     """A number of them, for as many threads to take one each."""
 
     def __init__(self, num_processes: int, *, num_threads: int) -> None:
-        self._all = [WarmProcess(num_threads=num_threads) for _ in range(num_processes)]
+        self._all = [WarmProcess(num_threads=num_threads, is_silent=True) for _ in range(num_processes)]
         self._free: queue.SimpleQueue[WarmProcess] = queue.SimpleQueue()
         for process in self._all:
             self._free.put(process)
@@ -128,13 +132,15 @@ class WarmProcesses:
             process.close()
 
 
-def _prepare(owner: int, num_threads: int) -> None:
+def _prepare(owner: int, num_threads: int | None, is_silent: bool) -> None:
     """Get a new process ready, and let it end with its owner, however that ends."""
     import torch
 
-    os.dup2(2, 1)  # what a model prints is no result
-    torch.set_num_threads(num_threads)
-    if not os.environ.get("PREFECT_LOGGING_EXTRA_LOGGERS"):
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    if is_silent:
+        os.dup2(2, 1)  # what a model prints is no result
+    if is_silent and not os.environ.get("PREFECT_LOGGING_EXTRA_LOGGERS"):
         logging.getLogger("assay").propagate = False  # what the steps say would mix with the lines of the sweep
     threading.Thread(target=_end_with, args=(psutil.Process(owner),), daemon=True).start()
 

@@ -93,17 +93,21 @@ def test_a_crash_costs_one_model_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("prefect_server", "own_store")
-def test_what_a_models_code_does_stays_with_it(tmp_path: Path) -> None:
-    """Neither a patched PyTorch nor an exit nor prints reach the next model's proof, or the JSON."""
-    peculiar = [
-        f"{PROJECT}/tests/core/peculiar_models.py:{n}" for n in ("Patches", "Exits", "Interrupts", "Prints", "Relu")
-    ]
+@pytest.mark.parametrize("program", ["flows/sweep.py", "flows/export.py"])
+def test_what_a_models_code_does_stays_with_it(tmp_path: Path, program: str) -> None:
+    """Neither a patched PyTorch nor a crash, an exit or prints reach the next model's proof, or the JSON."""
+    names = ("Patches", "Segfault", "Exits", "Interrupts", "Prints", "Relu")
+    peculiar = [f"{PROJECT}/tests/core/peculiar_models.py:{name}" for name in names if name != "Segfault"]
+    asked = [peculiar[0], *models("Segfault"), *peculiar[1:]]
+    one_by_one = ["--workers", "1"] if program == "flows/sweep.py" else []
     process = subprocess.run(
-        command(*peculiar, "--workers", "1", "--json", "-"), cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
+        [sys.executable, str(PROJECT / program), *asked, *INPUT, *one_by_one, "--json", "-"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
     results = {r["name"]: r for r in json.loads(process.stdout)["results"]}
-    assert list(results) == ["Patches", "Exits", "Interrupts", "Prints", "Relu"], "in the order asked"
-    assert [results[name]["verdict"] for name in ("Exits", "Interrupts")] == ["error", "error"]
+    assert tuple(results) == names, "in the order asked"
+    assert {results[name]["verdict"] for name in ("Segfault", "Exits", "Interrupts")} == {"error"}
+    assert "SIGSEGV" in results["Segfault"]["reason"]
     assert results["Prints"]["verdict"] == results["Relu"]["verdict"] == "pass"
     assert process.returncode in (1, 2)
 

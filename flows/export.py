@@ -165,18 +165,18 @@ def _delivered(result: ExportResult, release: Release, output: Path | None) -> E
     """
     if output is None or result.verdict != "pass":
         return result.model_copy(update={"onnx_path": stored_file(release)})
-    from tasks.core.skeletons import SIDECAR_KEY, read_skeleton, sidecar_names  # onnx: not to be imported at the start
+    from tasks.core.skeletons import SIDECAR_KEY, read_skeleton, sidecars  # onnx: not to be imported at the start
 
     source = download_graph(release)
     if file_sha256(source) != result.onnx_sha256:
         raise ExportError(f"The stored file of {release.model_uri} is not the proven one; export it anew with --force.")
-    sidecars = [source.with_name(name) for name in sidecar_names(source)]
+    others = [source.with_name(name) for name in sidecars(source)]
     proven = {entry.value for entry in read_skeleton(source).metadata_props if entry.key == SIDECAR_KEY}
-    if any(file_sha256(sidecar) not in proven for sidecar in sidecars):
+    if any(file_sha256(sidecar) not in proven for sidecar in others):
         raise ExportError(f"The stored weights of {release.model_uri} are not the proven ones; export with --force.")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        for path in (*sidecars, source):
+        for path in (*others, source):
             target = output if path == source else output.with_name(path.name)
             part = target.with_name(f".{target.name}.{os.getpid()}.part")
             shutil.copyfile(path, part)

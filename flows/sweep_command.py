@@ -130,7 +130,10 @@ def _host(dask: str | None) -> str:
         return "127.0.0.1"
     parts = urlsplit(str(dask))
     if not parts.scheme or not parts.hostname or not parts.port:
-        raise SpecError(f"--dask {dask} is no address of a scheduler; write --dask tcp://HOST:PORT.")
+        raise SpecError(
+            f"--dask {dask} is no address of a scheduler; write --dask tcp://HOST:PORT, or for a cluster on "
+            f"this machine --dask alone, after the models."
+        )
     with socket.socket(type=socket.SOCK_DGRAM) as probe:  # sends nothing
         try:
             probe.connect((parts.hostname, parts.port))

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 import torch
 
-from tasks.core.skeletons import sidecar_names
+from tasks.core.skeletons import sidecars
 from tests.wide_models import WideMLP
 
 PROJECT = Path(__file__).parents[1]
@@ -64,7 +64,7 @@ def test_it_is_read_back_with_its_sidecar(exported: tuple[dict[str, Any], Path, 
         expected = module(torch.from_numpy(features)).numpy()
     del module
     path = folder / "wide.onnx"
-    (sidecar,) = sidecar_names(path)
+    (sidecar,) = sidecars(path)
     assert (folder / sidecar).stat().st_size > 2**31
     (found,) = onnxruntime.InferenceSession(path).run(None, {"features": features})
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)

@@ -5,7 +5,7 @@ import onnx.checker
 import onnx.shape_inference
 
 from tasks.core.records import Graph
-from tasks.core.skeletons import read_skeleton, sidecar_names, without_weights
+from tasks.core.skeletons import read_skeleton, sidecars, without_weights
 
 _RANDOM_OPERATORS = {
     "Bernoulli",
@@ -22,7 +22,7 @@ def structural_findings(graph: Graph) -> list[str]:
     findings = []
     model = read_skeleton(graph.path)
     # sidecars can only be checked by path; inline weights were held against their dims while reading
-    checked = str(graph.path) if sidecar_names(graph.path) else without_weights(model).SerializeToString()
+    checked = str(graph.path) if sidecars(graph.path) else without_weights(model).SerializeToString()
     try:
         onnx.checker.check_model(checked, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:

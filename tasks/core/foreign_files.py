@@ -18,7 +18,7 @@ from tasks.core.precision import run_float32
 from tasks.core.probes import Array
 from tasks.core.records import Graph, TensorType
 from tasks.core.samples import read_sample
-from tasks.core.skeletons import read_skeleton, sidecar_names
+from tasks.core.skeletons import read_skeleton, sidecars
 from tasks.core.spec import INPUT_SYNTAX, Dim, ExportSpec, InputSpec
 from tasks.core.structures import flatten
 
@@ -44,13 +44,19 @@ def read_graph(path: Path) -> Graph:
     """
     try:
         model = ir.from_proto(read_skeleton(path))
-        sidecars = [path.with_name(name) for name in sidecar_names(path)]
+        needed = {path.with_name(name): num_bytes for name, num_bytes in sidecars(path).items()}
     except FileNotFoundError as error:
         raise SpecError(f"There is no file {path}; name an .onnx file.") from error
     except Exception as error:  # protobuf and onnx_ir raise what they like
         raise SpecError(f"{path.name} can't be read as ONNX ({' '.join(str(error).split())[:100]}).") from error
-    if absent := [sidecar.name for sidecar in sidecars if not sidecar.is_file()]:
-        raise SpecError(f"{path.name} keeps weights in {absent[0]}, which is not there; put it beside the file.")
+    for sidecar, num_bytes in needed.items():
+        if not sidecar.is_file():
+            raise SpecError(f"{path.name} keeps weights in {sidecar.name}, which is not there; put it beside the file.")
+        if sidecar.stat().st_size < num_bytes:
+            raise SpecError(
+                f"{path.name} needs {num_bytes:,} bytes of weights in {sidecar.name}, which has "
+                f"{sidecar.stat().st_size:,}; fetch or save both files again."
+            )
     if not model.graph.outputs:
         raise SpecError(f"{path.name} is no ONNX file: it has no output.")
     weights = model.graph.initializers
@@ -58,7 +64,7 @@ def read_graph(path: Path) -> Graph:
     return Graph(
         path=path,
         sha256=file_sha256(path),
-        size_bytes=sum(part.stat().st_size for part in (path, *sidecars) if part.exists()),
+        size_bytes=sum(part.stat().st_size for part in (path, *needed) if part.exists()),
         inputs=tensor_types(value for value in model.graph.inputs if value.name not in weights),
         outputs=tensor_types(model.graph.outputs),
         opset=model.opset_imports.get("", 0),

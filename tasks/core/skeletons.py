@@ -51,10 +51,18 @@ def read_skeleton(path: Path) -> onnx.ModelProto:
     return model
 
 
-def sidecar_names(path: Path) -> tuple[str, ...]:
-    """Names of the other files that hold initializers of this one."""
-    locations = (location(tensor) for tensor in read_skeleton(path).graph.initializer)
-    return tuple(sorted({name for name in locations if name not in ("", path.resolve().name)}))
+def sidecars(path: Path) -> dict[str, int]:
+    """The other files that hold initializers of this one, and how many bytes each has at least."""
+    sizes: dict[str, int] = {}
+    for tensor in read_skeleton(path).graph.initializer:
+        name = location(tensor)
+        if name not in ("", path.resolve().name):
+            offset, length = (
+                next((int(entry.value) for entry in tensor.external_data if entry.key == key), 0)
+                for key in ("offset", "length")
+            )
+            sizes[name] = max(sizes.get(name, 0), offset + length)
+    return dict(sorted(sizes.items()))
 
 
 def location(tensor: onnx.TensorProto) -> str:

@@ -8,9 +8,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tasks.core.errors import SpecError
 from tasks.core.file_checks import structural_findings
 from tasks.core.foreign_files import read_graph
-from tasks.core.skeletons import read_skeleton, sidecar_names, values, without_weights
+from tasks.core.skeletons import read_skeleton, sidecars, values, without_weights
 
 WEIGHTS = np.random.default_rng(0).standard_normal((32, 64)).astype(np.float32)
 
@@ -35,7 +36,7 @@ def test_a_skeleton_says_what_the_file_says(tmp_path: Path) -> None:
     assert skeleton.ByteSize() < WEIGHTS.nbytes
     skeleton.graph.initializer[0].CopyFrom(whole.graph.initializer[0])
     assert skeleton == whole
-    assert sidecar_names(path) == ()
+    assert sidecars(path) == {}
 
 
 def test_a_hard_link_is_read_as_well(tmp_path: Path) -> None:
@@ -52,9 +53,28 @@ def test_a_sidecar_is_named(tmp_path: Path) -> None:
         onnx.load(_save(path, numpy_helper.from_array(WEIGHTS, "w"))), path,
         save_as_external_data=True, location="weights.data", size_threshold=1024,
     )  # fmt: skip
-    assert sidecar_names(path) == ("weights.data",)
+    assert sidecars(path) == {"weights.data": (tmp_path / "weights.data").stat().st_size}
     assert np.array_equal(values(read_skeleton(path).graph.initializer[0], path), WEIGHTS)
     assert read_graph(path).size_bytes == path.stat().st_size + (tmp_path / "weights.data").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("num_left", "words"),
+    [(None, "weights.data, which is not there"), (10, r"needs [\d,]+ bytes of weights in weights.data, which has 10")],
+)
+def test_a_lost_or_cut_sidecar_is_one_sentence(tmp_path: Path, num_left: int | None, words: str) -> None:
+    """Before anything is run, and in words that say which file."""
+    path, sidecar = tmp_path / "model.onnx", tmp_path / "weights.data"
+    onnx.save_model(
+        onnx.load(_save(path, numpy_helper.from_array(WEIGHTS, "w"))), path,
+        save_as_external_data=True, location=sidecar.name, size_threshold=1024,
+    )  # fmt: skip
+    if num_left is None:
+        sidecar.unlink()
+    else:
+        os.truncate(sidecar, num_left)
+    with pytest.raises(SpecError, match=words):
+        read_graph(path)
 
 
 def test_a_weight_that_is_too_short_is_found(tmp_path: Path) -> None:

@@ -30,10 +30,22 @@ T = TypeVar("T")
 PRELOADED = [
     "flows.export",
     "tasks.core.checks",
+    "tasks.fetch_weights",
+    "tasks.instantiate_model",
+    "tasks.create_inputs",
     "tasks.export_onnx",
     "tasks.validate_onnx",
-    "torchvision.models",
+    # what these and the libraries import when they first need it: 0.7 s a model
+    "git",
+    "mlflow.onnx",
+    "mlflow.store.model_registry.sqlalchemy_workspace_store",
+    "mlflow.store.tracking.sqlalchemy_workspace_store",
     "onnxscript",
+    "prefect.concurrency.sync",
+    "prefect.flow_engine",
+    "sqlalchemy.dialects.sqlite",
+    "torch.onnx._internal.exporter._core",
+    "torchvision.models",
 ]
 _WATCH_SECONDS = 1.0
 _STOP_SECONDS = 10.0

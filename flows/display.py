@@ -38,11 +38,15 @@ class Display(logging.Handler):
 
     def title(self, name: str) -> None:
         """Say which model comes now, and listen to what is logged about it."""
+        self.listen()
+        self.line(f"[bold]{escape(name)}[/]", indent=0)
+
+    def listen(self) -> None:
+        """Show from now on what the steps say."""
         logger = logging.getLogger("assay")
         logger.setLevel(logging.DEBUG)
         logger.propagate = False
         logger.addHandler(self)  # at every title: importing Prefect and MLflow takes handlers away
-        self.line(f"[bold]{escape(name)}[/]", indent=0)
 
     def line(self, text: str, *, indent: int = 2, fleeting: bool = False) -> None:
         """Print a line; a fleeting one is shown on a terminal only, until the next."""
@@ -56,6 +60,7 @@ class Display(logging.Handler):
     def error(self, sentence: str) -> None:
         """Print what went wrong."""
         self._stop_status()
+        self._console.show_cursor()  # a process that died amid a step hid it
         self._errors.print(f"[red]error:[/] {escape(sentence)}")
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -13,6 +13,9 @@ from tasks.core.errors import AssayError, CrashError, SpecError
 from tasks.core.records import ExportResult
 from tasks.core.spec import ExportSpec
 
+EXPORT_SECONDS = 6 * 3600.0
+"""After which a model's process is given up; its steps give up sooner."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
@@ -106,20 +109,24 @@ def _export_apart(
     server: TemporaryServer,
 ) -> None:
     """Each model in a process of its own: what one does to PyTorch or to its process is not the next one's."""
-    from flows.export_here import CHECK_SECONDS, check_here, export_shown, services
+    from flows.export_here import CHECK_SECONDS, check_apart, export_shown, services
     from flows.warm_process import WarmProcess
 
     gc.enable()
     process = WarmProcess()
     try:
-        for found in process.run("checking what was asked for", CHECK_SECONDS, check_here, specs):
-            if isinstance(found, AssayError):
+        findings = check_apart(specs, process, CHECK_SECONDS)
+        for found in findings:
+            if isinstance(found, AssayError) and not isinstance(found, CrashError):
                 raise found
         with server.ready():
-            for spec in specs:
+            for spec, found in zip(specs, findings, strict=True):
+                display.title(spec.title)
                 try:
+                    if isinstance(found, CrashError):
+                        raise found
                     result = process.run(
-                        spec.title, None, export_shown, spec,
+                        spec.title, EXPORT_SECONDS, export_shown, spec,
                         to_stderr=options.json == "-", environment=services(), force=options.force,
                         output=outputs[spec.title], verbose=options.verbose,
                     )  # fmt: skip

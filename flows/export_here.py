@@ -10,7 +10,8 @@ from pathlib import Path
 
 from flows.command import failed, outcome
 from flows.display import Display
-from tasks.core.errors import AssayError, ModelError
+from flows.warm_process import WarmProcess
+from tasks.core.errors import AssayError, CrashError, ModelError
 from tasks.core.records import ExportResult
 from tasks.core.spec import ExportSpec
 
@@ -84,11 +85,27 @@ def export_shown(
         verbose: show the graph, too.
     """
     display = Display(to_stderr=to_stderr)
-    display.title(spec.title)
+    display.listen()
     try:
         return export_here(spec, environment=environment, force=force, output=output, verbose=verbose)
     finally:
         display.close()
+
+
+def check_apart(specs: Sequence[ExportSpec], process: WarmProcess, max_seconds: float) -> list[AssayError | float]:
+    """As `check_here`, in a process of its own: all specs at once, unless one kills the process."""
+    try:
+        return process.run("checking what was asked for", max_seconds, check_here, specs)
+    except CrashError:
+        return [_check_alone(spec, process, max_seconds) for spec in specs]
+
+
+def _check_alone(spec: ExportSpec, process: WarmProcess, max_seconds: float) -> AssayError | float:
+    try:
+        (found,) = process.run(f"loading {spec.title}", max_seconds, check_here, [spec])
+    except CrashError as error:
+        return error
+    return found
 
 
 def check_here(specs: Sequence[ExportSpec]) -> list[AssayError | float]:

@@ -23,9 +23,8 @@ from prefect.task_runners import TaskRunner
 
 from flows.command import failed
 from flows.export import find_unchanged
-from flows.export_here import CHECK_SECONDS, check_here, services
+from flows.export_here import CHECK_SECONDS, check_apart, services
 from flows.sweep_workers import Terms, dask_workers, export_warm, is_this_machine, local_workers
-from flows.warm_process import WarmProcess
 from tasks.core.catalog import make_spec, read_catalog, resolve
 from tasks.core.errors import AssayError, CrashError, SpecError
 from tasks.core.manifest import assay_sha256, package_versions
@@ -153,7 +152,7 @@ def _export(specs: Sequence[ExportSpec], options: SweepOptions, run_id: str, add
     place = dask_workers(options.dask, options.workers) if options.dask else local_workers(options.workers)
     with place as (runner, processes):
         with processes.taken() as process:
-            costs = _checked(specs, process, options)
+            costs = check_apart(specs, process, min(CHECK_SECONDS, options.timeout_seconds))
         sound: list[tuple[float, ExportSpec]] = []
         for spec, cost in zip(specs, costs, strict=True):
             if isinstance(cost, AssayError):
@@ -166,23 +165,6 @@ def _export(specs: Sequence[ExportSpec], options: SweepOptions, run_id: str, add
             export_side_by_side(len(ordered))
         finally:
             _job.reset(token)
-
-
-def _checked(specs: Sequence[ExportSpec], process: WarmProcess, options: SweepOptions) -> list[AssayError | float]:
-    """Of each spec what is wrong with it, or about how much it costs; all at once unless one kills the process."""
-    seconds = min(CHECK_SECONDS, options.timeout_seconds)
-    try:
-        return process.run("checking what was asked for", seconds, check_here, specs)
-    except CrashError:
-        return [_checked_alone(spec, process, seconds) for spec in specs]
-
-
-def _checked_alone(spec: ExportSpec, process: WarmProcess, seconds: float) -> AssayError | float:
-    try:
-        (found,) = process.run(f"loading {spec.title}", seconds, check_here, [spec])
-    except CrashError as error:
-        return error
-    return found
 
 
 @dataclass(frozen=True)

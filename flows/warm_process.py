@@ -49,6 +49,8 @@ PRELOADED = [
 ]
 _WATCH_SECONDS = 1.0
 _STOP_SECONDS = 10.0
+_LEFT_STATUS = 86
+"""In place of 0, of a process that ended before it was done."""
 
 
 class WarmProcess:
@@ -67,12 +69,12 @@ class WarmProcess:
         self._call: Future[Any] | None = None
         self._is_closed = False
 
-    def run(self, what: str, max_seconds: float | None, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def run(self, what: str, max_seconds: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function there and give what it returns or raises.
 
         Args:
             what: is being done, for the sentence if it fails.
-            max_seconds: after which the process is killed; None: never.
+            max_seconds: after which the process is killed.
             call: a function that can be pickled.
             args: of the function.
             kwargs: of the function.
@@ -80,19 +82,19 @@ class WarmProcess:
         Raises:
             CrashError: the process died, or took too long.
         """
-        future = self._call = self._pool.schedule(call, args, kwargs, timeout=max_seconds)
+        future = self._call = self._pool.schedule(_called, (call, args, kwargs), timeout=max_seconds)
         if self._is_closed:
             future.cancel()
         try:
             result: T = future.result()
         except CancelledError:
-            raise CrashError(f"{what} was stopped with the sweep; go on with --resume.") from None
+            raise CrashError(f"{what} was stopped; a sweep goes on with --resume.") from None
         except ProcessExpired as error:
             raise CrashError(f"{what}: its process {_cause_of_death(error.exitcode)}; nothing else was lost.") from None
         except TimeoutError:
             raise CrashError(
-                f"{what}: its process was stopped, as it took longer than {max_seconds:g} s; "
-                f"allow more with --timeout, or see where it hangs with flows/export.py."
+                f"{what}: its process was stopped, as it took longer than {max_seconds:g} s; see where it hangs with "
+                f"flows/export.py {what}, or allow a sweep more with --timeout."
             ) from None
         except BrokenProcessPool as error:
             self._pool = self._start()
@@ -114,10 +116,10 @@ class WarmProcess:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
         # one model each: what its code does to PyTorch, as another default dtype, must not reach the next one's proof
-        owner = os.getpid()
-        return ProcessPool(
-            1, 1, initializer=_prepare, initargs=(owner, self._num_threads, self._is_silent), context=context
-        )
+        prepare = (os.getpid(), self._num_threads, self._is_silent)
+        pool = ProcessPool(1, 1, initializer=_prepare, initargs=prepare, context=context)
+        assert pool.active, "asking starts it"
+        return pool
 
 
 class WarmProcesses:
@@ -157,6 +159,17 @@ def _prepare(owner: int, num_threads: int | None, is_silent: bool) -> None:
     threading.Thread(target=_end_with, args=(psutil.Process(owner),), daemon=True).start()
 
 
+def _called(call: Callable[P, T], args: Any, kwargs: Any) -> T:
+    """Call a function so that it cleans up when it is stopped, and can't end the process as though all were well."""
+    terminate, leave = signal.signal(signal.SIGTERM, signal.default_int_handler), os._exit
+    os._exit = lambda status: leave(status or _LEFT_STATUS)
+    try:
+        return call(*args, **kwargs)
+    finally:
+        os._exit = leave
+        signal.signal(signal.SIGTERM, terminate)
+
+
 def _end_with(owner: psutil.Process) -> None:
     while owner.is_running() and owner.status() != psutil.STATUS_ZOMBIE:
         time.sleep(_WATCH_SECONDS)
@@ -169,4 +182,4 @@ def _cause_of_death(status: int | None) -> str:
             name = signal.Signals(-status).name
             hint = ", as the kernel does when memory runs out" if name == "SIGKILL" else ""
             return f"was killed by {name} (signal {-status}){hint}"
-    return f"ended with status {status}"
+    return "was ended by its own code (os._exit)" if status == _LEFT_STATUS else f"ended with status {status}"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tasks.core import power
-from tasks.core.detections import LEAST_AGREEMENT, ItemCount, align
+from tasks.core.detections import ItemCount, align, is_luck
 from tasks.core.evidence import ProbeRecord
 from tasks.core.parity import ExactPool, FloatPool
 from tasks.core.probes import Array, Probe
@@ -51,15 +51,15 @@ def add(trial: Trial, probe: Probe, answers: Sequence[list[Array]], *, num_pertu
     for group in trial.groups:
         outputs = [trial.outputs[i] for i in group.outputs]
         count = outputs[0].items.get(probe.family, ItemCount())
-        aligned = align(
-            group, trial.reference,
-            onnx=answers, torch32=torch32, perturbed=perturbed, float64=float64, count=count,
-            least_agreement=0.0 if probe.family in power.JUDGED_FAMILIES else LEAST_AGREEMENT,
-        )  # fmt: skip
-        if aligned is None:
+        may_be_luck = probe.family not in power.JUDGED_FAMILIES and not again
+        if may_be_luck and is_luck(group, answers, torch32, [float64, *perturbed]):
             names = ", ".join(output.name for output in outputs)
             trial.note(f"{names} not compared at {probe.family} inputs, where PyTorch's own runs find different items")
             continue
+        aligned = align(
+            group, trial.reference,
+            onnx=answers, torch32=torch32, perturbed=perturbed, float64=float64, count=count,
+        )  # fmt: skip
         for output in outputs:
             output.items[probe.family] = count
         for i in group.outputs:

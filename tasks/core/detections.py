@@ -20,7 +20,7 @@ from tasks.core.reference import Reference
 EDGE = 8.0
 """Noise within which a score or an overlap may fall on either side of a threshold; the limit of noise ratios."""
 LEAST_AGREEMENT = 0.95
-"""Share of items that the module's own runs agree on, below which a silencing or saturating input shows nothing."""
+"""Share of items that two runs of the module itself must have in common for a file to be held against them."""
 JUMP = 1000.0
 """Multiple of the usual noise at which a matched item of a reference run is another item."""
 
@@ -56,12 +56,8 @@ def align(
     perturbed: Sequence[list[Array]],
     float64: list[Array],
     count: ItemCount,
-    least_agreement: float = 0.0,
-) -> Aligned | None:
+) -> Aligned:
     """Put the items of every run in torch32's order, and count those without a partner.
-
-    On a blank picture RetinaNet's scores are all 1 but for rounding: which of two boxes suppresses the other is
-    luck, and no two runs of the module itself find the same items.
 
     Args:
         group: which outputs.
@@ -71,17 +67,11 @@ def align(
         perturbed: its answers with weights off by one rounding.
         float64: its answer in float64.
         count: gets the numbers.
-        least_agreement: share of items that the module's own runs must agree on.
-
-    Returns:
-        None where they agree on fewer.
     """
     runs = [float64, *perturbed]
     partners = [partners_of(group, torch32, run) for run in runs]
     kept = np.all([p >= 0 for p in partners], axis=0)
     kept &= ~_jumps(group, torch32, runs, partners, kept)
-    if len(kept) and kept.mean() < least_agreement:
-        return None
     found = [partners_of(group, torch32, answer) for answer in onnx]
     judge = _Edges(group, reference, torch32, runs, partners, kept)
     count.num_reference += len(kept)
@@ -104,6 +94,29 @@ def align(
     count.lowest_iou = min([count.lowest_iou, *_overlaps(group, torch32, onnx, found, everywhere)])
     answers, others = list(zip(onnx, found, strict=True)), list(zip(runs, partners, strict=True))
     return _aligned(group, everywhere, torch32, answers, others)
+
+
+def is_luck(
+    group: Group,
+    onnx: Sequence[list[Array]],
+    torch32: list[Array],
+    runs: Sequence[list[Array]],
+) -> bool:
+    """Do two runs of the module itself find other items, and the file no more others than they?
+
+    On a blank picture RetinaNet's scores are all 1 but for rounding: which of two boxes suppresses the other is luck.
+    """
+    own = [_num_alone(group, torch32, run) for run in runs]
+    allowed = [(1 - LEAST_AGREEMENT) * (length(group, torch32) + length(group, run)) for run in runs]
+    most = 2 * max(own)
+    disagree = any(number > limit for number, limit in zip(own, allowed, strict=True))
+    return disagree and all(_num_alone(group, torch32, answer) <= most for answer in onnx)
+
+
+def _num_alone(group: Group, base: list[Array], other: list[Array]) -> int:
+    """Items of either without a partner in the other."""
+    num_partners = int((partners_of(group, base, other) >= 0).sum())
+    return length(group, base) + length(group, other) - 2 * num_partners
 
 
 def _aligned(

@@ -44,7 +44,7 @@ def read_graph(path: Path) -> Graph:
     """
     try:
         model = ir.from_proto(read_skeleton(path))
-        needed = {path.with_name(name): num_bytes for name, num_bytes in sidecars(path).items()}
+        needed = {path.parent / name: num_bytes for name, num_bytes in sidecars(path).items()}
     except FileNotFoundError as error:
         raise SpecError(f"There is no file {path}; name an .onnx file.") from error
     except Exception as error:  # protobuf and onnx_ir raise what they like

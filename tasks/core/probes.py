@@ -31,7 +31,7 @@ class Probe(Record):
     optional: bool = False
     """Left out when proving has taken too long."""
     rows: tuple[tuple["Probe", int], ...] = ()
-    """Rows of the batch, each of another probe, whose float64 answer serves again; empty: drawn anew."""
+    """Rows of the batch, each of another probe, whose float64 answer serves again: no new values; empty: drawn."""
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -69,7 +69,7 @@ def plan_probes(
     cases = size_cases(sizes, batch)
     traced = cases[0]
     smallest = cases[1] if len(cases) > 1 else traced
-    has_rows = all(any(dim.name == batch for dim in spec.dims) for spec in specs)
+    has_rows = all([dim.name for dim in spec.dims].count(batch) == 1 for spec in specs)
     # the file is tried without optimisation right after its export, at the other sizes if there are any
     first_levels: tuple[str, ...] = ("all",) if len(cases) > 1 else ("off", "all")
     probes = [

@@ -57,11 +57,9 @@ def sidecars(path: Path) -> dict[str, int]:
     for tensor in read_skeleton(path).graph.initializer:
         name = location(tensor)
         if name not in ("", path.resolve().name):
-            offset, length = (
-                next((int(entry.value) for entry in tensor.external_data if entry.key == key), 0)
-                for key in ("offset", "length")
-            )
-            sizes[name] = max(sizes.get(name, 0), offset + length)
+            said = {entry.key: entry.value for entry in tensor.external_data}
+            length = said.get("length") or _size_bytes(tensor) or 0
+            sizes[name] = max(sizes.get(name, 0), int(said.get("offset", 0)) + int(length))
     return dict(sorted(sizes.items()))
 
 

@@ -95,12 +95,31 @@ def test_rows_that_depend_on_each_other_are_run_together(make: Callable[[], nn.M
 
 
 def test_rows_of_a_large_batch_differ() -> None:
-    """Five rows of a batch of five, from three probes; none stands where it stood."""
+    """A batch of five has five rows, from three probes."""
     reference, probes = _reference(Apart())
     (large,) = reference.inputs.arrays(probes[-1]).values()
     assert len({row.tobytes() for row in large}) == 5
     sources = [reference.inputs.arrays(probe)["x"] for probe in probes[:3]]
     assert {row.tobytes() for row in large} == {row.tobytes() for array in sources for row in array}
+
+
+def test_a_batch_that_stands_twice_in_an_input_is_drawn_anew() -> None:
+    """The rows of an adjacency matrix [nodes, nodes] do not fit another number of nodes."""
+
+    class Graph(nn.Module):
+        def forward(self, x: torch.Tensor, adjacency: torch.Tensor) -> torch.Tensor:
+            return adjacency @ x
+
+    specs = ("x=float32[nodes:2..8,4]", "adjacency=float32[nodes,nodes]")
+    spec = ExportSpec(model=Graph(), weights="as-built", inputs=tuple(InputSpec.parse(text) for text in specs))
+    inputs = choose_inputs(spec, Graph().eval())
+    assert {probe.sizes["nodes"] for probe in inputs.probes} >= {2, 3, 5, 8}
+    for probe in inputs.probes:
+        size = probe.sizes["nodes"]
+        assert {name: array.shape for name, array in inputs.arrays(probe).items()} == {
+            "x": (size, 4),
+            "adjacency": (size, size),
+        }
 
 
 def test_a_large_batch_comes_at_the_traced_sizes_of_the_others() -> None:

@@ -107,7 +107,8 @@ class Display(logging.Handler):
     def progress(self, num_models: int) -> None:
         """Show from now on how many of these models are done, and when the others will be."""
         columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=self._console, transient=True)
+        # over the whole sweep: of the last half minute alone it would jump, as models differ
+        self._progress = Progress(*columns, console=self._console, transient=True, speed_estimate_period=86400)
         self._progress.add_task("models", total=num_models)
         if self._console.is_terminal:
             self._progress.start()

@@ -51,14 +51,15 @@ def add(trial: Trial, probe: Probe, answers: Sequence[list[Array]], *, num_pertu
     for group in trial.groups:
         outputs = [trial.outputs[i] for i in group.outputs]
         count = outputs[0].items.get(probe.family, ItemCount())
-        may_be_luck = probe.family not in power.JUDGED_FAMILIES and not again
-        if may_be_luck and is_luck(group, answers, torch32, [float64, *perturbed]):
+        may_be_luck = probe.family not in power.JUDGED_FAMILIES
+        if may_be_luck and not again and is_luck(group, answers, torch32, [float64, *perturbed]):
             names = ", ".join(output.name for output in outputs)
             trial.note(f"{names} not compared at {probe.family} inputs, where PyTorch's own runs find different items")
             continue
         aligned = align(
             group, trial.reference,
             onnx=answers, torch32=torch32, perturbed=perturbed, float64=float64, count=count,
+            may_be_luck=may_be_luck,
         )  # fmt: skip
         for output in outputs:
             output.items[probe.family] = count

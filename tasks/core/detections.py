@@ -56,6 +56,7 @@ def align(
     perturbed: Sequence[list[Array]],
     float64: list[Array],
     count: ItemCount,
+    may_be_luck: bool = False,
 ) -> Aligned:
     """Put the items of every run in torch32's order, and count those without a partner.
 
@@ -67,6 +68,7 @@ def align(
         perturbed: its answers with weights off by one rounding.
         float64: its answer in float64.
         count: gets the numbers.
+        may_be_luck: on these inputs scores may be equal, so that a few items may be others of the same score.
     """
     runs = [float64, *perturbed]
     partners = [partners_of(group, torch32, run) for run in runs]
@@ -76,18 +78,20 @@ def align(
     judge = _Edges(group, reference, torch32, runs, partners, kept)
     count.num_reference += len(kept)
     worst: dict[str, int] = {"unmatched": 0, "excused": 0}
+    everywhere = kept & np.all([matched >= 0 for matched in found], axis=0)
     for answer, matched in zip(onnx, found, strict=True):
         lost = [int(i) for i in np.flatnonzero(matched < 0)]
         extra = [int(i) for i in np.setdiff1d(np.arange(length(group, answer)), matched)]
         ends = _lowest_scores(group, torch32, answer) if len(lost) == len(extra) else (-np.inf, -np.inf)
         blamed = [(i, torch32, "the file lacks it") for i in lost if kept[i] and not judge.is_edge(torch32, i, ends[1])]
         blamed += [(i, answer, "PyTorch lacks it") for i in extra if not judge.is_edge(answer, i, ends[0])]
+        swapped = judge.swapped(answer, matched) if may_be_luck else np.zeros_like(kept)
+        everywhere &= ~swapped
         worst["unmatched"] = max(worst["unmatched"], len(blamed))
-        worst["excused"] = max(worst["excused"], len(lost) + len(extra) - len(blamed))
+        worst["excused"] = max(worst["excused"], len(lost) + len(extra) - len(blamed) + int((swapped & kept).sum()))
         if blamed and not count.first_unmatched:
             index, items, what = blamed[0]
             count.first_unmatched = f"{describe(group, items, index)}: {what}"
-    everywhere = kept & np.all([matched >= 0 for matched in found], axis=0)
     count.num_unmatched += worst["unmatched"]
     count.num_excused += worst["excused"]
     count.num_matched += int(everywhere.sum())
@@ -183,6 +187,24 @@ class _Edges:
             if len(lonely) and partners_of(self._group, wanted, alone)[0] >= 0:
                 return True
         return self._is_near_score(answer, index, end) or self._is_near_overlap(answer, index)
+
+    def swapped(self, answer: list[Array], partners: Indices) -> NDArray[np.bool_]:
+        """Items in whose place the file has one of the same score: each suppresses the other, and rounding says which.
+
+        None where they are more than a few: then the boxes are wrong.
+        """
+        boxes, scores = self._group.boxes, self._group.scores
+        swapped = partners >= 0
+        if boxes is None or scores is None or not self._thresholds.overlaps:
+            return np.zeros_like(swapped)
+        ours, theirs = ([items[i].astype(np.float64) for i in (boxes, scores)] for items in (self._torch32, answer))
+        at = partners[swapped]
+        is_other = np.abs(ours[0][swapped] - theirs[0][at]).max(axis=1) > JUMP * self._box_noise
+        is_as_good = np.abs(ours[1][swapped] - theirs[1][at]) <= EDGE * self._score_noise
+        overlaps = np.diagonal(iou(ours[0][swapped], theirs[0][at]))
+        swapped[swapped] = is_other & is_as_good & (overlaps >= min(self._thresholds.overlaps))
+        few = (1 - LEAST_AGREEMENT) * len(partners)
+        return swapped if swapped.sum() <= few else np.zeros_like(swapped)
 
     def _is_near_score(self, answer: list[Array], index: int, end: float) -> bool:
         if self._group.scores is None:

@@ -207,6 +207,27 @@ def test_luck_is_what_pytorch_itself_disagrees_on(own: list[Item], file: list[It
     assert is_luck(GROUP, [_answer(*file)], torch32, [torch32, _answer(*own)]) is expected
 
 
+@pytest.mark.parametrize(
+    ("num_moved", "score", "may_be_luck", "num_excused"),
+    [(1, 1.0, True, 1), (1, 1.0, False, 0), (1, 0.9, True, 0), (2, 1.0, True, 0)],
+    ids=["equal score", "where scores differ", "another score", "too many"],
+)
+def test_a_few_items_may_be_others_of_the_same_score(
+    num_moved: int, score: float, may_be_luck: bool, num_excused: int
+) -> None:
+    """Of two boxes of equal scores that suppress each other either may be left; a moved box without that is wrong."""
+    moved = [((x, 2.0, right, 11.0), score, label) for (x, _, right, _), _, label in BLANK[:num_moved]]
+    reference, torch32, count = _bare_reference(), _answer(*BLANK), ItemCount()
+    reference.thresholds.overlaps.add(0.55)
+    aligned = align(
+        GROUP, reference, onnx=[_answer(*moved, *BLANK[num_moved:])],
+        torch32=torch32, perturbed=[_nearly(torch32, 0)], float64=_nearly(torch32, 1), count=count,
+        may_be_luck=may_be_luck,
+    )  # fmt: skip
+    assert _fate(count) == (20 - num_excused, num_excused, 0)
+    assert len(aligned.torch32[0]) == 20 - num_excused
+
+
 def test_the_worst_level_counts() -> None:
     """Of several answers of the file the one with the most unmatched items is what counts, once."""
     reference = _bare_reference()

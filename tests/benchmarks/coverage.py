@@ -47,6 +47,7 @@ def report(results: Sequence[Result], *, source: str) -> str:
     lines = [
         "# Coverage of torchvision",
         "",
+        f"`python flows/sweep.py --all-torchvision --weights random --json {source}`, then "
         f"`python tests/benchmarks/coverage.py {source} --write docs/coverage.md`",
         "",
         _totals(results, len(names)),

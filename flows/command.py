@@ -11,7 +11,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from flows.display import Display
 from flows.options import Parser
@@ -21,11 +21,11 @@ from tasks.core.records import ErrorRecord, ExportResult
 EXIT_NOT_PROVEN, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 STATUSES = "Exit status: 0 proven or unchanged, 1 not proven, 2 bad input, 3 a service could not be reached."
 
-Body = Callable[[argparse.Namespace, list[ExportResult], Display], None]
-Summary = Callable[[Display, list[ExportResult]], None]
+D = TypeVar("D", bound=Display)
+Body = Callable[[argparse.Namespace, list[ExportResult], D], None]
 
 
-def run_command(parser: Parser, body: Body, arguments: list[str] | None, *, summary: Summary = Display.summary) -> int:
+def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, display_class: type[D]) -> int:
     """Parse, run the body, which adds to the results, and show them; return the exit status.
 
     The JSON is written on every exit.
@@ -35,7 +35,7 @@ def run_command(parser: Parser, body: Body, arguments: list[str] | None, *, summ
     standard_output = _only_results_to_standard_output() if target == "-" else None
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to end as with Ctrl-C: tidily, the JSON written
     results: list[ExportResult] = []
-    display = Display(to_stderr=target == "-")
+    display = display_class(to_stderr=target == "-")
     try:
         options = parser.parse_args(arguments)
         if options.json and options.json != "-":
@@ -52,7 +52,7 @@ def run_command(parser: Parser, body: Body, arguments: list[str] | None, *, summ
         display.close()
         gc.freeze()  # or the interpreter searches all of PyTorch for garbage before it ends, for 1.5 s
         _write_json(target, results, standard_output)
-    summary(display, results)
+    display.summary(results)
     return max((_exit_status(result) for result in results), default=EXIT_BAD_INPUT)
 
 

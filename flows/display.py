@@ -8,14 +8,12 @@ import time
 from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.status import Status
 
-from tasks.core.comparison_table import headline
 from tasks.core.places import MLFLOW_DATABASE, PROJECT_FOLDER
 from tasks.core.records import ExportResult
 
-_MARKS = {
+MARKS = {
     "pass": "[green]✔ pass[/]",
     "fail": "[red]✘ fail[/]",
     "inconclusive": "[yellow]? inconclusive[/]",
@@ -32,8 +30,6 @@ class Display(logging.Handler):
         self._console = Console(file=file, highlight=False, soft_wrap=True)
         self._errors = Console(file=sys.stderr, highlight=False, soft_wrap=True)
         self._status: Status | None = None
-        self._progress: Progress | None = None
-        self._page = ""
         self._started = time.perf_counter()
 
     def title(self, name: str) -> None:
@@ -99,61 +95,22 @@ class Display(logging.Handler):
             if result.model_uri and result.verdict == "pass":
                 self.line(f'load     mlflow.pyfunc.load_model("{result.model_uri}").predict(...)')
             if result.run_url:
-                self.line(f"browse   {_ui_command()}{result.run_url}")
+                self.line(f"browse   {ui_command()}{result.run_url}")
         if len(results) > 1:
             what = "files" if any(result.file for result in results) else "models"
             self.line(f"{len(results)} {what} in {time.perf_counter() - self._started:.1f} s", indent=0)
 
-    def progress(self, num_models: int) -> None:
-        """Show from now on how many of these models are done, and when the others will be."""
-        columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        # over the whole sweep: of the last half minute alone it would jump, as models differ
-        self._progress = Progress(*columns, console=self._console, transient=True, speed_estimate_period=86400)
-        self._progress.add_task("models", total=num_models)
-        if self._console.is_terminal:
-            self._progress.start()
-
-    def swept(self, result: ExportResult) -> None:
-        """Print a line about a model of a sweep."""
-        assert self._progress is not None
-        self._progress.advance(self._progress.task_ids[0])
-        (bar,) = self._progress.tasks
-        ratio, seconds = result.worst("noise_ratio"), sum(result.seconds.values())
-        facts = [] if ratio is None else [f"noise ratio {ratio:.2f}", decimal(result.size_bytes or 0)]
-        facts += ["unchanged"] if result.unchanged else [f"{seconds:.1f} s"] if seconds else []
-        left = "" if bar.time_remaining is None or bar.finished else f" · {bar.time_remaining:.0f} s left"
-        count = f"[dim]{int(bar.completed):>4}/{int(bar.total or 0)}[/]"
-        self._console.print(
-            f"{count} {_MARKS[result.verdict]}  [bold]{escape(result.name)}[/]  [dim]{', '.join(facts)}{left}[/]"
-        )
-        if result.complaint:
-            self._console.print(f"          {escape(result.complaint)}")
-
-    def browse(self, url: str) -> None:
-        """Remember the page to name at the end."""
-        self._page = url
-
-    def sweep_summary(self, results: list[ExportResult]) -> None:
-        """Print how many models came out how, and where the table is."""
-        if self._progress is None:
-            return
-        num_models = int(self._progress.tasks[0].total or 0)
-        self.line("", indent=0)
-        self.line(f"[bold]{headline(results, num_models)}[/] in {time.perf_counter() - self._started:.1f} s", indent=0)
-        if self._page:
-            self.line(f"browse   {_ui_command()}{self._page}")
-
     def _exported(self, result: ExportResult) -> None:
         version = f"version {result.version}" if result.version else "no version"
         state = "unchanged, " if result.unchanged else ""
-        self.line(f"{_MARKS[result.verdict]}  [bold]{escape(result.name)}[/] {state}{version}", indent=0)
+        self.line(f"{MARKS[result.verdict]}  [bold]{escape(result.name)}[/] {state}{version}", indent=0)
         if result.parity:
             seconds = "" if result.unchanged else f", {sum(result.seconds.values()):.1f} s to export and prove"
             self.line(f"noise ratio {result.worst('noise_ratio'):.2f}, {decimal(result.size_bytes or 0)}{seconds}")
 
     def _verified(self, result: ExportResult) -> None:
         said = f" computes what {escape(result.name)} computes" if result.verdict == "pass" else ""
-        self.line(f"{_MARKS[result.verdict]}  [bold]{escape(str(result.file))}[/]{said}", indent=0)
+        self.line(f"{MARKS[result.verdict]}  [bold]{escape(str(result.file))}[/]{said}", indent=0)
         if result.parity:
             self.line(f"noise ratio {result.worst('noise_ratio'):.2f}, {decimal(result.size_bytes or 0)}")
         if result.verdict != "pass":
@@ -165,14 +122,12 @@ class Display(logging.Handler):
         logging.getLogger("assay").removeHandler(self)
 
     def _stop_status(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
         if self._status is not None:
             self._status.stop()
             self._status = None
 
 
-def _ui_command() -> str:
+def ui_command() -> str:
     """What to start before a page can be opened; nothing where a server runs already."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if uri.startswith("http"):

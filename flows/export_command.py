@@ -19,7 +19,7 @@ EXPORT_SECONDS = 6 * 3600.0
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    return run_command(_parser(), _run, arguments)
+    return run_command(_parser(), _run, arguments, display_class=Display)
 
 
 def _parser() -> Parser:

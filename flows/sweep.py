@@ -10,7 +10,7 @@ if __name__ == "__main__":  # before the imports below: the command line imports
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -34,6 +34,8 @@ from tasks.log_sweep import Sweep, logged_sweep
 
 __all__ = ["ExportSpec", "SweepError", "SweepOptions", "sweep", "sweep_models"]
 
+OVERHEAD_GFLOP = 1.0
+"""What a model costs besides its arithmetic: on a core of 2026 some two seconds."""
 Tell = Callable[[ExportResult], None]
 
 
@@ -97,6 +99,7 @@ def sweep(
     *,
     tell: Tell | None = None,
     opened: Callable[[str], None] | None = None,
+    planned: Callable[[Mapping[str, float]], None] | None = None,
     ready: AbstractContextManager[None] | None = None,
 ) -> list[ExportResult]:
     """As `sweep_models`, of resolved specs, without judging; where nothing changed no flow runs.
@@ -106,6 +109,7 @@ def sweep(
         options: how.
         tell: called with each result as it comes.
         opened: called with the page of the sweep in MLflow's UI.
+        planned: called with what each model that is to be exported costs, by name, in GFLOP or so.
         ready: entered before the first flow runs, left after the last.
     """
     _check_names(specs)
@@ -128,7 +132,7 @@ def sweep(
                 add(known)
         if rest:
             with ready or contextlib.nullcontext():
-                _export(rest, options, log.run_id, add)
+                _export(rest, options, log.run_id, add, planned)
     return [log.results[spec.title] for spec in specs]
 
 
@@ -139,7 +143,13 @@ def _unchanged(spec: ExportSpec, log: Sweep) -> ExportResult | None:
     return past if known and past and past.verdict == "pass" and past.version == known.version else known
 
 
-def _export(specs: Sequence[ExportSpec], options: SweepOptions, run_id: str, add: Tell) -> None:
+def _export(
+    specs: Sequence[ExportSpec],
+    options: SweepOptions,
+    run_id: str,
+    add: Tell,
+    planned: Callable[[Mapping[str, float]], None] | None,
+) -> None:
     """Check all specs, then export those that are sound, the costliest first so that none of them ends alone."""
     terms = Terms(
         force=options.force,
@@ -159,6 +169,8 @@ def _export(specs: Sequence[ExportSpec], options: SweepOptions, run_id: str, add
                 add(failed(spec.title, cost))
             else:
                 sound.append((cost, spec))
+        if planned is not None:
+            planned({spec.title: OVERHEAD_GFLOP + cost for cost, spec in sound})
         ordered = [spec for _, spec in sorted(sound, key=lambda pair: -pair[0])]
         token = _job.set(_Job(ordered, terms, runner, processes.close, add))
         try:

@@ -7,8 +7,8 @@ import socket
 from urllib.parse import urlsplit
 
 from flows.command import STATUSES, add_output_options, failed, run_command
-from flows.display import Display
 from flows.options import Parser, add_spec_options, make_specs
+from flows.sweep_display import SweepDisplay
 from flows.temporary_server import TemporaryServer
 from tasks.core.catalog import read_catalog
 from tasks.core.errors import AssayError, ExportError, SpecError
@@ -21,7 +21,7 @@ DEFAULT_TIMEOUT_SECONDS = 3600.0
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    return run_command(_parser(), _run, arguments, summary=Display.sweep_summary)
+    return run_command(_parser(), _run, arguments, display_class=SweepDisplay)
 
 
 def _parser() -> Parser:
@@ -61,7 +61,7 @@ def _parser() -> Parser:
     return parser
 
 
-def _run(options: argparse.Namespace, results: list[ExportResult], display: Display) -> None:
+def _run(options: argparse.Namespace, results: list[ExportResult], display: SweepDisplay) -> None:
     specs = _specs(options)
     server = TemporaryServer(_host(options.dask))
     server.start()  # on the second core, while this process imports and looks
@@ -85,7 +85,7 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
     )
     order = {spec.title: place for place, spec in enumerate(specs)}
     try:
-        sweep(specs, how, tell=tell, ready=server.ready(), opened=display.browse)
+        sweep(specs, how, tell=tell, ready=server.ready(), opened=display.browse, planned=display.planned)
     except (AssayError, KeyboardInterrupt) as error:
         reason = error if isinstance(error, AssayError) else ExportError("not reached, as the sweep was interrupted")
         reached = {result.name for result in results}

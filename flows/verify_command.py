@@ -14,7 +14,7 @@ from tasks.core.records import ExportResult
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    return run_command(_parser(), _run, arguments)
+    return run_command(_parser(), _run, arguments, display_class=Display)
 
 
 def _parser() -> Parser:

@@ -1,6 +1,7 @@
 """What the command lines share: every error becomes one sentence, a result and an exit status."""
 
 import argparse
+import errno
 import gc
 import json
 import logging
@@ -79,6 +80,8 @@ def outcome(call: Callable[[], ExportResult], title: str, *, verbose: bool = Fal
         if verbose:
             traceback.print_exc()
         said = " ".join(str(error).split())[:300]
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            return failed(title, ExportError(f"{title} found no room on the disk ({said}); make some, and go on."))
         defect = f"{title} met a defect, {type(error).__name__}: {said}; --verbose shows where."
         return failed(title, ExportError(defect))
 

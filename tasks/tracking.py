@@ -51,7 +51,7 @@ def experiment_id_of(client: mlflow.MlflowClient) -> str:
 
 @contextlib.contextmanager
 def service_errors() -> Iterator[None]:
-    """Within this context what MLflow raises becomes a ServiceError."""
+    """Within this context what MLflow raises, and the disk under it, becomes a ServiceError."""
     try:
         yield
     except AssayError:
@@ -61,6 +61,10 @@ def service_errors() -> Iterator[None]:
         is_dead = isinstance(error, RequestException) or "failed with exception" in first
         what = "could not be reached" if is_dead else f"failed: {first}"
         raise ServiceError(f"MLflow at {mlflow.get_tracking_uri()} {what}; {_REACH}.") from error
+    except OSError as error:
+        raise ServiceError(
+            f"MLflow at {mlflow.get_tracking_uri()} could not be written to ({error}); make room, or check its folder."
+        ) from error
 
 
 def _create(database: Path) -> None:

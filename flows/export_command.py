@@ -3,6 +3,7 @@
 import argparse
 import gc
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from flows.command import STATUSES, add_output_options, check_writable, failed, outcome, run_command
@@ -45,42 +46,50 @@ def _parser() -> Parser:
 def _run(options: argparse.Namespace, results: list[ExportResult], display: Display) -> None:
     specs = make_specs(options)
     outputs = {spec.title: _output_path(options.destination, spec, len(specs)) for spec in specs}
-    server = TemporaryServer()
-    server.start()  # on the second core, while this process imports and looks
+    job = _Job(options, outputs, results, display, TemporaryServer())
+    job.server.start()  # on the second core, while this process imports and looks
     gc.disable()  # nothing that is being imported is garbage
-    changed = [spec for spec in specs if options.force or not _unchanged(spec, outputs, results, display)]
+    changed = [spec for spec in specs if options.force or not _unchanged(spec, job)]
     if changed:
-        _export(changed, options, outputs, results, display, server)
+        display.line("importing PyTorch, checking what was asked for", fleeting=True)
+    if len(changed) == 1:
+        _export_alone(changed[0], job)
+    elif changed:
+        _export_apart(changed, job)
 
 
-def _unchanged(
-    spec: ExportSpec, outputs: dict[str, Path | None], results: list[ExportResult], display: Display
-) -> bool:
+@dataclass(frozen=True)
+class _Job:
+    """What one call of the command works with."""
+
+    options: argparse.Namespace
+    outputs: dict[str, Path | None]
+    results: list[ExportResult]
+    display: Display
+    server: TemporaryServer
+
+    def add(self, result: ExportResult) -> None:
+        """Keep a result, and say what is wrong with it."""
+        self.results.append(result)
+        if result.complaint:
+            self.display.error(result.complaint)
+
+
+def _unchanged(spec: ExportSpec, job: _Job) -> bool:
     from flows.export import find_unchanged
 
-    result = find_unchanged(spec, output=outputs[spec.title])
+    result = find_unchanged(spec, output=job.outputs[spec.title])
     if result is not None:
-        results.append(result)
-        display.title(spec.title)
-        display.line(f"unchanged: {result.reason}")
+        job.results.append(result)
+        job.display.title(spec.title)
+        job.display.line(f"unchanged: {result.reason}")
     return result is not None
 
 
-def _export(
-    specs: list[ExportSpec],
-    options: argparse.Namespace,
-    outputs: dict[str, Path | None],
-    results: list[ExportResult],
-    display: Display,
-    server: TemporaryServer,
-) -> None:
-    display.line("importing PyTorch, checking what was asked for", fleeting=True)
-    if len(specs) > 1:
-        _export_apart(specs, options, outputs, results, display, server)
-        return
+def _export_alone(spec: ExportSpec, job: _Job) -> None:
+    """In this process, which starts sooner."""
     from tasks.core.checks import check
 
-    (spec,) = specs
     check(spec)
     # what the flow will need, while the server starts
     import tasks.export_onnx
@@ -93,21 +102,14 @@ def _export(
     gc.enable()
 
     def export() -> ExportResult:
-        return export_model(spec, force=options.force, output=outputs[spec.title], verbose=options.verbose)
+        return export_model(spec, force=job.options.force, output=job.outputs[spec.title], verbose=job.options.verbose)
 
-    with server.ready():
-        display.title(spec.title)
-        _add(outcome(export, spec.title, verbose=options.verbose), results, display)
+    with job.server.ready():
+        job.display.title(spec.title)
+        job.add(outcome(export, spec.title, verbose=job.options.verbose))
 
 
-def _export_apart(
-    specs: list[ExportSpec],
-    options: argparse.Namespace,
-    outputs: dict[str, Path | None],
-    results: list[ExportResult],
-    display: Display,
-    server: TemporaryServer,
-) -> None:
+def _export_apart(specs: list[ExportSpec], job: _Job) -> None:
     """Each model in a process of its own: what one does to PyTorch or to its process is not the next one's."""
     from flows.export_here import CHECK_SECONDS, check_apart, export_shown, services
     from flows.warm_process import WarmProcess
@@ -119,28 +121,22 @@ def _export_apart(
         for found in findings:
             if isinstance(found, AssayError) and not isinstance(found, CrashError):
                 raise found
-        with server.ready():
+        with job.server.ready():
             for spec, found in zip(specs, findings, strict=True):
-                display.title(spec.title)
+                job.display.title(spec.title)
                 try:
                     if isinstance(found, CrashError):
                         raise found
                     result = process.run(
                         spec.title, EXPORT_SECONDS, export_shown, spec,
-                        to_stderr=options.json == "-", environment=services(), force=options.force,
-                        output=outputs[spec.title], verbose=options.verbose,
+                        to_stderr=job.options.json == "-", environment=services(), force=job.options.force,
+                        output=job.outputs[spec.title], verbose=job.options.verbose,
                     )  # fmt: skip
                 except CrashError as error:
                     result = failed(spec.title, error)
-                _add(result, results, display)
+                job.add(result)
     finally:
         process.close()
-
-
-def _add(result: ExportResult, results: list[ExportResult], display: Display) -> None:
-    results.append(result)
-    if result.complaint:
-        display.error(result.complaint)
 
 
 def _output_path(destination: str | None, spec: ExportSpec, num_specs: int) -> Path | None:

@@ -18,6 +18,8 @@ from tests.core.weights_server import WeightsServer, serve_weights
 from tests.real_models import SITE
 
 if TYPE_CHECKING:
+    import mlflow
+
     from tasks.core.records import ExportResult
 
 # before anything imports Prefect, MLflow or PyTorch
@@ -57,6 +59,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         client = mlflow.MlflowClient()
         client.create_experiment("onnx-exports", artifact_location=(folder / "mlruns").as_uri())
         yield uri
+
+
+@pytest.fixture
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "mlflow.MlflowClient":
+    """A tracking store of this test's own, which does not exist yet; gives its client."""
+    import mlflow
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return mlflow.MlflowClient(uri)
 
 
 @pytest.fixture(scope="session")

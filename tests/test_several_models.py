@@ -18,14 +18,6 @@ MANY = f"{PROJECT}/tests/core/many_models.py"
 INPUT = ("--input", "x=float32[batch,6]", "--weights", "random")
 
 
-@pytest.fixture
-def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
-    """A tracking store of this test's own, which does not exist yet; gives its client."""
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    return mlflow.MlflowClient(uri)
-
-
 def command(*models: str) -> list[str]:
     """The command line."""
     return [sys.executable, str(PROJECT / "flows/export.py"), *models, *INPUT, "--json", "out.json"]

@@ -19,14 +19,6 @@ INPUT = ("--input", "x=float32[batch,6]", "--weights", "random")
 NUM_MODELS = 16
 
 
-@pytest.fixture
-def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
-    """A tracking store of this test's own, which does not exist yet; gives its client."""
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    return mlflow.MlflowClient(uri)
-
-
 def models(*names: str) -> list[str]:
     """Import paths of tiny models."""
     return [f"{MANY}:{name}" for name in names]

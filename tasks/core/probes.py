@@ -132,7 +132,8 @@ def _rows_for(probe: Probe, probes: list[Probe], batch: str) -> tuple[tuple[Prob
 
 
 def _put_together(specs: tuple[InputSpec, ...], probe: Probe) -> dict[str, Array]:
-    sources = [(draw(specs, source), row) for source, row in probe.rows]
+    drawn = {source.key: draw(specs, source) for source in {source.key: source for source, _ in probe.rows}.values()}
+    sources = [(drawn[source.key], row) for source, row in probe.rows]
     batch = batch_name(specs)
     arrays: dict[str, Array] = {}
     for spec in specs:

@@ -9,6 +9,7 @@ if __name__ == "__main__":  # before the imports below: the command line imports
     raise SystemExit(main())
 
 import contextlib
+import gc
 import logging
 import os
 import shutil
@@ -141,7 +142,9 @@ def _run_steps(attempt: Attempt, *, force: bool, output: Path | None, verbose: b
             attempt.defect, witness = trial.defect, trial.witness
             compared = f"worst noise ratio {attempt.evidence.noise_ratio:.2f}"
             say(f"{attempt.evidence.verdict}, {compared if attempt.evidence.outputs else 'nothing compared'}")
-        del model, reference, trial  # the last check loads the weights again, from the file
+        # the last check loads the weights again, from the file; Prefect remembers what the task before was given
+        del reference.model, model, reference, trial
+        gc.collect()
         with step("log_export") as say:
             attempt.is_logged = True
             release = log_export(attempt, witness)

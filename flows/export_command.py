@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import importlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from tasks.core.errors import AssayError, CrashError, SpecError
 from tasks.core.records import ExportResult
 from tasks.core.spec import ExportSpec
 
+_LATE_IMPORTS = ("git", "mlflow.pyfunc", "mlflow.store.model_registry.sqlalchemy_store", "prefect.flow_engine")
+"""What libraries import when they first need it."""
 EXPORT_SECONDS = 6 * 3600.0
 """After which a model's process is given up; its steps give up sooner."""
 
@@ -97,6 +100,8 @@ def _export_alone(spec: ExportSpec, job: _Job) -> None:
     from flows.export import export_model
     from tasks.tracking import connect
 
+    for name in _LATE_IMPORTS:
+        importlib.import_module(name)
     connect().search_experiments(max_results=1)
     gc.freeze()
     gc.enable()

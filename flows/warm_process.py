@@ -22,7 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 import psutil
 from pebble import ProcessExpired, ProcessPool
 
-from tasks.core.errors import CrashError
+from tasks.core.errors import CrashError, cause_of_death
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -177,9 +177,4 @@ def _end_with(owner: psutil.Process) -> None:
 
 
 def _cause_of_death(status: int | None) -> str:
-    if status is not None and status < 0:
-        with contextlib.suppress(ValueError):
-            name = signal.Signals(-status).name
-            hint = ", as the kernel does when memory runs out" if name == "SIGKILL" else ""
-            return f"was killed by {name} (signal {-status}){hint}"
-    return "was ended by its own code (os._exit)" if status == _LEFT_STATUS else f"ended with status {status}"
+    return "was ended by its own code (os._exit)" if status == _LEFT_STATUS else cause_of_death(status)

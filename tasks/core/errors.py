@@ -1,5 +1,8 @@
 """The error tree: one root, one subclass per kind of failure, each with its exit status."""
 
+import contextlib
+import signal
+
 
 class AssayError(Exception):
     """Root of every deliberate error; its message is one sentence with the fact, the number and the fix."""
@@ -40,3 +43,17 @@ class ServiceError(AssayError):
     """A service (a download host, MLflow, Prefect) could not be reached."""
 
     exit_status = 3
+
+
+def cause_of_death(status: int | None) -> str:
+    """How a process ended, for a sentence about it.
+
+    Args:
+        status: as `subprocess` gives it: minus the signal's number if one killed it.
+    """
+    if status is not None and status < 0:
+        with contextlib.suppress(ValueError):
+            name = signal.Signals(-status).name
+            hint = ", as the kernel does when memory runs out" if name == "SIGKILL" else ""
+            return f"was killed by {name} (signal {-status}){hint}"
+    return f"ended with status {status}"

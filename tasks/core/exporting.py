@@ -56,6 +56,7 @@ def export(
     made: tuple[Graph, ir.Model] | None = None
     beyond: dict[str, tuple[int, ...]] = {}
     branches_on_values = False
+    sessions.prepare()
     started = time.perf_counter()
     for exporter in order:
         try:

@@ -33,15 +33,16 @@ def validate(trial: Trial) -> Evidence:
     """Check the file's structure, run every probe, and judge. Never raises because a number is bad."""
     names = trial.in_our_order([value.name for value in trial.graph.outputs])
     trial.outputs = [Observed(name) for name in names]
-    if reason := unrepeatable(trial.reference, names):
-        trial.doubts.append(reason)
-    else:
-        trial.failures += structural_findings(trial.graph)
-    if not trial.failures and not trial.doubts:
-        try:
-            _run_probes(trial)
-        except sessions.SessionError as error:
-            trial.failures.append(f"ONNX Runtime refuses it: {error}")
+    with sessions.opening(trial.graph.path, threads=trial.threads):
+        if reason := unrepeatable(trial.reference, names):
+            trial.doubts.append(reason)
+        else:
+            trial.failures += structural_findings(trial.graph)
+        if not trial.failures and not trial.doubts:
+            try:
+                _run_probes(trial)
+            except sessions.SessionError as error:
+                trial.failures.append(f"ONNX Runtime refuses it: {error}")
     trial.blocks = block_powers(trial.reference)
     evidence = judge(trial)
     if evidence.verdict == "fail":
@@ -137,16 +138,15 @@ def _run_file(trial: Trial, probes: list[Probe]) -> Answers:
 
     A session holds the weights, and so does float64 of a large layer: never both at once.
     """
-    answers: Answers = {probe.key: [] for probe in probes}
-    for level in ("off", "all"):
+    answers: dict[str, dict[tuple[object, ...], list[Array]]] = {}
+    for level in ("all", "off"):  # the first is open by now
         known = {key[2]: a for key, a in trial.reference.file_answers.items() if key[:2] == (trial.graph.sha256, level)}
         missing = [probe for probe in probes if level in probe.levels and probe.key not in known]
         for probe, answer in zip(missing, _answers_at(level, missing, trial), strict=True):
             known[probe.key] = trial.in_our_order(answer)
-        for probe in probes:
-            if level in probe.levels:
-                answers[probe.key].append(known[probe.key])
-    return answers
+        answers[level] = known
+    in_order = ("off", "all")
+    return {probe.key: [answers[level][probe.key] for level in in_order if level in probe.levels] for probe in probes}
 
 
 def _answers_at(level: str, probes: list[Probe], trial: Trial) -> list[list[Array]]:

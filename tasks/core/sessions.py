@@ -27,6 +27,8 @@ _PROJECT = Path(__file__).parents[2]
 _POLL_SECONDS = 1.0
 """At least as often a waiting thread runs Python, so that a task's time limit can stop it."""
 _STOP_SECONDS = 5.0
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
+"""What a process does to itself; other signals come from outside."""
 
 
 class SessionError(Exception):
@@ -168,6 +170,9 @@ class _Process:
             self._connection.send(message)
         except OSError:
             raise self._death() from None
+        except BaseException:  # half a message may have gone
+            self.close()
+            raise
 
     def _receive(self) -> Any:
         """What it says.
@@ -201,19 +206,22 @@ class _Process:
         self._said.close()
 
     def _death(self) -> Exception:
-        """What to say of its end: a signal of its own is the file's doing."""
+        """What to say of its end: a crash is the file's doing, all else is not."""
         self._connection.close()
-        status = self._process.wait(_STOP_SECONDS)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_STOP_SECONDS)
+        self._process.kill()
+        status = self._process.wait()
         with self._said as file:
             file.seek(0)
-            lines = file.read().decode(errors="replace").split("\n")
-        said = next((f": {line.strip()[:200]}" for line in reversed(lines) if line.strip()), "")
+            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+        said = next((f": {line[:200]}" for line in reversed(lines) if line), "")
         how = f"{cause_of_death(status)}{said}"
         if not self._is_ready:
             return CrashError(f"ONNX Runtime could not be started: its process {how}; see that it imports.")
-        if status == -signal.SIGKILL:
-            return CrashError(f"The process in which ONNX Runtime ran {how}; free memory, and export it again.")
-        return SessionError(f"its process {how}")
+        if -status in _CRASHES:
+            return SessionError(f"its process {how}")
+        return CrashError(f"The process in which ONNX Runtime runs files {how}; export it again.")
 
 
 _lock = threading.RLock()

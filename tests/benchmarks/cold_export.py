@@ -4,7 +4,8 @@
 
 The bare script imports, builds, loads the same weights, exports (torch's default exporter, dynamic batch),
 saves, checks, and compares ONNX Runtime with PyTorch on the same probes. Both load a state_dict made by
-`--weights random`, so that neither initialises or downloads. Peak memory is that of the exporting process.
+`--weights random`, so that neither initialises or downloads. Peak memory is that of the exporting process; the
+last two columns add, at each moment, the one in which Assay has ONNX Runtime run files.
 """
 
 import argparse
@@ -37,7 +38,7 @@ def _measure(models: list[str], num_pairs: int, folder: Path) -> None:
     os.environ["ASSAY_CACHE"] = str(folder / "cache")
     os.chdir(folder)
     print(f"{'model':<12} {'bare s':>8} {'assay s':>8} {'ratio':>6} {'bare MiB':>9} {'assay MiB':>9} {'ratio':>6} "
-          f"{'unchanged s':>11} {'ratio':>6}")  # fmt: skip
+          f"{'unchanged s':>11} {'ratio':>6} {'both MiB':>9} {'ratio':>6}")  # fmt: skip
     _run([sys.executable, str(PROJECT / "flows/export.py")])  # both databases exist, as after the first use
     for model in models:
         weights = folder / f"{model}.pth"
@@ -49,15 +50,16 @@ def _measure(models: list[str], num_pairs: int, folder: Path) -> None:
             assay_runs.append(_run([*assay, "--force"]))
             unchanged_runs.append(_run(assay))
         bare, ours = (tuple(median(values) for values in zip(*runs, strict=True)) for runs in (bare_runs, assay_runs))
-        unchanged = median(seconds for seconds, _ in unchanged_runs)
+        unchanged = median(seconds for seconds, *_ in unchanged_runs)
         print(f"{model:<12} {bare[0]:8.1f} {ours[0]:8.1f} {ours[0] / bare[0]:6.2f} {bare[1]:9.0f} {ours[1]:9.0f} "
-              f"{ours[1] / bare[1]:6.2f} {unchanged:11.1f} {unchanged / bare[0]:6.2f}", flush=True)  # fmt: skip
+              f"{ours[1] / bare[1]:6.2f} {unchanged:11.1f} {unchanged / bare[0]:6.2f} {ours[2]:9.0f} "
+              f"{ours[2] / bare[1]:6.2f}", flush=True)  # fmt: skip
 
 
-def _run(command: list[str]) -> tuple[float, float]:
-    """Seconds and peak MiB of a command."""
+def _run(command: list[str]) -> tuple[float, float, float]:
+    """Seconds and peak MiB of a command, of its largest process and with ONNX Runtime's."""
     usage = measure(*command)
-    return usage.seconds, usage.peak_mib
+    return usage.seconds, usage.peak_mib, usage.together_mib
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 
 Wide MLPs of several sizes and a ResNet-50 are exported from a checkpoint, by `flows/export.py` with its whole proof
 and by a script that loads, exports (torch's default exporter), saves, checks, and runs PyTorch and ONNX Runtime
-once. Peak memory is that of the exporting process. Needs 12 GB of free memory for the largest.
+once. Peak memory is that of the exporting process; "with sessions" adds, at each moment, the one in which ONNX Runtime
+runs files. Needs 12 GB of free memory for the largest.
 """
 
 import argparse
@@ -40,8 +41,8 @@ with torch.no_grad():
 (found,) = onnxruntime.InferenceSession("bare.onnx").run(None, {{"x": example.numpy()}})
 numpy.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4 * numpy.abs(wanted).max())
 """
-HEAD = """| model | weights MB | bare script, peak MB | x weights | Assay, peak MB | x weights | Assay / bare |
-|---|---|---|---|---|---|---|"""
+HEAD = """| model | weights MB | bare script, peak MB | x weights | Assay, peak MB | x weights | ratio | with sessions |
+|---|---|---|---|---|---|---|---|"""
 
 
 def main() -> None:
@@ -75,22 +76,21 @@ def _row(folder: Path, name: str, module: str, factory: str, kwargs: dict[str, i
     weights, script = folder / "weights.pth", folder / "bare.py"
     script.write_text(BARE.format(module=module, factory=factory, kwargs=kwargs, shape=shape))
     measure(sys.executable, script, weights, "prepare")
-    bare = measure(sys.executable, script, weights, "export").peak_mib * 1.048576
+    bare = measure(sys.executable, script, weights, "export").peak_bytes / 1e6
     title = f"{factory.lower()}-{'-'.join(map(str, kwargs.values()))}".rstrip("-")
     given = str(kwargs).replace("'", '"')
     dims = ",".join(map(str, ("batch", *shape)))
-    assay = (
-        measure(
-            sys.executable, PROJECT / "flows/export.py", f"{module}:{factory}", "--weights", weights,
-            "--kwargs", given, "--input", f"x=float32[{dims}]", "--name", title,
-        ).peak_mib * 1.048576
+    usage = measure(
+        sys.executable, PROJECT / "flows/export.py", f"{module}:{factory}", "--weights", weights,
+        "--kwargs", given, "--input", f"x=float32[{dims}]", "--name", title,
     )  # fmt: skip
+    assay, together = usage.peak_bytes / 1e6, usage.together_bytes / 1e6
     size = weights.stat().st_size / 1e6
     for used in folder.glob("bare.onnx*"):
         used.unlink()
     return (
         f"| {name} | {size:,.0f} | {bare:,.0f} | {bare / size:.2f} | {assay:,.0f} | {assay / size:.2f} "
-        f"| {assay / bare:.2f} |"
+        f"| {assay / bare:.2f} | {together:,.0f} |"
     )
 
 

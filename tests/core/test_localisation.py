@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import helper
+from onnx import helper, numpy_helper
 from torch import nn
 
 from tasks.core.evidence import Blame
@@ -209,6 +209,29 @@ def test_a_node_that_the_runtime_refuses_is_blamed(branched: Exported) -> None:
     blame = _blame(branched, mutate)
     assert blame.op_type == "Reshape"
     assert "is refused by ONNX Runtime" in blame.sentence
+
+
+def _dividing_by_minus_one(proto: onnx.ModelProto) -> None:
+    """Add nothing to the output, by way of the one integer division that the processor can't do."""
+    graph = proto.graph
+    name = graph.output[0].name
+    (giver,) = (node for node in graph.node if name in node.output)
+    giver.output[list(giver.output).index(name)] = "before"
+    for constant, values in (("low", [-(2**63)]), ("minus", [-1]), ("nothing", np.zeros(1, np.float32))):
+        graph.initializer.append(numpy_helper.from_array(np.array(values), constant))
+    graph.node.append(helper.make_node("Div", ["low", "minus"], ["high"], name="divided"))
+    graph.node.append(helper.make_node("Cast", ["high"], ["float"], to=onnx.TensorProto.FLOAT))
+    graph.node.append(helper.make_node("Mul", ["float", "nothing"], ["zero"]))
+    graph.node.append(helper.make_node("Add", ["before", "zero"], [name]))
+
+
+def test_a_node_that_crashes_the_runtime_is_blamed(branched: Exported) -> None:
+    """The file kills the process that runs it, by a real signal, and is a file that fails."""
+    evidence = branched.prove(mutate=_dividing_by_minus_one)
+    assert evidence.verdict == "fail"
+    assert evidence.reasons == ("ONNX Runtime refuses it: its process was killed by SIGFPE (signal 8)",)
+    assert evidence.blame is not None
+    assert (evidence.blame.node, evidence.blame.op_type) == ("divided", "Div")
 
 
 def test_a_defect_that_hardly_reaches_the_outputs_fails(tmp_path: Path) -> None:

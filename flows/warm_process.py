@@ -37,7 +37,7 @@ PRELOADED = [
     "tasks.validate_onnx",
     # what these and the libraries import when they first need it: 0.7 s a model
     "git",
-    "mlflow.onnx",
+    "mlflow.pyfunc",
     "mlflow.store.model_registry.sqlalchemy_workspace_store",
     "mlflow.store.tracking.sqlalchemy_workspace_store",
     "onnxscript",

@@ -1,7 +1,7 @@
 """Give freed memory back to the system, so that what never exists at once never adds up.
 
-glibc keeps what was freed in pieces of less than 32 MB: a ResNet-50's session, gone, still held 212 MiB of
-the process, the next one took 260 MiB more, and so on.
+glibc keeps what was freed in pieces of less than 32 MB: a ResNet-50's session, gone, still held 212 MiB, the next
+one took 260 MiB more, and so on.
 """
 
 import contextlib

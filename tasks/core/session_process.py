@@ -3,9 +3,8 @@
 python -P -m tasks.core.session_process FILE_DESCRIPTOR OWNER
 
 Started by `tasks.core.sessions`, which says over a socket what is to be opened (the arguments of `_opened`), then
-gives one mapping of arrays after another, each answered by a list of arrays
-(of objects, where an output is a sequence), then None. An answer that is a string
-says why there is none. The process ends when its owner does.
+gives one mapping of arrays after another, each answered by a list of arrays (of objects, where an output is a
+sequence), then None. An answer that is a string says why there is none. The process ends when its owner does.
 """
 
 import os

@@ -1,8 +1,7 @@
 """Answers of ONNX Runtime, from a process of its own.
 
-A file that makes ONNX Runtime crash costs that process, and is a finding; what a model's code does to PyTorch and to
-its process does not reach it; and what a session takes while it is opened, more than twice the weights, never adds
-up with the module.
+A file that makes ONNX Runtime crash costs that process, and is a finding; what a model's code does to its own process
+does not reach it. docs/decisions/8-sessions.md says more.
 """
 
 import atexit

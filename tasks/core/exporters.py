@@ -7,22 +7,22 @@ import re
 import tempfile
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import onnx_ir as ir
 import torch
 from torch import nn
-from torch.jit._trace import TracerWarning
 
 from tasks.core.errors import ExportError
+from tasks.core.frozen_values import FrozenValues
 from tasks.core.inputs import Inputs
 from tasks.core.simplification import simplify
 from tasks.core.spec import Dim, ExportSpec
 from tasks.core.structures import flat_forward
 
 Exporter = Literal["dynamo", "torchscript"]
-FROZEN_BRANCH = "tracing froze a Python value"
 
 
 class NarrowedError(ExportError):
@@ -35,8 +35,15 @@ class NarrowedError(ExportError):
         """The sizes next to the allowed ones, where another exporter's file must be right, too."""
 
 
-class BranchOnValuesError(ExportError):
-    """torch.export found a branch that depends on the values of a tensor."""
+@dataclass(frozen=True)
+class Exported:
+    """What an exporter gave."""
+
+    graph: ir.Model
+    notes: tuple[str, ...] = ()
+    """For its reader."""
+    doubts: tuple[str, ...] = ()
+    """Why no probe can prove it."""
 
 
 def exporter_order(spec: ExportSpec) -> tuple[tuple[Exporter, ...], str]:
@@ -50,8 +57,8 @@ def exporter_order(spec: ExportSpec) -> tuple[tuple[Exporter, ...], str]:
 
 def run_exporter(
     exporter: Exporter, model: nn.Module, inputs: Inputs, *, output_names: tuple[str, ...], opset: int
-) -> tuple[ir.Model, tuple[str, ...]]:
-    """Export; return the graph and notes for its reader.
+) -> Exported:
+    """Export.
 
     Raises:
         ExportError: the exporter raised, or the graph lacks an input, a dynamic dim or the opset.
@@ -59,23 +66,20 @@ def run_exporter(
     run = _dynamo if exporter == "dynamo" else _torchscript
     try:
         with _quiet(), _without_fused_attention(), torch.no_grad(), flat_forward(model, inputs.from_tensors):
-            graph, notes = run(model, inputs, output_names, opset)
+            exported = run(model, inputs, output_names, opset)
     except ExportError:
         raise
     except Exception as error:  # exporters raise whatever the model's code or the converter raises
-        kind = BranchOnValuesError if _is_branch_on_values(error) else ExportError
-        raise kind(f"{exporter} failed with {type(error).__name__}: {_cause(error)}") from error
-    _check_names(graph, inputs, output_names, exporter)
-    _check_dims(graph, inputs, exporter)
-    obtained = graph.opset_imports.get("", 0)
+        raise ExportError(f"{exporter} failed with {type(error).__name__}: {_cause(error)}") from error
+    _check_names(exported.graph, inputs, output_names, exporter)
+    _check_dims(exported.graph, inputs, exporter)
+    obtained = exported.graph.opset_imports.get("", 0)
     if obtained != opset:
         raise ExportError(f"{exporter} gave opset {obtained} where {opset} was asked for")
-    return graph, notes
+    return exported
 
 
-def _dynamo(
-    model: nn.Module, inputs: Inputs, output_names: tuple[str, ...], opset: int
-) -> tuple[ir.Model, tuple[str, ...]]:
+def _dynamo(model: nn.Module, inputs: Inputs, output_names: tuple[str, ...], opset: int) -> Exported:
     args, kwargs = inputs.traced_arguments()
     dims: dict[str, Any] = {}
     shapes = [
@@ -99,20 +103,17 @@ def _dynamo(
     if program is None:
         raise ExportError("dynamo gave no program")
     exported = program.exported_program
-    return program.model, _check_constraints(exported, inputs) if exported is not None else ()
+    return Exported(program.model, _check_constraints(exported, inputs) if exported is not None else ())
 
 
-def _torchscript(
-    model: nn.Module, inputs: Inputs, output_names: tuple[str, ...], opset: int
-) -> tuple[ir.Model, tuple[str, ...]]:
+def _torchscript(model: nn.Module, inputs: Inputs, output_names: tuple[str, ...], opset: int) -> Exported:
     """Trace without the weights and add them afterwards, straight from the module.
 
     Otherwise the exporter holds them three times in memory, and folds parameters until none is left
     under its own name.
     """
     args, kwargs = inputs.traced_arguments()
-    with tempfile.TemporaryDirectory(prefix="assay-") as folder, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", TracerWarning)
+    with tempfile.TemporaryDirectory(prefix="assay-") as folder, FrozenValues(len(inputs.names)) as frozen:
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
             model,
@@ -131,25 +132,13 @@ def _torchscript(
         graph = ir.load(path)
     _add_weights(graph, model, inputs)
     simplify(graph)
-    return graph, _frozen_branches(caught)
-
-
-def _frozen_branches(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
-    """Where tracing took a tensor's value, or one side of an `if` on it, for good."""
-    places = [
-        f"{FROZEN_BRANCH} at {Path(warning.filename).name}:{warning.lineno}"
-        for warning in caught
-        if issubclass(warning.category, TracerWarning) and "Converting a tensor to a Python" in str(warning.message)
+    notes = {place: f"tracing froze a Python value at {place}" for place in frozen.places}
+    doubts = [
+        f"the model branches on values and {notes[place]}, of which no probe shows every side"
+        for place, is_decided in frozen.places.items()
+        if is_decided
     ]
-    return tuple(dict.fromkeys(places))
-
-
-def _is_branch_on_values(error: BaseException | None) -> bool:
-    while error is not None:
-        if "data-dependent" in str(error) or "DataDependent" in type(error).__name__:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return Exported(graph, tuple(notes.values()), tuple(doubts))
 
 
 def _add_weights(graph: ir.Model, model: nn.Module, inputs: Inputs) -> None:

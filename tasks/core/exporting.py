@@ -10,14 +10,7 @@ from torch import nn
 
 from tasks.core import graph_files, sessions
 from tasks.core.errors import ExportError, SpecError
-from tasks.core.exporters import (
-    FROZEN_BRANCH,
-    BranchOnValuesError,
-    Exporter,
-    NarrowedError,
-    exporter_order,
-    run_exporter,
-)
+from tasks.core.exporters import Exported, Exporter, NarrowedError, exporter_order, run_exporter
 from tasks.core.inputs import Inputs
 from tasks.core.items import groups_of
 from tasks.core.parity import ratio, rms
@@ -55,24 +48,20 @@ def export(
     refused: list[str] = []
     made: tuple[Graph, ir.Model] | None = None
     beyond: dict[str, tuple[int, ...]] = {}
-    branches_on_values = False
     sessions.prepare()
     started = time.perf_counter()
     for exporter in order:
         try:
-            graph, notes = run_exporter(exporter, model, inputs, output_names=output_names, opset=spec.opset)
+            exported = run_exporter(exporter, model, inputs, output_names=output_names, opset=spec.opset)
         except ExportError as error:
             refused.append(str(error))
-            branches_on_values |= isinstance(error, BranchOnValuesError)
             if isinstance(error, NarrowedError):
                 beyond[error.name] = error.beyond
             continue
         why = reason if not refused else f"{'; '.join(refused)}, so {exporter}"
-        graph_files.name_output_dims(graph, _observed_shapes(inputs, reference))
-        made = _write(spec, model, graph, exporter, why, notes, provenance, folder, time.perf_counter() - started)
-        frozen = [note for note in notes if note.startswith(FROZEN_BRANCH)] if branches_on_values else []
-        doubts = [f"the model branches on values and {note}, of which no probe shows every side" for note in frozen]
-        made = made[0].model_copy(update={"beyond": beyond, "doubts": tuple(doubts)}), made[1]
+        graph_files.name_output_dims(exported.graph, _observed_shapes(inputs, reference))
+        made = _write(spec, model, exported, exporter, why, provenance, folder, time.perf_counter() - started)
+        made = made[0].model_copy(update={"beyond": beyond}), made[1]
         wrong = _wrong_at_other_sizes(made[0], inputs, reference)
         if not wrong:
             return made
@@ -96,14 +85,14 @@ def _output_names(spec: ExportSpec, model: nn.Module, inputs: Inputs, reference:
 def _write(
     spec: ExportSpec,
     model: nn.Module,
-    graph: ir.Model,
+    exported: Exported,
     exporter: Exporter,
     reason: str,
-    notes: tuple[str, ...],
     provenance: Mapping[str, str],
     folder: Path,
     seconds: float,
 ) -> tuple[Graph, ir.Model]:
+    graph = exported.graph
     graph_files.clean(graph)
     given = spec.input_names[len(graph.graph.inputs) :]
     parameters = [name for name, _ in model.named_parameters()]
@@ -126,7 +115,8 @@ def _write(
         exporter=exporter,
         exporter_reason=reason,
         labels=labels,
-        notes=(*(f"static: {what}, as {why}" for what, why in spec.static.items()), *notes, *lost),
+        notes=(*(f"static: {what}, as {why}" for what, why in spec.static.items()), *exported.notes, *lost),
+        doubts=exported.doubts,
         seconds=seconds,
     ), graph
 

@@ -22,8 +22,7 @@ def graph(request: pytest.FixtureRequest) -> ir.Model:
     """A freshly exported classifier."""
     model = Classifier().eval()
     inputs = choose_inputs(ExportSpec(model=model, inputs=("image=float32[batch,3,8,8]",)), model)
-    exported, _ = run_exporter(request.param, model, inputs, output_names=("scores",), opset=20)
-    return exported
+    return run_exporter(request.param, model, inputs, output_names=("scores",), opset=20).graph
 
 
 def _scores(path: Path) -> np.ndarray:
@@ -91,7 +90,7 @@ def test_labels_follow_the_order_of_the_parameters(tmp_path: Path) -> None:
     """The i-th label names the i-th parameter; what the graph does not hold is left out."""
     model = Classifier().eval()
     inputs = choose_inputs(ExportSpec(model=model, inputs=("image=float32[batch,3,8,8]",)), model)
-    graph, _ = run_exporter("torchscript", model, inputs, output_names=("scores",), opset=20)
+    graph = run_exporter("torchscript", model, inputs, output_names=("scores",), opset=20).graph
     parameters = [name for name, _ in model.named_parameters()]
     found = graph_files.label_parameters(graph, [f"learned_{i}" for i in range(99)], parameters)
     assert found == {f"learned_{i}": name for i, name in enumerate(parameters)}

@@ -93,9 +93,10 @@ def test_the_size_that_an_analysis_suspects_is_proven(tmp_path: Path) -> None:
     assert evidence.verdict == "fail"
 
 
-def test_a_branch_on_values_that_tracing_froze_is_inconclusive(tmp_path: Path) -> None:
+@pytest.mark.parametrize("exporter", ["auto", "torchscript"])
+def test_a_branch_on_values_that_tracing_froze_is_inconclusive(exporter: str, tmp_path: Path) -> None:
     """No probe shows every side of a branch on values, so its file gets no pass, and the line is named."""
-    evidence = prove(BranchesOnValues(), ("x=float32[batch,4]",), tmp_path)
+    evidence = prove(BranchesOnValues(), ("x=float32[batch,4]",), tmp_path, exporter=exporter)
     assert evidence.verdict == "inconclusive"
     assert "tiny_models.py:" in evidence.reasons[0]
 

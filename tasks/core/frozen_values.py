@@ -1,0 +1,148 @@
+"""What tracing freezes: Python values taken from tensors, and which of them the values of an input decide.
+
+A Python value that follows from a shape is proven at other sizes. One that follows from values may have chosen a
+branch, and no probe shows that another is never taken. PyTorch's graph of the trace tells the two apart.
+"""
+
+import linecache
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+_TORCH = f"{Path(torch.__file__).parent}/"
+_KNOWN = f"{Path(_TORCHVISION.origin or '').parent}/" if (_TORCHVISION := find_spec("torchvision")) else _TORCH
+"""torchvision's code is known: it asks whether there are boxes at all, and gives the same either way."""
+_TO_PYTHON = {
+    "__array__", "__bool__", "__complex__", "__contains__", "__float__", "__index__", "__int__", "__len__",
+    "allclose", "equal", "is_nonzero", "item", "numpy", "tolist",
+}  # fmt: skip
+"""Functions of a tensor that give something else."""
+_SIZES = {
+    "aten::dim", "aten::len", "aten::numel", "aten::size", "aten::_shape_as_tensor",
+    "aten::empty_like", "aten::new_empty", "aten::new_ones", "aten::new_zeros", "aten::ones_like", "aten::rand_like",
+    "aten::randn_like", "aten::zeros_like",
+}  # fmt: skip
+"""Operators that see no values."""
+_SIZED_BY_VALUES = {
+    "aten::argwhere", "aten::bincount", "aten::masked_select", "aten::nonzero", "aten::nonzero_numpy",
+    "aten::repeat_interleave", "aten::unique_consecutive", "aten::unique_dim", "aten::_unique", "aten::_unique2",
+    "torchvision::nms",
+}  # fmt: skip
+_VIEWS = {
+    "aten::alias", "aten::chunk", "aten::detach", "aten::diagonal", "aten::expand", "aten::narrow", "aten::permute",
+    "aten::reshape", "aten::select", "aten::slice", "aten::split", "aten::squeeze", "aten::t", "aten::transpose",
+    "aten::unbind", "aten::unfold", "aten::unsqueeze", "aten::view", "prim::ListUnpack",
+}  # fmt: skip
+"""Operators whose output may be written in place of their input."""
+
+
+class FrozenValues(TorchFunctionMode):
+    """Within this context, what `torch.jit`'s tracer takes for good is noted."""
+
+    def __init__(self, num_inputs: int) -> None:
+        """Make it.
+
+        Args:
+            num_inputs: number of tensors given to the module; the graph's further inputs are its parameters.
+        """
+        super().__init__()
+        self.places: dict[str, bool] = {}
+        """`file.py:LINE` -> do an input's values decide what was taken there?"""
+        self._num_inputs = num_inputs
+        self._sized_by_shapes: set[tuple[int, bool]] = set()
+        """Values of the graph whose sizes the inputs' shapes alone decide."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in _TO_PYTHON and torch._C._is_tracing():
+            file, line = _place(sys._getframe(1))
+            tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, torch.Tensor)]
+            by_size = func.__name__ == "__len__"
+            decided = not _is_harmless(file, line) and any(self._is_decided(t, by_size=by_size) for t in tensors)
+            place = f"{Path(file).name}:{line}"
+            self.places[place] = self.places.get(place, False) or decided
+        return func(*args, **(kwargs or {}))
+
+    def _is_decided(self, tensor: torch.Tensor, *, by_size: bool) -> bool:
+        """Do an input's values decide those of the tensor, or its size?"""
+        graph = torch._C._get_tracing_state().graph()
+        inputs = {value.unique() for value in list(graph.inputs())[: self._num_inputs]}
+        try:
+            waiting = [(torch._C._get_value_trace(tensor), by_size)]  # type: ignore[attr-defined]
+        except RuntimeError:  # not of this trace
+            return False
+        seen = set()
+        while waiting:
+            value, only_size = waiting.pop()
+            key = value.unique(), only_size
+            if key in seen or key in self._sized_by_shapes:
+                continue
+            seen.add(key)
+            if value.unique() in inputs:
+                if not only_size:
+                    return True
+                continue
+            waiting += _sources(value, only_size)
+            if not only_size:
+                waiting += ((other, False) for node in _writers(value) for other in node.inputs())
+        self._sized_by_shapes |= {key for key in seen if key[1]}
+        return False
+
+
+def _is_harmless(file: str, line: int) -> bool:
+    """Is it known code, or an assertion, behind which there is no other branch?"""
+    return file.startswith(_KNOWN) or linecache.getline(file, line).lstrip().startswith("assert ")
+
+
+def _sources(value: Any, only_size: bool) -> Iterator[tuple[Any, bool]]:
+    """The values from which one is computed, and whether only their sizes matter."""
+    node = value.node()
+    kind = node.kind()
+    for block in node.blocks():
+        yield from ((inner, only_size) for inner in block.outputs())
+    is_sized_by_values = kind in _SIZED_BY_VALUES or bool(list(node.blocks())) or _has_mask(node)
+    for other in node.inputs():
+        sees_sizes = only_size and not is_sized_by_values
+        # what is no tensor says of which size something shall be
+        yield other, (sees_sizes or kind in _SIZES) and _is_tensors(other)
+
+
+def _writers(value: Any) -> Iterator[Any]:
+    """Nodes that write into a value's memory, or into a view of it."""
+    waiting = [value]
+    while waiting:
+        for use in waiting.pop().uses():
+            if use.offset == 0 and use.user.kind().endswith("_"):
+                yield use.user
+            elif use.offset == 0 and use.user.kind() in _VIEWS:
+                waiting += use.user.outputs()
+
+
+def _has_mask(node: Any) -> bool:
+    """Is it an indexing whose number of results depends on values?"""
+    if node.kind() != "aten::index":
+        return False
+    indices = [value for listed in list(node.inputs())[1:] for value in listed.node().inputs()]
+    return any(value.type().kind() == "TensorType" and value.type().scalarType() == "Bool" for value in indices)
+
+
+def _is_tensors(value: Any) -> bool:
+    kind = value.type()
+    if kind.kind() == "ListType":
+        kind = kind.getElementType()
+    return bool(kind.kind() in ("TensorType", "TupleType", "OptionalType"))
+
+
+def _place(frame: FrameType) -> tuple[str, int]:
+    """File and line of the innermost frame outside PyTorch."""
+    outer: FrameType | None = frame
+    while outer is not None and outer.f_code.co_filename.startswith((_TORCH, "<")):
+        outer = outer.f_back
+    found = outer or frame
+    return found.f_code.co_filename, found.f_lineno

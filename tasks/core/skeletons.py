@@ -52,9 +52,9 @@ def read_skeleton(path: Path) -> onnx.ModelProto:
 
 
 def sidecars(path: Path) -> dict[str, int]:
-    """The other files that hold initializers of this one, and how many bytes each has at least."""
+    """The other files that hold tensors of this one, and how many bytes each has at least."""
     sizes: dict[str, int] = {}
-    for tensor in read_skeleton(path).graph.initializer:
+    for tensor in _tensors(read_skeleton(path).graph):
         name = location(tensor)
         if name not in ("", path.resolve().name):
             said = {entry.key: entry.value for entry in tensor.external_data}
@@ -91,6 +91,15 @@ def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     del copy.graph.initializer[:]
     copy.graph.initializer.extend(kept)
     return copy
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Initializers and constants, those of branches and loops, too."""
+    yield from graph.initializer
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        yield from (attribute.t, *attribute.tensors)
+        for inner in (attribute.g, *attribute.graphs):
+            yield from _tensors(inner)
 
 
 def _tensor(data: mmap.mmap, begin: int, end: int, name: str) -> onnx.TensorProto:

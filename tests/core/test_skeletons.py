@@ -58,6 +58,23 @@ def test_a_sidecar_is_named(tmp_path: Path) -> None:
     assert read_graph(path).size_bytes == path.stat().st_size + (tmp_path / "weights.data").stat().st_size
 
 
+def test_the_sidecar_of_a_branch_is_named(tmp_path: Path) -> None:
+    """Weights in a graph within a graph lie in a file of their own, too."""
+    branches = {}
+    for name in ("then", "else"):
+        weight = numpy_helper.from_array(WEIGHTS, f"{name}_w")
+        onnx.external_data_helper.set_external_data(weight, f"{name}.data", offset=0, length=WEIGHTS.nbytes)
+        weight.ClearField("raw_data")
+        value = helper.make_tensor_value_info(f"{name}_y", TensorProto.FLOAT, [32, 64])
+        node = helper.make_node("Identity", [weight.name], [value.name])
+        branches[f"{name}_branch"] = helper.make_graph([node], name, [], [value], [weight])
+    node = helper.make_node("If", ["x"], ["y"], **branches)
+    x = helper.make_tensor_value_info("x", TensorProto.BOOL, [])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [32, 64])
+    onnx.save(helper.make_model(helper.make_graph([node], "graph", [x], [y])), tmp_path / "model.onnx")
+    assert sidecars(tmp_path / "model.onnx") == {"else.data": WEIGHTS.nbytes, "then.data": WEIGHTS.nbytes}
+
+
 @pytest.mark.parametrize(
     ("num_left", "words"),
     [(None, "weights.data, which is not there"), (10, r"needs [\d,]+ bytes of weights in weights.data, which has 10")],

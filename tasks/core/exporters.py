@@ -113,7 +113,7 @@ def _torchscript(model: nn.Module, inputs: Inputs, output_names: tuple[str, ...]
     under its own name.
     """
     args, kwargs = inputs.traced_arguments()
-    with tempfile.TemporaryDirectory(prefix="assay-") as folder, FrozenValues(len(inputs.names)) as frozen:
+    with tempfile.TemporaryDirectory(prefix="assay-") as folder, FrozenValues(len(inputs.names)).watched() as frozen:
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
             model,

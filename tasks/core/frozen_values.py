@@ -4,26 +4,29 @@ A Python value that follows from a shape is proven at other sizes. One that foll
 branch, and no probe shows that another is never taken. PyTorch's graph of the trace tells the two apart.
 """
 
+import contextlib
+import functools
 import linecache
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import torch
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
 _TORCH = f"{Path(torch.__file__).parent}/"
 _KNOWN = f"{Path(_TORCHVISION.origin or '').parent}/" if (_TORCHVISION := find_spec("torchvision")) else _TORCH
 """torchvision's code is known: it asks whether there are boxes at all, and gives the same either way."""
-_TO_PYTHON = {
-    "__array__", "__bool__", "__complex__", "__contains__", "__float__", "__index__", "__int__", "__len__",
-    "allclose", "equal", "is_nonzero", "item", "numpy", "tolist",
-}  # fmt: skip
-"""Functions of a tensor that give something else."""
+_TO_PYTHON = [
+    *((torch.Tensor, name) for name in (
+        "__bool__", "__complex__", "__float__", "__index__", "__int__", "__len__", "allclose", "equal", "is_nonzero",
+        "item", "numpy", "tolist",
+    )),
+    *((torch, name) for name in ("allclose", "equal", "is_nonzero")),
+]  # fmt: skip
+"""What gives a Python value of a tensor."""
 _SIZES = {
     "aten::dim", "aten::len", "aten::numel", "aten::size", "aten::_shape_as_tensor",
     "aten::empty_like", "aten::new_empty", "aten::new_ones", "aten::new_zeros", "aten::ones_like", "aten::rand_like",
@@ -43,8 +46,8 @@ _VIEWS = {
 """Operators whose output may be written in place of their input."""
 
 
-class FrozenValues(TorchFunctionMode):
-    """Within this context, what `torch.jit`'s tracer takes for good is noted."""
+class FrozenValues:
+    """Within `watched`, what `torch.jit`'s tracer takes for good is noted."""
 
     def __init__(self, num_inputs: int) -> None:
         """Make it.
@@ -52,22 +55,40 @@ class FrozenValues(TorchFunctionMode):
         Args:
             num_inputs: number of tensors given to the module; the graph's further inputs are its parameters.
         """
-        super().__init__()
         self.places: dict[str, bool] = {}
         """`file.py:LINE` -> do an input's values decide what was taken there?"""
         self._num_inputs = num_inputs
         self._sized_by_shapes: set[tuple[int, bool]] = set()
         """Values of the graph whose sizes the inputs' shapes alone decide."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in _TO_PYTHON and torch._C._is_tracing():
-            file, line = _place(sys._getframe(1))
-            tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, torch.Tensor)]
-            by_size = func.__name__ == "__len__"
-            decided = not _is_harmless(file, line) and any(self._is_decided(t, by_size=by_size) for t in tensors)
-            place = f"{Path(file).name}:{line}"
-            self.places[place] = self.places.get(place, False) or decided
-        return func(*args, **(kwargs or {}))
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[Self]:
+        """Within this context each function that gives a Python value is noted before it runs.
+
+        A mode of torch functions would see them, too, but PyTorch's exporter crashes under one (MViT-v2).
+        """
+        with contextlib.ExitStack() as stack:
+            for owner, name in _TO_PYTHON:
+                stack.callback(_setter(owner, name))
+                setattr(owner, name, self._noting(getattr(owner, name)))
+            yield self
+
+    def _noting(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        by_size = function.__name__ == "__len__"
+
+        @functools.wraps(function)
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            if torch._C._is_tracing():
+                self._note([value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)], by_size)
+            return function(*args, **kwargs)
+
+        return noted
+
+    def _note(self, tensors: list[torch.Tensor], by_size: bool) -> None:
+        file, line = _place(sys._getframe(2))
+        decided = not _is_harmless(file, line) and any(self._is_decided(t, by_size=by_size) for t in tensors)
+        place = f"{Path(file).name}:{line}"
+        self.places[place] = self.places.get(place, False) or decided
 
     def _is_decided(self, tensor: torch.Tensor, *, by_size: bool) -> bool:
         """Do an input's values decide those of the tensor, or its size?"""
@@ -93,6 +114,13 @@ class FrozenValues(TorchFunctionMode):
                 waiting += ((other, False) for node in _writers(value) for other in node.inputs())
         self._sized_by_shapes |= {key for key in seen if key[1]}
         return False
+
+
+def _setter(owner: Any, name: str) -> Callable[[], None]:
+    """What gives an attribute back, or what the owner inherited."""
+    if name in vars(owner):
+        return functools.partial(setattr, owner, name, vars(owner)[name])
+    return functools.partial(delattr, owner, name)
 
 
 def _is_harmless(file: str, line: int) -> bool:

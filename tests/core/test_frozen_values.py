@@ -119,7 +119,7 @@ def test_what_has_no_other_branch_is_noted_only(model: type[nn.Module], tmp_path
 
 
 def _frozen(model: nn.Module, folder: Path) -> dict[str, bool]:
-    with FrozenValues(1) as frozen, torch.no_grad(), pytest.warns():  # the exporter's own words
+    with FrozenValues(1).watched() as frozen, torch.no_grad(), pytest.warns():  # the exporter's own words
         torch.onnx.export(
             model.eval(), (torch.randn(3, 4),), str(folder / "model.onnx"),
             dynamo=False, input_names=["x"], dynamic_axes={"x": {0: "batch"}},

@@ -19,6 +19,7 @@ import httpx
 
 from tasks.core.errors import ServiceError
 
+_PROJECT = Path(__file__).parents[1]
 STARTUP_SECONDS = 120
 _STOP_SECONDS = 10
 
@@ -50,18 +51,10 @@ class TemporaryServer:
         self._url = f"http://{self._host}:{port}/api"
         # Prefect sends its last logs and events while the interpreter ends; what is registered first runs last
         atexit.register(self.stop)
+        path = os.pathsep.join(filter(None, (str(_PROJECT), os.environ.get("PYTHONPATH"))))
         self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "prefect",
-                "server",
-                "start",
-                "--no-services",
-                f"--port={port}",
-                f"--host={self._host}",
-            ],
-            env={**os.environ, "PREFECT_UI_ENABLED": "0"},
+            [sys.executable, "-P", "-m", "flows.server_process", str(os.getpid()), str(port), self._host],
+            env={**os.environ, "PREFECT_UI_ENABLED": "0", "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

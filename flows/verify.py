@@ -21,8 +21,8 @@ from flows.steps import Steps
 from tasks.core.attempts import Attempt
 from tasks.core.building import borrowed
 from tasks.core.catalog import resolve
-from tasks.core.errors import ServiceError
-from tasks.core.foreign_files import Matcher, read_graph
+from tasks.core.errors import ServiceError, SpecError
+from tasks.core.foreign_files import Matcher, read_graph, state_of
 from tasks.core.manifest import make_manifest
 from tasks.core.records import ExportResult
 from tasks.core.reference import Reference
@@ -98,6 +98,7 @@ def _prove(attempt: Attempt, model: nn.Module, matcher: Matcher, references: dic
     path = Path(attempt.file)
     log.info("%s", path.name)
     with step("match_inputs") as say:
+        state = state_of(path)
         attempt.graph = graph = read_graph(path)
         matched = matcher.match(graph)
         say(", ".join(map(str, matched.inputs.specs)))
@@ -116,6 +117,8 @@ def _prove(attempt: Attempt, model: nn.Module, matcher: Matcher, references: dic
         )
         attempt.evidence = validate_onnx(f"{spec.title} {path.name}", trial)
         attempt.defect = trial.defect
+        if state_of(path) != state:
+            raise SpecError(f"{path.name} was changed while it was proven; run this again when it is finished.")
         compared = f"worst noise ratio {attempt.evidence.noise_ratio:.2f}"
         say(f"{attempt.evidence.verdict}, {compared if attempt.evidence.outputs else 'nothing compared'}")
     with step("log_export") as say:

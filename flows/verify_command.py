@@ -38,6 +38,8 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
     (spec,) = make_specs(options)
     if absent := [str(file) for file in options.files if not file.is_file()]:
         raise SpecError(f"There is no file {absent[0]}; name .onnx files.")
+    if unnamed := [str(file) for file in options.files if not _is_text(str(file))]:
+        raise SpecError(f"The name {unnamed[0]!a} is no UTF-8 and can't be written down; rename the file.")
     server = TemporaryServer()
     server.start()  # on the second core, while this process imports
     gc.disable()  # nothing that is being imported is garbage
@@ -66,3 +68,11 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
         if last.error is not None and last.file is None:  # of a file it was told already
             display.error(last.error.message)
         results.append(last)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 _START = """
@@ -15,6 +16,31 @@ with server.ready():
     print("answers")
 server.stop()
 """
+
+
+_STAY = """
+import time
+from flows.temporary_server import TemporaryServer
+server = TemporaryServer()
+server.start()
+with server.ready():
+    print(server._process.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_it_ends_with_its_command(tmp_path: Path) -> None:
+    """Even if that is killed; and what lies in the user's folder is not imported."""
+    (tmp_path / "queue.py").write_text("raise ImportError('not this one')\n")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_API")}
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", _STAY], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+    ) as command:
+        assert command.stdout is not None
+        server = psutil.Process(int(command.stdout.readline()))
+        command.kill()
+    psutil.wait_procs([server], timeout=30)
+    assert not server.is_running()
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -17,6 +18,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+import flows.verify
 from flows.verify_command import main
 from tests.core.foreign_models import Blend, CustomOperator, Heads, Tokens
 from tests.core.tiny_models import Classifier
@@ -346,6 +348,47 @@ def test_a_missing_file_is_seen_before_any_work(verify: Callable[..., Ran]) -> N
     ran = verify(*CLASSIFIER, "true.onnx", "nowhere.onnx")
     assert (ran.status, ran.verdicts) == (2, ["error"])
     assert ran.err.strip() == "error: There is no file nowhere.onnx; name .onnx files."
+
+
+def test_a_name_that_is_no_text_is_seen_before_any_work(verify: Callable[..., Ran], files: Path) -> None:
+    """It could stand neither in MLflow nor in the JSON."""
+    name = os.fsdecode(b"caf\xe9.onnx")
+    shutil.copyfile(files / "true.onnx", files / name)
+    ran = verify(*CLASSIFIER, "true.onnx", name)
+    assert (ran.status, ran.verdicts) == (2, ["error"])
+    assert "rename the file" in ran.err
+
+
+def test_linked_weights_get_a_sentence(verify: Callable[..., Ran], files: Path) -> None:
+    """As a cache of downloads lays them out: links into a folder of hashes."""
+    blobs, snapshot = files / "blobs", files / "snapshot"
+    blobs.mkdir()
+    snapshot.mkdir()
+    onnx.save(onnx.load(files / "true.onnx"), blobs / "m.onnx", save_as_external_data=True, location="m.data",
+              size_threshold=0)  # fmt: skip
+    for name in ("m.onnx", "m.data"):
+        (snapshot / name).symlink_to(blobs / name)
+    assert verify(*CLASSIFIER, "blobs/m.onnx").verdicts == ["pass"]
+    ran = verify(*CLASSIFIER, "snapshot/m.onnx")
+    assert (ran.status, ran.verdicts) == (2, ["error"])
+    assert "symbolic link" in ran.err
+
+
+def test_a_file_that_changes_while_it_is_proven_gets_no_verdict(
+    verify: Callable[..., Ran], files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its SHA-256 would be that of other bytes."""
+    shutil.copyfile(files / "scaled.onnx", files / "changing.onnx")
+    validate = flows.verify.validate_onnx
+
+    def replaced(*arguments: Any) -> Any:
+        shutil.copyfile(files / "true.onnx", files / "changing.onnx")
+        return validate(*arguments)
+
+    monkeypatch.setattr(flows.verify, "validate_onnx", replaced)
+    ran = verify(*CLASSIFIER, "changing.onnx")
+    assert (ran.status, ran.verdicts) == (2, ["error"])
+    assert "was changed while it was proven" in ran.err
 
 
 def test_a_fixed_batch_is_right_at_its_own_size_and_wrong_where_a_dynamic_one_was_asked(

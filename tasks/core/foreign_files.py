@@ -50,6 +50,9 @@ def read_graph(path: Path) -> Graph:
     except Exception as error:  # protobuf and onnx_ir raise what they like
         raise SpecError(f"{path.name} can't be read as ONNX ({' '.join(str(error).split())[:100]}).") from error
     for sidecar, num_bytes in needed.items():
+        if sidecar.is_symlink() or path.is_symlink():
+            link = sidecar if sidecar.is_symlink() else path
+            raise SpecError(f"{link.name} is a symbolic link, and onnx refuses those beside weights; copy both: cp -L.")
         if not sidecar.is_file():
             raise SpecError(f"{path.name} keeps weights in {sidecar.name}, which is not there; put it beside the file.")
         if sidecar.stat().st_size < num_bytes:
@@ -72,6 +75,15 @@ def read_graph(path: Path) -> Graph:
         exporter="other",
         exporter_reason=f"the file was made by {maker}",
     )
+
+
+def state_of(path: Path) -> list[tuple[int, ...]]:
+    """By which a change of a file or of its sidecars is seen; nothing where there is no such file."""
+    try:
+        stats = [part.stat() for part in (path, *(path.parent / name for name in sidecars(path)))]
+    except Exception:  # as above
+        return []
+    return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
 
 
 class Matcher:

@@ -9,7 +9,7 @@ was fed wrongly, and the one before it is the suspect.
 from collections.abc import Iterator
 
 from tasks.core.defects import Defect, describe, other_parameter
-from tasks.core.errors import ModelError
+from tasks.core.errors import CrashError, ModelError
 from tasks.core.evidence import Blame
 from tasks.core.file_values import FileValues
 from tasks.core.onnx_values import OnnxGraph
@@ -37,7 +37,7 @@ def localise(trial: Trial) -> Defect | None:
                 defect = _Search(trial, probe, limit).defect()
                 if defect is not None:
                     return defect
-    except ModelError as error:
+    except (CrashError, ModelError) as error:
         trial.notes.append(f"where the file goes wrong could not be looked for: {error}")
     return None
 
@@ -52,10 +52,11 @@ def hidden_defect(trial: Trial, family: str) -> Defect | None:
     for probe in dict.fromkeys((first.key, worst.key)):
         try:
             search = _Search(trial, first if probe == first.key else worst, MATCHING_LIMIT)
-        except ModelError:
+            for index in search.file.own_errors():
+                return search.examined(index)
+        except (CrashError, ModelError) as error:
+            trial.notes.append(f"its nodes could not be looked at one by one: {error}")
             return None
-        for index in search.file.own_errors():
-            return search.examined(index)
     return None
 
 

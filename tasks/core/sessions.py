@@ -26,8 +26,10 @@ _PROJECT = Path(__file__).parents[2]
 _POLL_SECONDS = 1.0
 """At least as often a waiting thread runs Python, so that a task's time limit can stop it."""
 _STOP_SECONDS = 5.0
-_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP)
 """What a process does to itself; other signals come from outside."""
+_NOT_PASSED_ON = ("PYTHONFAULTHANDLER", "PYTHONDEVMODE")
+"""Variables with which Python writes pages about a crash."""
 
 
 class SessionError(Exception):
@@ -47,6 +49,8 @@ def answers(
 ) -> list[list[Array]]:
     """What a file answers on the CPU to one input after another, outputs in the file's order.
 
+    An output that NumPy has no dtype for, or that is a sequence, is an array of objects.
+
     Args:
         model: path of the file, or a serialised ModelProto.
         feeds: arrays by input name.
@@ -56,21 +60,21 @@ def answers(
 
     Raises:
         SessionError: ONNX Runtime refuses the file or the inputs, a kernel fails or crashes.
-        CrashError: its process was killed from outside, or could not be started.
+        CrashError: its process was killed from outside, ran out of memory, or could not be started.
     """
-    with _lock:
-        process = _started()
+    with _lock, _whole(_started()) as process:
         process.open(_opening(model, level, threads, folder))
-        process.await_session()
-        found: list[list[Array]] = []
+        found: list[list[Array]] | None = None
         try:
+            process.await_session()
+            found = []
             for arrays in feeds:
                 found.append(process.ask(arrays))
         except SessionError as error:
-            error.num_answered = len(found)
-            raise
-        finally:
+            error.num_answered = None if found is None else len(found)
             process.end()
+            raise
+        process.end()
     return found
 
 
@@ -83,14 +87,17 @@ def prepare() -> None:
 @contextlib.contextmanager
 def opening(path: Path, *, level: str = "all", threads: int | None = None) -> Iterator[None]:
     """Open a file while the caller goes on: within this context the first `answers` of it are there sooner."""
-    with _lock:
-        process = _started()
+    with _lock, _whole(_started()) as process:
         process.open(_opening(path, level, threads, None))
     try:
         yield
-    finally:
-        with _lock:
-            process.end()
+    except BaseException:
+        if _lock.acquire(blocking=False):  # else another thread has work for it
+            process.close()
+            _lock.release()
+        raise
+    with _lock, _whole(process):
+        process.end()
 
 
 def _opening(model: Path | bytes, level: str, threads: int | None, folder: Path | None) -> dict[str, Any]:
@@ -103,30 +110,32 @@ def _opening(model: Path | bytes, level: str, threads: int | None, folder: Path 
 
 
 class _Process:
-    """See `session_process`."""
+    """See `session_process`. Each question has a number, and so has its answer."""
 
     def __init__(self) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed when the process has ended
         self._connection, theirs = Pipe()
+        environment = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
         path = os.pathsep.join(filter(None, (str(_PROJECT), os.environ.get("PYTHONPATH"))))
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "tasks.core.session_process", str(theirs.fileno()), str(os.getpid())],
-                pass_fds=[theirs.fileno()], env={**os.environ, "PYTHONPATH": path},
+                pass_fds=[theirs.fileno()], env={**environment, "PYTHONPATH": path},
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._said,
             )  # fmt: skip
+        self._num_asked = 0
         self._is_ready = False
-        self._asked: dict[str, Any] | None = None
-        """What it was told to open."""
-        self._is_open = False
-        """Has it said that it did?"""
+        """Did it ever say anything?"""
+        self._wanted: dict[str, Any] | None = None
+        """What it was last told to open."""
+        self._opening: int | None = None
+        """The number of that, while its answer is to come."""
 
     def open(self, wanted: dict[str, Any]) -> None:
-        """Tell it to open a session; returns at once."""
-        if wanted != self._asked:
-            self.end()
-            self._tell(wanted)
-            self._asked = wanted
+        """Tell it to open a session, unless it did; returns at once."""
+        if wanted != self._wanted:
+            self._opening = self._tell("open", wanted)
+            self._wanted = wanted
 
     def await_session(self) -> None:
         """Wait until the session is open.
@@ -134,17 +143,9 @@ class _Process:
         Raises:
             SessionError, CrashError: it can't be.
         """
-        if self._is_open:
-            return
-        if not self._is_ready:
-            self._receive()
-            self._is_ready = True
-        try:
-            self._receive()
-        except SessionError:
-            self._asked = None
-            raise
-        self._is_open = True
+        if self._opening is not None:
+            number, self._opening = self._opening, None
+            self._receive(number)
 
     def ask(self, arrays: Mapping[str, Array]) -> list[Array]:
         """What the open session answers.
@@ -152,45 +153,45 @@ class _Process:
         Raises:
             SessionError, CrashError: it does not.
         """
-        self._tell(arrays)
-        found: list[Array] = self._receive()
+        found: list[Array] = self._receive(self._tell("run", arrays))
         return found
 
     def end(self) -> None:
-        """Close the session, if there is one."""
-        with contextlib.suppress(SessionError):
-            if self._asked is not None and self.runs:
-                self.await_session()
-                self._tell(None)
-        self._asked, self._is_open = None, False
+        """Have the session closed, if there is one; returns at once."""
+        if self._wanted is not None and self.runs:
+            self._tell("close", None)
+        self._wanted = self._opening = None
 
-    def _tell(self, message: Any) -> None:
+    def _tell(self, verb: str, content: Any) -> int:
+        self._num_asked += 1
         try:
-            self._connection.send(message)
+            self._connection.send((self._num_asked, verb, content))
         except OSError:
-            raise self._death() from None
-        except BaseException:  # half a message may have gone
-            self.close()
-            raise
+            raise self._ended() from None
+        return self._num_asked
 
-    def _receive(self) -> Any:
-        """What it says.
+    def _receive(self, number: int) -> Any:
+        """Its answer to a question; others are of questions whose answer nobody awaits any more.
 
         Raises:
-            SessionError: why there is no answer.
+            SessionError, CrashError: there is none.
         """
         try:
-            while not self._connection.poll(_POLL_SECONDS):
-                pass
-            answer = self._connection.recv()
+            while True:
+                while not self._connection.poll(_POLL_SECONDS):
+                    if self._process.poll() is not None and not self._connection.poll():
+                        raise EOFError  # another process may hold the other end
+                answered, outcome, content = self._connection.recv()
+                self._is_ready = True
+                if answered == number:
+                    break
         except (EOFError, OSError):
-            raise self._death() from None
-        except BaseException:  # the answer is still to come, and nobody waits for it
-            self.close()
-            raise
-        if isinstance(answer, str):
-            raise SessionError(answer)
-        return answer
+            raise self._ended() from None
+        if outcome == "memory":
+            raise CrashError(f"ONNX Runtime found too little memory ({content}); free some, or use a smaller batch.")
+        if outcome == "refused":
+            raise SessionError(content)
+        return content
 
     @property
     def runs(self) -> bool:
@@ -201,36 +202,52 @@ class _Process:
         """Stop it, at work or not."""
         self._connection.close()
         self._process.kill()
-        self._process.wait(_STOP_SECONDS)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_STOP_SECONDS)
         self._said.close()
 
-    def _death(self) -> Exception:
-        """What to say of its end: a crash is the file's doing, all else is not."""
-        self._connection.close()
+    def _ended(self) -> Exception:
+        """Clear up, and say what to raise: a crash is the file's doing, all else is not."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_STOP_SECONDS)
         self._process.kill()
         status = self._process.wait()
-        with self._said as file:
-            file.seek(0)
-            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+        self._said.seek(0)
+        lines = [line.strip() for line in self._said.read().decode(errors="replace").splitlines()]
+        self.close()
         said = next((f": {line[:200]}" for line in reversed(lines) if line), "")
         how = f"{cause_of_death(status)}{said}"
         if not self._is_ready:
             return CrashError(f"ONNX Runtime could not be started: its process {how}; see that it imports.")
         if -status in _CRASHES:
             return SessionError(f"its process {how}")
-        return CrashError(f"The process in which ONNX Runtime runs files {how}; export it again.")
+        return CrashError(f"The process in which ONNX Runtime runs files {how}; run it again.")
 
 
-_lock = threading.RLock()
+@contextlib.contextmanager
+def _whole(process: _Process) -> Iterator[_Process]:
+    """Whatever interrupts this context but a refusal ends the process: it may be at work, or half told something."""
+    try:
+        yield process
+    except SessionError:
+        raise
+    except BaseException:
+        process.close()
+        raise
+
+
+_lock = threading.Lock()
 _process: _Process | None = None
 
 
 def _started() -> _Process:
     global _process
     if _process is None or not _process.runs:
-        _process = _Process()
+        _stop()
+        try:
+            _process = _Process()
+        except OSError as error:
+            raise CrashError(f"ONNX Runtime could not be started: {error}; see that it imports.") from error
     return _process
 
 
@@ -242,7 +259,7 @@ def _stop() -> None:
 def _forget() -> None:
     """In a copy of this process: the other one's is not to be talked to."""
     global _process, _lock
-    _process, _lock = None, threading.RLock()
+    _process, _lock = None, threading.Lock()
 
 
 atexit.register(_stop)

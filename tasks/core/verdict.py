@@ -143,6 +143,8 @@ def structural_failure(
     if len(onnx_outputs) != len(torch32):
         return f"the file has {len(onnx_outputs)} outputs, the module {len(torch32)}"
     for index, (name, found, wanted) in enumerate(zip(names, onnx_outputs, torch32, strict=True)):
+        if found.dtype == object:
+            return f"{name} is in the file what NumPy has no dtype for, {wanted.dtype} in PyTorch"
         if found.dtype != wanted.dtype:
             return f"{name} is {found.dtype} in the file, {wanted.dtype} in PyTorch"
         if index in sized_by_data and found.shape[1:] == wanted.shape[1:] and found.ndim == wanted.ndim:

@@ -1,6 +1,9 @@
 """ONNX Runtime's process: what it answers, what becomes of a file that crashes it, and that nothing is left behind."""
 
+import contextlib
+import linecache
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -8,6 +11,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import onnx
@@ -69,6 +74,17 @@ def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
     yes = helper.make_node("Constant", [], ["yes"], value=numpy_helper.from_array(np.array(True)))
     loop = helper.make_node("Loop", ["n", "yes", "x"], ["y"], body=body)
     return save(tmp_path_factory.mktemp("files") / "endless.onnx", [rounds, yes, loop], 1)
+
+
+@pytest.fixture(scope="module")
+def slow_to_open(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its constant folding takes half a minute."""
+    size = helper.make_node("Constant", [], ["s"], value=numpy_helper.from_array(np.array([4000, 4000])))
+    one = helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(np.array(1e-3, np.float32)))
+    nodes = [size, one, helper.make_node("Expand", ["c", "s"], ["m0"])]
+    nodes += [helper.make_node("MatMul", [f"m{i}", f"m{i}"], [f"m{i + 1}"]) for i in range(60)]
+    nodes += [helper.make_node("ReduceMax", ["m60"], ["r"], keepdims=0), helper.make_node("Add", ["x", "r"], ["y"])]
+    return save(tmp_path_factory.mktemp("files") / "slow.onnx", nodes, TensorProto.FLOAT)
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +163,11 @@ def test_what_is_refused_is_said(twice: Path, tmp_path: Path) -> None:
     with pytest.raises(sessions.SessionError, match=r"broken.onnx") as refused:
         sessions.answers(broken, [{"x": BATCHES[0]}])
     assert refused.value.num_answered is None
+    proto = onnx.load(twice)
+    proto.opset_import[0].version = 99
+    with pytest.raises(sessions.SessionError, match=r"opset 99 is under development|[Oo]pset 99") as unknown:
+        sessions.answers(proto.SerializeToString(), [{"x": BATCHES[0]}])
+    assert "onnxruntime_src" not in str(unknown.value)
     with pytest.raises(sessions.SessionError, match=r"[Ii]nvalid") as unfit:
         sessions.answers(twice, [{"x": BATCHES[0]}, {"x": np.zeros((1, 4), np.float32)}])
     assert unfit.value.num_answered == 1
@@ -208,6 +229,85 @@ def test_an_interrupted_caller_gets_no_old_answer(twice: Path, endless: Path) ->
     assert time.monotonic() - started < DEATH_SECONDS
     ((found,),) = sessions.answers(twice, [{"x": BATCHES[1]}])
     np.testing.assert_array_equal(found, 2 * BATCHES[1])
+
+
+@pytest.mark.slow
+def test_an_interruption_at_any_line_mixes_up_no_answers(twice: Path) -> None:
+    """Ctrl-C at each line in turn: the next answer is the next one's, and comes."""
+    line, finished = 0, False
+    while not finished:
+        line += 1
+        with _interrupted_at(line):
+            try:
+                with sessions.opening(twice):
+                    sessions.answers(twice, [{"x": batch} for batch in BATCHES[:2]])
+                finished = True
+            except KeyboardInterrupt:
+                pass
+        found = sessions.answers(twice, [{"x": BATCHES[2]}, {"x": BATCHES[0]}])
+        np.testing.assert_array_equal(found[0][0], 2 * BATCHES[2], err_msg=f"line {line}")
+        np.testing.assert_array_equal(found[1][0], 2 * BATCHES[0], err_msg=f"line {line}")
+    assert line > 50
+
+
+@contextlib.contextmanager
+def _interrupted_at(number: int) -> Iterator[None]:
+    """Raise KeyboardInterrupt where the n-th line of sessions.py is to run."""
+    lines = iter(range(1, number + 1))
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code.co_filename != sessions.__file__:
+            return None
+        is_code = linecache.getline(sessions.__file__, frame.f_lineno).strip() != "try:"  # where Python never looks
+        if event == "line" and is_code and next(lines, None) == number:
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def test_an_interrupted_caller_does_not_wait_until_a_file_is_open(twice: Path, slow_to_open: Path) -> None:
+    """It gets away at once, and so does the next file."""
+    sessions.answers(twice, [])
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), sessions.opening(slow_to_open):
+        raise KeyboardInterrupt
+    sessions.answers(twice, [{"x": BATCHES[0]}])
+    assert time.monotonic() - started < DEATH_SECONDS / 2
+
+
+def test_what_numpy_lacks_is_objects(tmp_path: Path) -> None:
+    """A sequence of unequal shapes, and a bfloat16."""
+    parts = helper.make_node("SplitToSequence", ["x", "sizes"], ["parts"], axis=1)
+    sizes = helper.make_node("Constant", [], ["sizes"], value=numpy_helper.from_array(np.array([1, 2])))
+    cast = helper.make_node("Cast", ["x"], ["short"], to=TensorProto.BFLOAT16)
+    path = save(tmp_path / "unusual.onnx", [sizes, parts, cast, helper.make_node("Add", ["x", "x"], ["y"])], 1)
+    proto = onnx.load(path)
+    proto.graph.output.append(onnx.ValueInfoProto(name="parts"))
+    proto.graph.output.append(onnx.ValueInfoProto(name="short"))
+    ((doubled, split, short),) = sessions.answers(proto.SerializeToString(), [{"x": BATCHES[1]}])
+    np.testing.assert_array_equal(doubled, 2 * BATCHES[1])
+    assert [part.shape for part in split] == [(2, 1), (2, 2)]
+    assert (short.dtype, short.size) == (object, 0)
+
+
+@pytest.mark.parametrize(("num_bytes", "limited"), [(2**30, True), (2**50, False)])
+def test_too_little_memory_is_not_the_files(num_bytes: int, limited: bool, tmp_path: Path) -> None:
+    """What this process may not have says nothing about the file; what no machine has, does."""
+    shape = helper.make_node("Constant", [], ["s"], value=numpy_helper.from_array(np.array([num_bytes // 4, 1])))
+    first = helper.make_node("ReduceMax", ["x"], ["m"], keepdims=0)
+    path = save(tmp_path / "large.onnx", [shape, first, helper.make_node("Expand", ["m", "s"], ["y"])], 1)
+    assert len(sessions.answers(path, [])) == 0
+    (child,) = children()
+    if limited:
+        resource.prlimit(child.pid, resource.RLIMIT_AS, (child.memory_info().vms + 2**28, -1))
+    with pytest.raises(CrashError if limited else sessions.SessionError, match=r"memory|alloc"):
+        sessions.answers(path, [{"x": BATCHES[0]}])
 
 
 @pytest.mark.parametrize("end", ["sys.exit()", "os._exit(0)", "os.kill(os.getpid(), signal.SIGKILL)"])

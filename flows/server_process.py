@@ -1,0 +1,21 @@
+"""Prefect's server until the command that needs it ends, even if that is killed.
+
+python -P -m flows.server_process OWNER PORT HOST
+"""
+
+import runpy
+import sys
+
+from tasks.core.owners import end_with
+
+
+def main() -> None:
+    """Serve."""
+    owner, port, host = sys.argv[1:]
+    end_with(int(owner), gently=True)
+    sys.argv = ["prefect", "server", "start", "--no-services", f"--port={port}", f"--host={host}"]
+    runpy.run_module("prefect", run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

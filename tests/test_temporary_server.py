@@ -29,6 +29,7 @@ with server.ready():
 """
 
 
+@pytest.mark.slow
 def test_it_ends_with_its_command(tmp_path: Path) -> None:
     """Even if that is killed; and what lies in the user's folder is not imported."""
     (tmp_path / "queue.py").write_text("raise ImportError('not this one')\n")

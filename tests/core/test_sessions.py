@@ -310,7 +310,14 @@ def test_too_little_memory_is_not_the_files(num_bytes: int, limited: bool, tmp_p
         sessions.answers(path, [{"x": BATCHES[0]}])
 
 
-@pytest.mark.parametrize("end", ["sys.exit()", "os._exit(0)", "os.kill(os.getpid(), signal.SIGKILL)"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param("sys.exit()", marks=pytest.mark.slow),
+        pytest.param("os._exit(0)", marks=pytest.mark.slow),
+        "os.kill(os.getpid(), signal.SIGKILL)",
+    ],
+)
 def test_it_ends_with_its_owner(endless: Path, end: str) -> None:
     """However that ends, and even while it computes."""
     program = (

@@ -25,6 +25,7 @@ def connect() -> mlflow.MlflowClient:
         ServiceError: it can't be made.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # where tqdm is installed
     if is_own_store():
         mlflow.set_tracking_uri(_OWN_STORE)
     database = _database()

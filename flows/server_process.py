@@ -3,16 +3,18 @@
 python -P -m flows.server_process OWNER PORT HOST
 """
 
+import os
 import runpy
 import sys
 
-from tasks.core.owners import end_with
+from tasks.core.owned_processes import end_with
 
 
 def main() -> None:
     """Serve."""
     owner, port, host = sys.argv[1:]
     end_with(int(owner), gently=True)
+    os.environ["PREFECT_UI_ENABLED"] = "0"
     sys.argv = ["prefect", "server", "start", "--no-services", f"--port={port}", f"--host={host}"]
     runpy.run_module("prefect", run_name="__main__")
 

@@ -35,7 +35,7 @@ from tasks.log_sweep import Sweep, logged_sweep
 __all__ = ["ExportSpec", "SweepError", "SweepOptions", "sweep", "sweep_models"]
 
 OVERHEAD_GFLOP = 15.0
-"""What a model costs besides its arithmetic; the seconds in docs/coverage.md are foretold best by this."""
+"""What a model costs besides its arithmetic, chosen by the seconds in docs/coverage.md."""
 Tell = Callable[[ExportResult], None]
 
 

@@ -9,7 +9,6 @@ import contextlib
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +16,9 @@ from pathlib import Path
 import filelock
 import httpx
 
+from tasks.core import owned_processes
 from tasks.core.errors import ServiceError
 
-_PROJECT = Path(__file__).parents[1]
 STARTUP_SECONDS = 120
 _STOP_SECONDS = 10
 
@@ -51,12 +50,10 @@ class TemporaryServer:
         self._url = f"http://{self._host}:{port}/api"
         # Prefect sends its last logs and events while the interpreter ends; what is registered first runs last
         atexit.register(self.stop)
-        path = os.pathsep.join(filter(None, (str(_PROJECT), os.environ.get("PYTHONPATH"))))
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "flows.server_process", str(os.getpid()), str(port), self._host],
-            env={**os.environ, "PREFECT_UI_ENABLED": "0", "PYTHONPATH": path},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+        self._process = owned_processes.start(
+            "flows.server_process",
+            str(port),
+            self._host,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is ours: the flow ends first
         )

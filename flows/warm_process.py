@@ -12,17 +12,15 @@ import multiprocessing
 import os
 import queue
 import signal
-import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, ParamSpec, TypeVar
 
-import psutil
 from pebble import ProcessExpired, ProcessPool
 
 from tasks.core.errors import CrashError, cause_of_death
+from tasks.core.owned_processes import end_with
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,7 +45,6 @@ PRELOADED = [
     "torch.onnx._internal.exporter._core",
     "torchvision.models",
 ]
-_WATCH_SECONDS = 1.0
 _STOP_SECONDS = 10.0
 _LEFT_STATUS = 86
 """In place of 0, of a process that ended before it was done."""
@@ -156,7 +153,7 @@ def _prepare(owner: int, num_threads: int | None, is_silent: bool) -> None:
         os.dup2(2, 1)  # what a model prints is no result
     if is_silent and not os.environ.get("PREFECT_LOGGING_EXTRA_LOGGERS"):
         logging.getLogger("assay").propagate = False  # what the steps say would mix with the lines of the sweep
-    threading.Thread(target=_end_with, args=(psutil.Process(owner),), daemon=True).start()
+    end_with(owner)
 
 
 def _called(call: Callable[P, T], args: Any, kwargs: Any) -> T:
@@ -168,12 +165,6 @@ def _called(call: Callable[P, T], args: Any, kwargs: Any) -> T:
     finally:
         os._exit = leave
         signal.signal(signal.SIGTERM, terminate)
-
-
-def _end_with(owner: psutil.Process) -> None:
-    while owner.is_running() and owner.status() != psutil.STATUS_ZOMBIE:
-        time.sleep(_WATCH_SECONDS)
-    os._exit(1)
 
 
 def _cause_of_death(status: int | None) -> str:

@@ -81,7 +81,7 @@ def state_of(path: Path) -> list[tuple[int, ...]]:
     """By which a change of a file or of its sidecars is seen; nothing where there is no such file."""
     try:
         stats = [part.stat() for part in (path, *(path.parent / name for name in sidecars(path)))]
-    except Exception:  # as above
+    except Exception:  # it is gone, or no ONNX file any more, which protobuf says as it likes
         return []
     return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 import torch
 
 _TORCH = f"{Path(torch.__file__).parent}/"
-_KNOWN = f"{Path(_TORCHVISION.origin or '').parent}/" if (_TORCHVISION := find_spec("torchvision")) else _TORCH
+_KNOWN = tuple(f"{folder}/" for folder in getattr(find_spec("torchvision"), "submodule_search_locations", ()))
 """torchvision's code is known: it asks whether there are boxes at all, and gives the same either way."""
 _TO_PYTHON = [
     *((torch.Tensor, name) for name in (

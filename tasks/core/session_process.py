@@ -1,6 +1,6 @@
 """The process in which ONNX Runtime runs files: it has neither PyTorch nor the module.
 
-python -P -m tasks.core.session_process FILE_DESCRIPTOR OWNER
+python -P -m tasks.core.session_process OWNER FILE_DESCRIPTOR
 
 Started by `tasks.core.sessions`, which tells it over a socket `(number, verb, content)`:
 
@@ -26,7 +26,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from tasks.core.memory import give_back, given_back
-from tasks.core.owners import end_with
+from tasks.core.owned_processes import end_with
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
 _LEVELS = {
@@ -45,8 +45,8 @@ def main() -> None:
     """Answer until there is nobody to answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a file that crashes it is found out without one
-    connection: Any = Connection(int(sys.argv[1]))
-    end_with(int(sys.argv[2]))
+    end_with(int(sys.argv[1]))
+    connection: Any = Connection(int(sys.argv[2]))
     session = None
     try:
         connection.send((0, "done", None))

@@ -9,7 +9,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,17 +18,15 @@ from typing import Any
 
 import torch
 
+from tasks.core import owned_processes
 from tasks.core.errors import CrashError, cause_of_death
 from tasks.core.probes import Array
 
-_PROJECT = Path(__file__).parents[2]
 _POLL_SECONDS = 1.0
 """At least as often a waiting thread runs Python, so that a task's time limit can stop it."""
 _STOP_SECONDS = 5.0
 _CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP)
 """What a process does to itself; other signals come from outside."""
-_NOT_PASSED_ON = ("PYTHONFAULTHANDLER", "PYTHONDEVMODE")
-"""Variables with which Python writes pages about a crash."""
 
 
 class SessionError(Exception):
@@ -115,14 +112,11 @@ class _Process:
     def __init__(self) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed when the process has ended
         self._connection, theirs = Pipe()
-        environment = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
-        path = os.pathsep.join(filter(None, (str(_PROJECT), os.environ.get("PYTHONPATH"))))
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "tasks.core.session_process", str(theirs.fileno()), str(os.getpid())],
-                pass_fds=[theirs.fileno()], env={**environment, "PYTHONPATH": path},
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._said,
-            )  # fmt: skip
+            handle = theirs.fileno()
+            self._process = owned_processes.start(
+                "tasks.core.session_process", str(handle), pass_fds=[handle], stderr=self._said
+            )
         self._num_asked = 0
         self._is_ready = False
         """Did it ever say anything?"""

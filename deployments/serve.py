@@ -11,8 +11,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from tasks.core.catalog import make_spec, read_catalog, resolve
 from tasks.core.errors import AssayError, ServiceError, SpecError
+from tasks.core.spec.catalog import make_spec, read_catalog, resolve
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment

@@ -4,7 +4,7 @@ python flows/export.py [MODEL...] [options]
 """
 
 if __name__ == "__main__":  # before the imports below: the command line imports them when it needs them
-    from flows.export_command import main
+    from flows.command_line.export import main
 
     raise SystemExit(main())
 
@@ -21,15 +21,15 @@ from prefect import flow
 from rich.filesize import decimal
 
 from flows.steps import Steps
-from tasks.core.attempts import Attempt
-from tasks.core.catalog import resolve
 from tasks.core.errors import AssayError, ExportError
 from tasks.core.hashes import file_sha256
-from tasks.core.manifest import changes_without_weights, differences, make_manifest, same_weights
-from tasks.core.records import ExportResult, Release
-from tasks.core.spec import ExportSpec
+from tasks.core.provenance.attempts import Attempt
+from tasks.core.provenance.manifest import changes_without_weights, differences, make_manifest, same_weights
+from tasks.core.records.steps import ExportResult, Release
+from tasks.core.spec.catalog import resolve
+from tasks.core.spec.export_spec import ExportSpec
 from tasks.log_export import log_export
-from tasks.releases import download_graph, find_champion, stored_file
+from tasks.mlflow_store.releases import download_graph, find_champion, stored_file
 
 log = logging.getLogger("assay")
 
@@ -72,7 +72,7 @@ def export_model(
     if not force and (known := find_unchanged(spec, output=output)):
         log.info("unchanged: %s", known.reason)
         return known
-    from tasks.core.building import borrowed  # torch, as below
+    from tasks.core.model.building import borrowed  # torch, as below
 
     attempt = Attempt(spec, parent_run_id=parent_run_id)
     try:
@@ -101,9 +101,9 @@ def find_unchanged(spec: ExportSpec, *, output: Path | None = None) -> ExportRes
 
 def _run_steps(attempt: Attempt, *, force: bool, output: Path | None, verbose: bool) -> ExportResult:
     # imported here, as all of this imports torch: a run in which nothing changed needs none of it
-    from tasks.core.reference import Reference
-    from tasks.core.reservations import Growth, needed_bytes, reserved
-    from tasks.core.trial import Trial
+    from tasks.core.proof.trial import Trial
+    from tasks.core.reference.reference import Reference
+    from tasks.core.runtime.reservations import Growth, needed_bytes, reserved
     from tasks.create_inputs import create_inputs
     from tasks.export_onnx import export_onnx
     from tasks.fetch_weights import fetch_weights
@@ -168,7 +168,11 @@ def _delivered(result: ExportResult, release: Release, output: Path | None) -> E
     """
     if output is None or result.verdict != "pass":
         return result.model_copy(update={"onnx_path": stored_file(release)})
-    from tasks.core.skeletons import SIDECAR_KEY, read_skeleton, sidecars  # onnx: not to be imported at the start
+    from tasks.core.onnx_files.skeletons import (  # onnx: not to be imported at the start
+        SIDECAR_KEY,
+        read_skeleton,
+        sidecars,
+    )
 
     source = download_graph(release)
     if file_sha256(source) != result.onnx_sha256:

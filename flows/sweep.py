@@ -4,7 +4,7 @@ python flows/sweep.py [MODEL...] [options]
 """
 
 if __name__ == "__main__":  # before the imports below: the command line imports them when it needs them
-    from flows.sweep_command import main
+    from flows.command_line.sweep import main
 
     raise SystemExit(main())
 
@@ -21,16 +21,17 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import as_completed
 from prefect.task_runners import TaskRunner
 
-from flows.command import failed
 from flows.export import find_unchanged
-from flows.export_here import CHECK_SECONDS, check_apart, services
-from flows.sweep_workers import Terms, dask_workers, export_warm, is_this_machine, local_workers
-from tasks.core.catalog import make_spec, read_catalog, resolve
+from flows.outcomes import failed
+from flows.processes.export_here import CHECK_SECONDS, check_apart, services
+from flows.processes.sweep_workers import Terms, dask_workers, export_warm, is_this_machine, local_workers
 from tasks.core.errors import AssayError, CrashError, SpecError
-from tasks.core.manifest import assay_sha256, package_versions
-from tasks.core.records import ExportResult
-from tasks.core.spec import ExportSpec, Record
-from tasks.log_sweep import Sweep, logged_sweep
+from tasks.core.provenance.manifest import assay_sha256, package_versions
+from tasks.core.records.record import Record
+from tasks.core.records.steps import ExportResult
+from tasks.core.spec.catalog import make_spec, read_catalog, resolve
+from tasks.core.spec.export_spec import ExportSpec
+from tasks.mlflow_store.sweeps import Sweep, logged_sweep
 
 __all__ = ["ExportSpec", "SweepError", "SweepOptions", "sweep", "sweep_models"]
 

@@ -4,7 +4,7 @@ python flows/verify.py MODEL FILE.onnx... [options]
 """
 
 if __name__ == "__main__":  # before the imports below: the command line imports them when it needs them
-    from flows.verify_command import main
+    from flows.command_line.verify import main
 
     raise SystemExit(main())
 
@@ -16,18 +16,19 @@ from pathlib import Path
 from prefect import flow
 from torch import nn
 
-from flows.command import outcome
+from flows.outcomes import outcome
 from flows.steps import Steps
-from tasks.core.attempts import Attempt
-from tasks.core.building import borrowed
-from tasks.core.catalog import resolve
 from tasks.core.errors import ServiceError, SpecError
-from tasks.core.foreign_files import Matcher, read_graph, state_of
-from tasks.core.manifest import make_manifest
-from tasks.core.records import ExportResult
-from tasks.core.reference import Reference
-from tasks.core.spec import ExportSpec
-from tasks.core.trial import Trial
+from tasks.core.inputs.matching import Matcher
+from tasks.core.model.building import borrowed
+from tasks.core.onnx_files.reading import read_graph, state_of
+from tasks.core.proof.trial import Trial
+from tasks.core.provenance.attempts import Attempt
+from tasks.core.provenance.manifest import make_manifest
+from tasks.core.records.steps import ExportResult
+from tasks.core.reference.reference import Reference
+from tasks.core.spec.catalog import resolve
+from tasks.core.spec.export_spec import ExportSpec
 from tasks.fetch_weights import fetch_weights
 from tasks.instantiate_model import instantiate_model
 from tasks.log_export import log_export

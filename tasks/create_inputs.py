@@ -4,8 +4,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from torch import nn
 
-from tasks.core.inputs import Inputs, choose_inputs
-from tasks.core.spec import ExportSpec
+from tasks.core.inputs.choice import Inputs, choose_inputs
+from tasks.core.spec.export_spec import ExportSpec
 
 
 @task(task_run_name="create-inputs-{spec.title}", timeout_seconds=600, cache_policy=NO_CACHE, persist_result=False)

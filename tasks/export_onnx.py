@@ -8,12 +8,12 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from torch import nn
 
-from tasks.core.exporting import export
-from tasks.core.graph_files import readable
-from tasks.core.inputs import Inputs
-from tasks.core.records import Graph
-from tasks.core.reference import Reference
-from tasks.core.spec import ExportSpec
+from tasks.core.export.fallback import export
+from tasks.core.inputs.choice import Inputs
+from tasks.core.onnx_files.reading import readable
+from tasks.core.records.steps import Graph
+from tasks.core.reference.reference import Reference
+from tasks.core.spec.export_spec import ExportSpec
 
 log = logging.getLogger("assay")
 

@@ -7,9 +7,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.core.errors import ServiceError, WeightsError
-from tasks.core.records import Weights
-from tasks.core.spec import ExportSpec
-from tasks.core.weights import find_weights
+from tasks.core.records.steps import Weights
+from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.weights.find import find_weights
 
 _SUFFIXES = (".pth", ".pt", ".pt2", ".safetensors", ".ckpt", ".bin")
 
@@ -45,7 +45,7 @@ def fetch_from_mlflow(uri: str) -> Path:
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
 
-    from tasks.tracking import connect
+    from tasks.mlflow_store.store import connect
 
     connect()
     try:

@@ -4,9 +4,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from torch import nn
 
-from tasks.core.building import build_with_weights
-from tasks.core.records import LoadReport, Weights
-from tasks.core.spec import ExportSpec
+from tasks.core.model.building import build_with_weights
+from tasks.core.records.steps import LoadReport, Weights
+from tasks.core.spec.export_spec import ExportSpec
 
 
 @task(task_run_name="instantiate-{spec.title}", timeout_seconds=1800, cache_policy=NO_CACHE, persist_result=False)

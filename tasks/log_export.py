@@ -2,76 +2,33 @@
 
 import contextlib
 import logging
-import os
-import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import mlflow
-import numpy as np
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model, ModelSignature
-from mlflow.types import Schema, TensorSpec
+from mlflow.models import Model
 from prefect import task
 from prefect.artifacts import create_link_artifact
 from prefect.cache_policies import NO_CACHE
 
-from tasks.core.attempts import Attempt
 from tasks.core.errors import ExportError
 from tasks.core.hashes import file_sha256
-from tasks.core.html_report import html_report
-from tasks.core.manifest import package_versions
-from tasks.core.records import Graph, Release, TensorType
-from tasks.releases import ALIAS, GRAPH_FILE, RECORD_FILE, download_graph
-from tasks.tracking import connect, experiment_id_of, run_url_of, service_errors, version_url_of
+from tasks.core.provenance.attempts import Attempt
+from tasks.core.records.steps import Graph, Release
+from tasks.core.reports.export_page import html_report
+from tasks.mlflow_store.flavor import ProvenFile, signature_of
+from tasks.mlflow_store.releases import ALIAS, GRAPH_FILE, RECORD_FILE, download_graph
+from tasks.mlflow_store.store import connect, experiment_id_of, run_url_of, service_errors, version_url_of
 
 if TYPE_CHECKING:
-    from tasks.core.witness import Witness
+    from tasks.core.proof.witness import Witness
 
 log = logging.getLogger("assay")
 
 REPORT_FILE = "report.html"
-
-
-@dataclass(frozen=True)
-class _ProvenFile:
-    """An MLflow flavor that logs the very bytes of a file, by hard link, without loading them."""
-
-    graph: Graph
-    signature: ModelSignature
-    __name__ = "mlflow.onnx"
-
-    def save_model(self, path: str, mlflow_model: Model, **_: Any) -> None:
-        """Write the model folder that MLflow then logs."""
-        import mlflow.pyfunc
-        import yaml
-        from mlflow.utils.environment import _PythonEnv
-
-        folder = Path(path)
-        folder.mkdir(parents=True)
-        for source in filter(None, (self.graph.path, self.graph.sidecar)):
-            _link(source, folder / source.name)
-        versions = package_versions()
-        requirements = [f"mlflow=={mlflow.__version__}"]
-        requirements += [f"{name}=={versions[name]}" for name in ("onnx", "onnxruntime", "numpy")]
-        (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
-        (folder / "python_env.yaml").write_text(yaml.safe_dump(_PythonEnv.current().to_dict(), sort_keys=False))
-        mlflow.pyfunc.add_to_model(
-            mlflow_model, loader_module="mlflow.onnx", data=self.graph.path.name, python_env="python_env.yaml"
-        )
-        mlflow_model.add_flavor(
-            "onnx",
-            onnx_version=versions["onnx"],
-            data=self.graph.path.name,
-            providers=["CUDAExecutionProvider", "CPUExecutionProvider"],
-            onnx_session_options=None,
-        )
-        mlflow_model.signature = self.signature
-        mlflow_model.model_size_bytes = self.graph.size_bytes
-        mlflow_model.save(str(folder / "MLmodel"))
 
 
 @task(task_run_name="log-{attempt.title}", timeout_seconds=3600, cache_policy=NO_CACHE, persist_result=False)
@@ -116,7 +73,7 @@ def _log(client: mlflow.MlflowClient, run_id: str, attempt: Attempt, witness: "W
         client.log_batch(run_id, metrics=_metrics(attempt, None), params=params)
         return release
     client.log_batch(run_id, params=params)
-    flavor = _ProvenFile(attempt.graph, _signature(attempt.graph))
+    flavor = ProvenFile(attempt.graph, signature_of(attempt.graph))
     info = Model.log(None, flavor, name=attempt.title, run_id=run_id, tags=attempt.tags())
     model_id = str(info.model_id)
     client.log_batch(run_id, metrics=_metrics(attempt, model_id))
@@ -138,7 +95,7 @@ def _log_files(run_id: str, attempt: Attempt) -> None:
             )  # fmt: skip
             (folder / REPORT_FILE).write_text(page, encoding="utf-8")
         if attempt.defect is not None:
-            from tasks.core import reproduction  # it imports torch, as validation has by now
+            from tasks.core.localisation import reproduction  # it imports torch, as validation has by now
 
             file = Path(attempt.file).name if attempt.file else GRAPH_FILE
             reproduction.write_reproduction(attempt.defect, folder / reproduction.FOLDER, file=file)
@@ -205,20 +162,3 @@ def _register(client: mlflow.MlflowClient, attempt: Attempt, release: Release) -
             "alias": ALIAS,
         }
     )
-
-
-def _signature(graph: Graph) -> ModelSignature:
-    return ModelSignature(inputs=_schema(graph.inputs), outputs=_schema(graph.outputs))
-
-
-def _schema(types: tuple[TensorType, ...]) -> Schema:
-    return Schema(
-        [TensorSpec(np.dtype(t.dtype), tuple(d if isinstance(d, int) else -1 for d in t.dims), t.name) for t in types]
-    )
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system
-        shutil.copyfile(source, target)

@@ -4,10 +4,10 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from tasks.core.evidence import Evidence
-from tasks.core.report import VERDICT_MARKS, parity_lines
-from tasks.core.trial import Trial
-from tasks.core.validation import validate
+from tasks.core.proof.trial import Trial
+from tasks.core.proof.validation import validate
+from tasks.core.records.evidence import Evidence
+from tasks.core.reports.markdown import VERDICT_MARKS, parity_lines
 
 
 @task(task_run_name="validate-{title}", timeout_seconds=3600, cache_policy=NO_CACHE, persist_result=False)

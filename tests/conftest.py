@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.core.weights_server import WeightsServer, serve_weights
-from tests.real_models import SITE
+from tests.models.real_models import SITE
+from tests.services.weights_server import WeightsServer, serve_weights
 
 if TYPE_CHECKING:
     import mlflow
 
-    from tasks.core.records import ExportResult
+    from tasks.core.records.steps import ExportResult
 
 # before anything imports Prefect, MLflow or PyTorch
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the commands have it
@@ -79,7 +79,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.setenv("PREFECT_HOME", str(home))
         from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
-        from flows.temporary_server import TemporaryServer
+        from flows.processes.temporary_server import TemporaryServer
 
         with temporary_settings({PREFECT_HOME: home}):
             server = TemporaryServer()

@@ -1,1 +1,1 @@
-"""What the steps do, without Prefect and without MLflow."""
+"""What the steps do, a room for each kind of thing. Neither Prefect nor MLflow is imported here."""

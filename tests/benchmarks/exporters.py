@@ -21,16 +21,16 @@ sys.path.insert(0, str(PROJECT))
 import numpy as np  # noqa: E402
 import onnxruntime  # noqa: E402
 
-from tasks.core.building import build_with_weights  # noqa: E402
-from tasks.core.catalog import make_spec, resolve  # noqa: E402
 from tasks.core.errors import AssayError  # noqa: E402
-from tasks.core.evidence import Evidence  # noqa: E402
-from tasks.core.exporting import export  # noqa: E402
-from tasks.core.inputs import Inputs, choose_inputs  # noqa: E402
-from tasks.core.records import Graph, Weights  # noqa: E402
-from tasks.core.reference import Reference  # noqa: E402
-from tasks.core.trial import Trial  # noqa: E402
-from tasks.core.validation import validate  # noqa: E402
+from tasks.core.export.fallback import export  # noqa: E402
+from tasks.core.inputs.choice import Inputs, choose_inputs  # noqa: E402
+from tasks.core.model.building import build_with_weights  # noqa: E402
+from tasks.core.proof.trial import Trial  # noqa: E402
+from tasks.core.proof.validation import validate  # noqa: E402
+from tasks.core.records.evidence import Evidence  # noqa: E402
+from tasks.core.records.steps import Graph, Weights  # noqa: E402
+from tasks.core.reference.reference import Reference  # noqa: E402
+from tasks.core.spec.catalog import make_spec, resolve  # noqa: E402
 
 FAMILIES = (
     "alexnet", "vgg11", "resnet18", "resnext50_32x4d", "densenet121", "googlenet", "squeezenet1_1",

@@ -8,9 +8,8 @@ import numpy as np
 import onnx
 import onnx.reference
 
-from tasks.core.inputs import Inputs
-from tasks.core.precision import EPS32
-from tasks.core.probes import Array
+from tasks.core.arrays import EPS32, Array
+from tasks.core.inputs.choice import Inputs
 
 
 def difference_in_float64(original: Path, mutated: Path, inputs: Inputs) -> float:

@@ -68,7 +68,7 @@ def _rows(sizes: list[int]) -> Iterator[str]:
         os.chdir(folder)
         for size in sizes:
             width = round(math.sqrt(size * 1e6 / 128))
-            yield _row(folder, f"wide MLP, {width}", "tests.wide_models", "WideMLP", {"width": width}, (64,))
+            yield _row(folder, f"wide MLP, {width}", "tests.models.wide_models", "WideMLP", {"width": width}, (64,))
         yield _row(folder, "ResNet-50", "torchvision.models", "resnet50", {}, (3, 224, 224))
 
 

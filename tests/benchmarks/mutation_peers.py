@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.core import sessions
-from tasks.core.precision import run_float32
-from tasks.core.probes import Array, Probe, draw
-from tasks.core.structures import flatten
-from tests.panel import Subject
+from tasks.core.arrays import Array
+from tasks.core.forward.outputs import flatten
+from tasks.core.forward.precision import run_float32
+from tasks.core.inputs.probes import Probe, draw
+from tasks.core.runtime import sessions
+from tests.models.panel import Subject
 
 
 def _max_difference(found: Array, wanted: Array) -> float:

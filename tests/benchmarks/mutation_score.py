@@ -2,7 +2,7 @@
 
     python tests/benchmarks/mutation_score.py [--select GLOB] [--seeds N] [--write docs/mutation_score.md]
 
-Each model of tests/panel.py is exported, and each mutation of tests/mutations is put into its file at a
+Each model of tests/models/panel.py is exported, and each mutation of tests/mutations is put into its file at a
 few places. A mutant counts unless float64 shows that it is equivalent on the probes. The real models need
 RW_SITE. All of it takes about ten minutes on 2 cores.
 """
@@ -18,11 +18,11 @@ PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT))
 
 from tasks.core.errors import AssayError  # noqa: E402  the project's folder comes first
-from tasks.core.trial import Trial  # noqa: E402
-from tasks.core.validation import validate  # noqa: E402
+from tasks.core.proof.trial import Trial  # noqa: E402
+from tasks.core.proof.validation import validate  # noqa: E402
 from tests.benchmarks.mutation_table import figures, table  # noqa: E402
 from tests.benchmarks.mutation_trials import ASSAY, Alarms, Outcome, raise_alarms, try_mutants  # noqa: E402
-from tests.panel import PANEL, Entry, prepare  # noqa: E402
+from tests.models.panel import PANEL, Entry, prepare  # noqa: E402
 
 
 def _run_entry(entry: Entry, outcomes: list[Outcome], alarms: Alarms, options: argparse.Namespace) -> None:

@@ -5,17 +5,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.core.evidence import Evidence, FamilyParity
-from tasks.core.foreign_files import read_graph
-from tasks.core.onnx_values import OnnxGraph
-from tasks.core.precision import EPS32
-from tasks.core.reference import Reference
-from tasks.core.trial import Trial
-from tasks.core.validation import validate
+from tasks.core.arrays import EPS32
+from tasks.core.localisation.onnx_graph import OnnxGraph
+from tasks.core.onnx_files.reading import read_graph
+from tasks.core.proof.trial import Trial
+from tasks.core.proof.validation import validate
+from tasks.core.records.evidence import Evidence, FamilyParity
+from tasks.core.reference.reference import Reference
 from tests.benchmarks.float64_difference import difference_in_float64
 from tests.benchmarks.mutation_peers import PEERS, PeerProbe
+from tests.models.panel import Subject
 from tests.mutations import Mutant, mutate
-from tests.panel import Subject
 
 ASSAY = "Assay"
 

@@ -22,7 +22,7 @@ while process.poll() is None:
         together = max(together, sum(one.memory_info().rss for one in watched))
         if len(watched) == 1 and time.perf_counter() - looked > LOOK_SECONDS:
             looked = time.perf_counter()
-            watched += [c for c in watched[0].children() if "tasks.core.session_process" in c.cmdline()]
+            watched += [c for c in watched[0].children() if "tasks.core.runtime.session_process" in c.cmdline()]
     time.sleep(POLL_SECONDS)
 seconds = time.perf_counter() - started
 largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024

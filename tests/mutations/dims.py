@@ -3,7 +3,8 @@
 import numpy as np
 import onnx_ir as ir
 
-from tasks.core.probes import BATCH_SIZES, Array
+from tasks.core.arrays import Array
+from tasks.core.inputs.probes import BATCH_SIZES
 from tests.mutations.places import Mutations, all_inputs, float_nodes, float_outputs
 from tests.mutations.sites import Site
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tasks.core.probes import Array
+from tasks.core.arrays import Array
 from tests.mutations.places import RECURRENT, Mutations, nodes_of
 from tests.mutations.sites import Site, swapped
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from tasks.core.probes import Array
+from tasks.core.arrays import Array
 
 Place = ir.Node | ir.Value
 

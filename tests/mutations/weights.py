@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tasks.core.probes import Array
+from tasks.core.arrays import Array
 from tests.mutations.places import Mutations, last_weighted, nodes_of, weighted
 from tests.mutations.sites import Site, swapped
 

@@ -1,0 +1,157 @@
+"""The command line of flows/export.py: options in, progress and a summary out, exit status."""
+
+import argparse
+import gc
+import importlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.command_line.display import Display
+from flows.command_line.options import Parser, add_spec_options, make_specs
+from flows.command_line.run import STATUSES, add_output_options, check_writable, run_command
+from flows.outcomes import failed, outcome
+from flows.processes.temporary_server import TemporaryServer
+from tasks.core.errors import AssayError, CrashError, SpecError
+from tasks.core.records.steps import ExportResult
+from tasks.core.spec.export_spec import ExportSpec
+
+_LATE_IMPORTS = ("git", "mlflow.pyfunc", "mlflow.store.model_registry.sqlalchemy_store", "prefect.flow_engine")
+"""What libraries import when they first need it."""
+EXPORT_SECONDS = 6 * 3600.0
+"""After which a model's process is given up; its steps give up sooner."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    return run_command(_parser(), _run, arguments, display_class=Display)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python flows/export.py",
+        description="Turn PyTorch models into ONNX files, prove each, and register it in MLflow.",
+        epilog=STATUSES,
+    )
+    parser.add_argument(
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help="catalog entry, torchvision name, package.module:Class or path/to/file.py:Class; default digits",
+    )
+    add_spec_options(parser)
+    add = parser.add_argument
+    add("-o", dest="destination", metavar="FILE|DIR/", help="also put the proven file there")
+    add("--force", action="store_true", help="export even where nothing changed")
+    add_output_options(parser)
+    return parser
+
+
+def _run(options: argparse.Namespace, results: list[ExportResult], display: Display) -> None:
+    specs = make_specs(options)
+    outputs = {spec.title: _output_path(options.destination, spec, len(specs)) for spec in specs}
+    job = _Job(options, outputs, results, display, TemporaryServer())
+    job.server.start()  # on the second core, while this process imports and looks
+    gc.disable()  # nothing that is being imported is garbage
+    changed = [spec for spec in specs if options.force or not _unchanged(spec, job)]
+    if changed:
+        display.line("importing PyTorch, checking what was asked for", fleeting=True)
+    if len(changed) == 1:
+        _export_alone(changed[0], job)
+    elif changed:
+        _export_apart(changed, job)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What one call of the command works with."""
+
+    options: argparse.Namespace
+    outputs: dict[str, Path | None]
+    results: list[ExportResult]
+    display: Display
+    server: TemporaryServer
+
+    def add(self, result: ExportResult) -> None:
+        """Keep a result, and say what is wrong with it."""
+        self.results.append(result)
+        if result.complaint:
+            self.display.error(result.complaint)
+
+
+def _unchanged(spec: ExportSpec, job: _Job) -> bool:
+    from flows.export import find_unchanged
+
+    result = find_unchanged(spec, output=job.outputs[spec.title])
+    if result is not None:
+        job.results.append(result)
+        job.display.title(spec.title)
+        job.display.line(f"unchanged: {result.reason}")
+    return result is not None
+
+
+def _export_alone(spec: ExportSpec, job: _Job) -> None:
+    """In this process, which starts sooner."""
+    from tasks.core.model.preflight import check
+
+    check(spec)
+    # what the flow will need, while the server starts
+    import tasks.export_onnx
+    import tasks.validate_onnx  # noqa: F401
+    from flows.export import export_model
+    from tasks.mlflow_store.store import connect
+
+    for name in _LATE_IMPORTS:
+        importlib.import_module(name)
+    connect().search_experiments(max_results=1)
+    gc.freeze()
+    gc.enable()
+
+    def export() -> ExportResult:
+        return export_model(spec, force=job.options.force, output=job.outputs[spec.title], verbose=job.options.verbose)
+
+    with job.server.ready():
+        job.display.title(spec.title)
+        job.add(outcome(export, spec.title, verbose=job.options.verbose))
+
+
+def _export_apart(specs: list[ExportSpec], job: _Job) -> None:
+    """Each model in a process of its own: what one does to PyTorch or to its process is not the next one's."""
+    from flows.processes.export_here import CHECK_SECONDS, check_apart, export_shown, services
+    from flows.processes.warm_process import WarmProcess
+
+    gc.enable()
+    process = WarmProcess()
+    try:
+        findings = check_apart(specs, process, CHECK_SECONDS)
+        for found in findings:
+            if isinstance(found, AssayError) and not isinstance(found, CrashError):
+                raise found
+        with job.server.ready():
+            for spec, found in zip(specs, findings, strict=True):
+                job.display.title(spec.title)
+                try:
+                    if isinstance(found, CrashError):
+                        raise found
+                    result = process.run(
+                        spec.title, EXPORT_SECONDS, export_shown, spec,
+                        to_stderr=job.options.json == "-", environment=services(), force=job.options.force,
+                        output=job.outputs[spec.title], verbose=job.options.verbose,
+                    )  # fmt: skip
+                except CrashError as error:
+                    result = failed(spec.title, error)
+                job.add(result)
+    finally:
+        process.close()
+
+
+def _output_path(destination: str | None, spec: ExportSpec, num_specs: int) -> Path | None:
+    if destination is None:
+        return None
+    path = Path(destination).expanduser()
+    if destination.endswith(("/", os.sep)) or path.is_dir():
+        path = path / f"{spec.title}.onnx"
+    elif num_specs > 1:
+        raise SpecError(f"-o {destination} is one file for {num_specs} models; give a folder: -o {destination}/")
+    check_writable(path)
+    return path

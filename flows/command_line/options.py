@@ -1,0 +1,82 @@
+"""The options that describe a model and its inputs, and the specs that they make."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tasks.core.errors import SpecError
+from tasks.core.spec.catalog import make_spec, resolve
+from tasks.core.spec.export_spec import DEFAULT_OPSET, ExportSpec
+from tasks.core.spec.input_spec import INPUT_SYNTAX
+from tasks.core.spec.weights_kinds import WEIGHTS_CHOICES
+
+DEFAULT_MODEL = "digits"
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are SpecErrors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of exiting, so that the JSON is written on every exit."""
+        raise SpecError(f"{message}; see --help.")
+
+
+def add_spec_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that become fields of an ExportSpec."""
+    add = parser.add_argument
+    add("--weights", metavar="W", help=f"torchvision enum member (DEFAULT), {WEIGHTS_CHOICES}")
+    add("--ignore-missing", metavar="GLOB", action="append", help="keys that the weights may lack; repeatable")
+    add("--ignore-unexpected", metavar="GLOB", action="append", help="keys that the model may lack; repeatable")
+    add("--sample", metavar="FILE.npz", type=Path, help="real inputs, arrays by input name")
+    add("--kwargs", metavar="JSON", type=_json_object, help="arguments of the factory")
+    add(
+        "--input", metavar="SPEC", action="append", dest="inputs", help=INPUT_SYNTAX.replace("%", "%%") + "; repeatable"
+    )
+    add("--output", metavar="NAME", action="append", dest="outputs", help="names of the outputs; repeatable")
+    add("--opset", metavar="N", type=int, help=f"default {DEFAULT_OPSET}")
+    add("--exporter", choices=("auto", "dynamo", "torchscript"), help="default auto")
+    add(
+        "--constant-output",
+        metavar="NAME",
+        action="append",
+        dest="constant_outputs",
+        help="this output is meant not to depend on the input; repeatable",
+    )
+    add("--name", metavar="NAME", help="registered model name; default: the model's")
+
+
+def make_specs(options: argparse.Namespace, *, use_catalog: bool = True) -> list[ExportSpec]:
+    """Make one resolved spec a model.
+
+    Args:
+        options: with the list `models`, and the fields of a spec.
+        use_catalog: a model may be an entry of the catalog.
+
+    Raises:
+        SpecError: an option is wrong, or two models would have one name.
+    """
+    fields = {
+        name: getattr(options, name)
+        for name in ExportSpec.model_fields
+        if name != "model" and getattr(options, name, None) is not None
+    }
+    models = options.models or [DEFAULT_MODEL]
+    if "name" in fields and len(models) > 1:
+        raise SpecError(f"--name {fields['name']} can't name {len(models)} models; export them one by one.")
+    specs = [resolve(make_spec(model=model, **fields), use_catalog=use_catalog) for model in models]
+    names = [spec.title for spec in specs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SpecError(f"Two models are called {twice[0]}; export them one by one, each with a --name.")
+    return specs
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON object; write '{{\"num_classes\": 10}}'")
+    return value

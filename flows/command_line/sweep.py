@@ -1,0 +1,149 @@
+"""The command line of flows/sweep.py: options in, a line a model, a table in MLflow, exit status."""
+
+import argparse
+import fnmatch
+import gc
+import socket
+from urllib.parse import urlsplit
+
+from flows.command_line.options import Parser, add_spec_options, make_specs
+from flows.command_line.run import STATUSES, add_output_options, run_command
+from flows.command_line.sweep_display import SweepDisplay
+from flows.outcomes import failed
+from flows.processes.temporary_server import TemporaryServer
+from tasks.core.errors import AssayError, ExportError, SpecError
+from tasks.core.records.steps import ExportResult
+from tasks.core.spec.catalog import read_catalog
+from tasks.core.spec.export_spec import ExportSpec
+
+LOCAL = "local"
+DEFAULT_TIMEOUT_SECONDS = 3600.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    return run_command(_parser(), _run, arguments, display_class=SweepDisplay)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python flows/sweep.py",
+        description="Export many models to ONNX side by side, prove each, and register it in MLflow.",
+        epilog=STATUSES,
+    )
+    add = parser.add_argument
+    add(
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help="catalog entries, torchvision names or import paths; default: the whole catalog",
+    )
+    add("--all-torchvision", action="store_true", help="every model of torchvision, as torchvision has it")
+    add("--select", metavar="GLOB", default="*", help="of these only the models whose name fits")
+    add_spec_options(parser)
+    add("--workers", metavar="N", type=_positive, help="processes on this machine; default as cores and memory allow")
+    add(
+        "--dask",
+        metavar="ADDRESS",
+        nargs="?",
+        const=LOCAL,
+        help="export on the workers of this Dask scheduler (tcp://HOST:PORT); without address on a local cluster",
+    )
+    add("--resume", action="store_true", help="go on with the latest sweep of the same models that was interrupted")
+    add("--force", action="store_true", help="export even where nothing changed")
+    add(
+        "--timeout",
+        metavar="SECONDS",
+        type=_positive,
+        default=DEFAULT_TIMEOUT_SECONDS,
+        help=f"after which a model is given up; default {DEFAULT_TIMEOUT_SECONDS:g}",
+    )
+    add_output_options(parser)
+    return parser
+
+
+def _run(options: argparse.Namespace, results: list[ExportResult], display: SweepDisplay) -> None:
+    specs = _specs(options)
+    server = TemporaryServer(_host(options.dask))
+    server.start()  # on the second core, while this process imports and looks
+    gc.disable()  # nothing that is being imported is garbage
+    display.progress(len(specs))
+    from flows.sweep import SweepOptions, sweep
+
+    gc.freeze()
+    gc.enable()
+
+    def tell(result: ExportResult) -> None:
+        results.append(result)  # at once: an interruption leaves what is finished
+        display.swept(result)
+
+    how = SweepOptions(
+        workers=options.workers,
+        dask=options.dask,
+        resume=options.resume,
+        force=options.force,
+        timeout_seconds=options.timeout,
+    )
+    order = {spec.title: place for place, spec in enumerate(specs)}
+    try:
+        sweep(specs, how, tell=tell, ready=server.ready(), opened=display.browse, planned=display.planned)
+    except (AssayError, KeyboardInterrupt) as error:
+        reason = error if isinstance(error, AssayError) else ExportError("not reached, as the sweep was interrupted")
+        reached = {result.name for result in results}
+        results += [failed(title, reason) for title in order if title not in reached]
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        display.error(str(error))
+    finally:
+        results.sort(key=lambda result: order[result.name])
+
+
+def _specs(options: argparse.Namespace) -> list[ExportSpec]:
+    """The specs that were chosen.
+
+    Raises:
+        SpecError: none was.
+    """
+    specs = []
+    if options.models or not options.all_torchvision:
+        options.models = options.models or list(read_catalog())
+        specs += make_specs(options)
+    if options.all_torchvision:
+        from torchvision import models
+
+        options.models = fnmatch.filter(models.list_models(), options.select)
+        # the catalog's entries of these names may differ from what torchvision has
+        specs += make_specs(options, use_catalog=False) if options.models else []
+    chosen = [spec for spec in specs if fnmatch.fnmatchcase(spec.title, options.select)]
+    if not chosen:
+        known = ", ".join(spec.title for spec in specs[:8]) or "torchvision's own"
+        raise SpecError(f"--select {options.select!r} fits none of the {len(specs)} models ({known}…).")
+    return chosen
+
+
+def _host(dask: str | None) -> str:
+    """This machine's address as the scheduler's machine sees it; loopback where there is no other machine.
+
+    Raises:
+        SpecError: the scheduler's address can't be read.
+    """
+    if dask in (None, LOCAL):
+        return "127.0.0.1"
+    parts = urlsplit(str(dask))
+    if not parts.scheme or not parts.hostname or not parts.port:
+        raise SpecError(
+            f"--dask {dask} is no address of a scheduler; write --dask tcp://HOST:PORT, or for a cluster on "
+            f"this machine --dask alone, after the models."
+        )
+    with socket.socket(type=socket.SOCK_DGRAM) as probe:  # sends nothing
+        try:
+            probe.connect((parts.hostname, parts.port))
+        except OSError as error:
+            raise SpecError(f"--dask {dask} names a host that can't be found ({error}).") from error
+        return str(probe.getsockname()[0])
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 up")
+    return int(text)

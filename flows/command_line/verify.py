@@ -1,0 +1,79 @@
+"""The command line of flows/verify.py: a model and files in, a line a file out, exit status."""
+
+import argparse
+import gc
+from pathlib import Path
+
+from flows.command_line.display import Display
+from flows.command_line.options import Parser, add_spec_options, make_specs
+from flows.command_line.run import STATUSES, add_output_options, run_command
+from flows.outcomes import outcome
+from flows.processes.temporary_server import TemporaryServer
+from tasks.core.errors import SpecError
+from tasks.core.records.steps import ExportResult
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    return run_command(_parser(), _run, arguments, display_class=Display)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python flows/verify.py",
+        description="Prove .onnx files that somebody else made against their PyTorch model.",
+        epilog=f"Without --input the dims are each file's own. {STATUSES}",
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", help="catalog entry, torchvision name, package.module:Class or path/to/file.py:Class"
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE.onnx", type=Path, help="files to prove")
+    add_spec_options(parser)
+    add_output_options(parser)
+    return parser
+
+
+def _run(options: argparse.Namespace, results: list[ExportResult], display: Display) -> None:
+    options.models = [options.model]
+    declared = options.inputs is not None
+    (spec,) = make_specs(options)
+    if absent := [str(file) for file in options.files if not file.is_file()]:
+        raise SpecError(f"There is no file {absent[0]}; name .onnx files.")
+    if unnamed := [str(file) for file in options.files if not _is_text(str(file))]:
+        raise SpecError(f"The name {unnamed[0]!a} is no UTF-8 and can't be written down; rename the file.")
+    server = TemporaryServer()
+    server.start()  # on the second core, while this process imports
+    gc.disable()  # nothing that is being imported is garbage
+    display.line("importing PyTorch, checking what was asked for", fleeting=True)
+    from flows.verify import verify_files
+    from tasks.core.model.preflight import check
+    from tasks.mlflow_store.store import connect
+
+    check(spec)
+    connect().search_experiments(max_results=1)
+    gc.freeze()
+    gc.enable()
+    with server.ready():
+        display.title(spec.title)
+
+        def tell(result: ExportResult) -> None:
+            results.append(result)  # at once: an interruption leaves what is finished
+            if result.error is not None:
+                display.error(result.error.message)
+
+        def prove() -> ExportResult:
+            verify_files(spec, options.files, declared=declared, tell=tell)
+            return results.pop()
+
+        last = outcome(prove, spec.title, verbose=options.verbose)
+        if last.error is not None and last.file is None:  # of a file it was told already
+            display.error(last.error.message)
+        results.append(last)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,121 @@
+"""A Prefect server for one command, started early and in the background where none is configured.
+
+Prefect starts one by itself at the first flow, and imports its whole server for that: seconds in
+which this process waits. Here it starts beside the imports.
+"""
+
+import atexit
+import contextlib
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+import httpx
+
+from tasks.core.errors import ServiceError
+from tasks.core.runtime import owned_processes
+
+STARTUP_SECONDS = 120
+_STOP_SECONDS = 10
+
+
+class TemporaryServer:
+    """Prefect's server as a child process, on a free port."""
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        """Make it.
+
+        Args:
+            host: address of this machine at which it listens; loopback unless other machines need it.
+        """
+        self._host = host
+        self._process: subprocess.Popen[bytes] | None = None
+        self._url = ""
+        self._home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+        self._first_start = filelock.FileLock(self._home / "assay-first-start.lock")
+        self._had_database = True
+
+    def start(self) -> None:
+        """Start it, unless one is configured; returns at once. It stops when this process ends."""
+        if os.environ.get("PREFECT_API_URL"):
+            return
+        self._await_first_start()
+        with socket.socket() as free:
+            free.bind((self._host, 0))
+            port = free.getsockname()[1]
+        self._url = f"http://{self._host}:{port}/api"
+        # Prefect sends its last logs and events while the interpreter ends; what is registered first runs last
+        atexit.register(self.stop)
+        self._process = owned_processes.start(
+            "flows.processes.server_process",
+            str(port),
+            self._host,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is ours: the flow ends first
+        )
+
+    def _await_first_start(self) -> None:
+        """Two servers that make one database at once both fail: the first to come holds the lock until it answers."""
+        self._home.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(filelock.Timeout):  # then it may have died; the server itself will say what is wrong
+            self._first_start.acquire(timeout=STARTUP_SECONDS)
+        self._had_database = (self._home / "prefect.db").exists()
+        if self._had_database:
+            self._first_start.release()
+
+    @contextlib.contextmanager
+    def ready(self) -> Iterator[None]:
+        """Wait until it answers; within this context flows use it.
+
+        Raises:
+            ServiceError: it did not start.
+        """
+        from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+        if self._process is None or PREFECT_API_URL.value():  # a profile may configure one, too
+            self.stop()
+            yield
+            return
+        self._wait(self._process)
+        # nobody listens for heartbeats here, and their thread holds up the end of each flow by a second
+        with temporary_settings({PREFECT_API_URL: self._url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            yield
+
+    def stop(self) -> None:
+        """Stop it; while it makes its database for the first time, wait for that first."""
+        if self._process is None:
+            return
+        if not self._had_database:
+            with contextlib.suppress(ServiceError):
+                self._wait(self._process)
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        try:
+            self._wait_for_answer(process)
+        finally:
+            self._first_start.release()
+
+    def _wait_for_answer(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + STARTUP_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{self._url}/health").is_success:
+                    return
+            if process.poll() is not None:
+                raise ServiceError(
+                    f"Prefect's temporary server ended with status {process.returncode}; see why with "
+                    f"`prefect server start`, or set PREFECT_API_URL to a running one."
+                )
+            time.sleep(0.05)
+        raise ServiceError(
+            f"Prefect's temporary server did not answer in {STARTUP_SECONDS} s; set PREFECT_API_URL to one."
+        )

@@ -1,0 +1,25 @@
+"""Arrays of numbers, and the arithmetic on them that every room shares; needs no PyTorch."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+EPS32 = float(np.finfo(np.float32).eps)
+"""Spacing of float32 at 1.0, 2**-23."""
+
+
+def ratio(value: float, floor: float) -> float:
+    """Value / floor, where 0 / 0 is 0 and NaN stays NaN."""
+    if floor > 0:
+        return value / floor
+    return 0.0 if value == 0 else (math.nan if math.isnan(value) or math.isnan(floor) else math.inf)
+
+
+def rms(values: Array) -> float:
+    """Root mean square over finite elements; 0 for none."""
+    finite = values[np.isfinite(values)].astype(np.float64) if values.dtype.kind == "f" else values.astype(np.float64)
+    return math.sqrt(float(np.square(finite).mean())) if finite.size else 0.0

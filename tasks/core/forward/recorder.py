@@ -1,0 +1,241 @@
+"""Record what a module computes, operator by operator: values, module paths and source lines.
+
+A dispatch mode sees each ATen operator as the module calls it. It is entered within forward, so that it
+lies above the mode that raises to float64 and sees the same operators in every precision.
+"""
+
+import contextlib
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
+
+from tasks.core.arrays import Array
+from tasks.core.forward.operator_parts import parts_of
+from tasks.core.forward.precision import Arguments, Keywords, run_float32
+from tasks.core.forward.traces import Addition, Call, Trace
+
+Run = Callable[[nn.Module, Arguments, Keywords], Any]
+Receive = Callable[[int, Call, Array], None]
+"""Gets the number of a value, the call that gave it, and a copy of it."""
+_TORCH = f"{Path(torch.__file__).parent}/"
+MAX_KEPT = 65_536
+"""Elements that are kept of a sum or branch, spread evenly."""
+_UNINITIALISED = ("aten.empty", "aten.new_empty", "aten.empty_like", "aten.empty_strided")
+
+
+def trace(
+    model: nn.Module,
+    args: Arguments,
+    kwargs: Keywords,
+    *,
+    run: Run = run_float32,
+    receive: Receive | None = None,
+    keep_additions: bool = False,
+) -> Trace:
+    """Run the module and record each operator it calls.
+
+    Args:
+        model: any module.
+        args: of forward.
+        kwargs: of forward.
+        run: how to run it, e.g. `run_float64`.
+        receive: called with a copy of each value, as float32 if it is a float; None: no value is copied.
+        keep_additions: keep some elements of the sums and branches of residual additions, and nothing else.
+    """
+    recorder = _Recorder(model, receive, keep_additions)
+    with recorder.watching():
+        run(model, args, kwargs)
+    return recorder.trace
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self, model: nn.Module, receive: Receive | None, keep_additions: bool) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        self.trace = Trace()
+        self._model = model
+        self._receive = receive
+        self._keep_additions = keep_additions
+        self._parameters = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+        self._numbers: Any = WeakIdKeyDictionary()
+        self._views: dict[int, list[weakref.ref[torch.Tensor]]] = {}
+        self._running: list[tuple[str, str, int]] = []
+        """Path and class of each module on the call stack, and the number of calls before its own."""
+        self._num_values = 0
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Within this context the model's forward is recorded, with its module calls."""
+        names = {module: (path, type(module).__name__) for path, module in self._model.named_modules()}
+        handles = []
+        for module, name in names.items():
+            handles.append(module.register_forward_pre_hook(lambda *_, name=name: self._enter(*name)))
+            handles.append(module.register_forward_hook(lambda *_: self._leave(), always_call=True))
+        forward, had_own = self._model.forward, "forward" in vars(self._model)
+        self._model.forward = lambda *args, **kwargs: self._run(forward, args, kwargs)
+        fastpath = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # exporters switch it off, too
+        try:
+            with sdpa_kernel(SDPBackend.MATH), _without_mkldnn():
+                yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fastpath)
+            if had_own:
+                self._model.forward = forward
+            else:
+                del self._model.forward
+            for handle in handles:
+                handle.remove()
+
+    def _enter(self, path: str, module_class: str) -> None:
+        self._running.append((path, module_class, len(self.trace.calls)))
+
+    def _leave(self) -> None:
+        if self._running:
+            self._running.pop()
+
+    def _run(self, forward: Any, args: Any, kwargs: Any) -> Any:
+        tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, torch.Tensor)]
+        for tensor in tensors:
+            self._give(self._new(tensor), Call("input", "", "", "", ()), tensor)
+        with self:
+            output = forward(*args, **kwargs)
+        leaves = [value for value in _leaves(output) if isinstance(value, torch.Tensor)]
+        self.trace.outputs = tuple(self._number_of(tensor) for tensor in leaves)
+        return output
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        leaves = tree_leaves((args, kwargs))
+        tensors = [value for value in leaves if isinstance(value, torch.Tensor)]
+        inputs = [self._number_of(tensor) for tensor in tensors if id(tensor) not in self._parameters]
+        branch = self._branch(func, tensors, inputs)
+        before = [tensor.clone() for tensor in tensors] if func._schema.is_mutable and self._receive else tensors
+        output = func(*args, **kwargs)
+        outputs = [value for value in tree_leaves(output) if isinstance(value, torch.Tensor)]
+        if not outputs:
+            return output
+        path, module_class, _ = self._running[-1] if self._running else ("", type(self._model).__name__, 0)
+        call = Call(str(func), path, module_class, _source_line(), tuple(inputs))
+        self._record(call, outputs, mutates=func._schema.is_mutable)
+        if self._receive is not None:
+            self._record_parts(call, before, outputs[0])
+        if branch is not None:
+            self.trace.additions.append(Addition(call, self._some(outputs[0]), branch))
+        return output
+
+    def _record(self, call: Call, outputs: list[torch.Tensor], *, mutates: bool) -> None:
+        trace = self.trace
+        is_constant = all(number in trace.constants for number in call.inputs)
+        index = len(trace.calls)
+        trace.calls.append(call)
+        viewers = self._viewers(outputs[0]) if mutates else []
+        call.outputs = tuple(self._new(tensor) for tensor in outputs)
+        if call.name.startswith(_UNINITIALISED):
+            trace.constants.update(call.outputs)
+            return
+        for number, tensor in zip(call.outputs, outputs, strict=True):
+            trace.giver[number] = index
+            if is_constant:
+                trace.constants.add(number)
+            self._give(number, call, tensor)
+        for tensor in viewers:  # what else shows the memory that was written
+            inputs = (self._number_of(tensor), *call.outputs)
+            other = Call(f"{call.name} seen", call.module_path, call.module_class, call.source, inputs)
+            self._record(other, [tensor], mutates=False)
+
+    def _record_parts(self, call: Call, tensors: list[torch.Tensor], output: torch.Tensor) -> None:
+        numbers = []
+        for part in parts_of(call.name, tensors, output):
+            number = self._num_values
+            self._num_values += 1
+            numbers.append(number)
+            self.trace.giver[number] = self.trace.giver.get(call.outputs[0], 0)
+            self._give(number, call, part)
+        call.parts = tuple(numbers)
+
+    def _branch(self, func: Any, tensors: list[torch.Tensor], inputs: list[int]) -> Array | None:
+        """Elements of the branch, where an operator is the addition that ends a residual block and they are wanted."""
+        is_addition = str(func).startswith(("aten.add.Tensor", "aten.add_.Tensor")) and len(inputs) == 2
+        if not is_addition or not self._keep_additions or inputs[0] == inputs[1]:
+            return None
+        if tensors[0].shape != tensors[1].shape or not tensors[0].is_floating_point():
+            return None
+        path, _, since = self._running[-1] if self._running else ("", "", 0)
+        place = self.trace.branch(inputs, module_path=path, since=since)
+        return None if place is None else self._some(tensors[place])
+
+    def _some(self, tensor: torch.Tensor) -> Array:
+        with _disable_current_modes():
+            flat = tensor.detach().reshape(-1)
+        return _copy(flat[:: -(-flat.numel() // MAX_KEPT) or 1])
+
+    def _give(self, number: int, call: Call, tensor: torch.Tensor) -> None:
+        if self._receive is not None and number not in self.trace.constants:
+            self._receive(number, call, _copy(tensor))
+
+    def _number_of(self, tensor: torch.Tensor) -> int:
+        """The number of a tensor; one never met is a constant."""
+        number = self._numbers.get(tensor)
+        if number is None:
+            number = self._new(tensor)
+            self.trace.constants.add(number)
+        return int(number)
+
+    def _new(self, tensor: torch.Tensor) -> int:
+        number = self._numbers[tensor] = self._num_values
+        self._num_values += 1
+        self._views.setdefault(tensor.untyped_storage()._cdata, []).append(weakref.ref(tensor))
+        return number
+
+    def _viewers(self, written: torch.Tensor) -> list[torch.Tensor]:
+        """Other living tensors that share the memory of one that was written."""
+        storage = written.untyped_storage()._cdata
+        found = {
+            id(t): t for t in (ref() for ref in self._views.get(storage, ())) if t is not None and t is not written
+        }
+        return [tensor for tensor in found.values() if tensor.untyped_storage()._cdata == storage]
+
+
+@contextlib.contextmanager
+def _without_mkldnn() -> Iterator[None]:
+    """Switch mkldnn off: it runs a whole LSTM as one operator, in float32 only."""
+    enabled = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(enabled)
+
+
+def _leaves(output: Any) -> list[Any]:
+    from tasks.core.forward.outputs import flatten
+
+    return [tensor for _, tensor in flatten(output)]
+
+
+def _copy(tensor: torch.Tensor) -> Array:
+    with _disable_current_modes():
+        tensor = tensor.detach().cpu()
+        return np.array((tensor.float() if tensor.is_floating_point() else tensor).numpy())
+
+
+def _source_line() -> str:
+    """The innermost frame outside PyTorch, up to the call of forward, its file relative to its package."""
+    frame = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename != __file__:
+        file = frame.f_code.co_filename
+        if not file.startswith((_TORCH, "<")):
+            _, installed, inside = file.rpartition("site-packages/")
+            return f"{inside if installed else Path(file).name}:{frame.f_lineno}"
+        frame = frame.f_back  # type: ignore[assignment]
+    return ""

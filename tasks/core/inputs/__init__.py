@@ -1,0 +1,4 @@
+"""The inputs of a model: names, dtypes, sizes, probes, samples; and which input of a file is which.
+
+What the module answers to them belongs to `reference`.
+"""

@@ -1,0 +1,208 @@
+"""Choose the inputs of a model: names, dtypes, sizes, and how forward takes them."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from tasks.core.arrays import Array
+from tasks.core.errors import InputsError, SpecError
+from tasks.core.forward.arguments import Arguments, Place, build_arguments, forward_order, forward_parameters, places_of
+from tasks.core.forward.precision import run_float32
+from tasks.core.inputs.probes import Probe, base_family, draw, plan_probes
+from tasks.core.inputs.samples import checked_sample, input_of, read_sample
+from tasks.core.inputs.sizes import sizes_to_prove, traced_sizes, with_sizes
+from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.input_spec import INPUT_SYNTAX, InputSpec
+
+GLARING_SEED = -2
+"""Of the third picture that a detector's random weights are fitted to."""
+PICTURE_SIDES = ("height", "width")
+"""Dimensions that a torchvision model gives a size to."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of one model: what to trace with, and what to prove with."""
+
+    specs: tuple[InputSpec, ...]
+    """One an input, every size chosen."""
+    places: tuple[Place, ...]
+    """Where forward takes each of them."""
+    probes: tuple[Probe, ...]
+    refused: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Sizes of a dynamic dimension at which the module itself raises."""
+    sample: Mapping[str, Array] | None = None
+    _drawn: dict[tuple[object, ...], dict[str, Array]] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names in the file."""
+        return tuple(spec.name for spec in self.specs)
+
+    def arrays(self, probe: Probe) -> dict[str, Array]:
+        """The arrays of a probe, by input name."""
+        if probe.family == "sample":
+            assert self.sample is not None
+            return dict(self.sample)
+        if probe.key not in self._drawn:
+            self._drawn[probe.key] = draw(self.specs, probe)
+        return dict(self._drawn[probe.key])
+
+    def tensors(self, arrays: Mapping[str, Array]) -> list[torch.Tensor]:
+        """A tensor an input, in their order."""
+        return [_tensor(arrays[spec.name], spec.dtype) for spec in self.specs]
+
+    def arguments(self, arrays: Mapping[str, Array]) -> Arguments:
+        """Args and kwargs of forward."""
+        return build_arguments(self.places, self.tensors(arrays))
+
+    @property
+    def from_tensors(self) -> Callable[[Sequence[torch.Tensor]], Arguments] | None:
+        """Makes args and kwargs from one tensor an input; None: forward takes these just so.
+
+        Exporters see a forward that takes tensors only, wherever the module's own has lists and dicts.
+        """
+        is_plain = all(isinstance(place.argument, str) and not place.keys for place in self.places)
+        is_plain |= all(place == Place(index) for index, place in enumerate(self.places))
+        return None if is_plain else functools.partial(build_arguments, self.places)
+
+    def example_arrays(self, seed: int = 0) -> dict[str, Array]:
+        """What the exporter traces with: the traced sizes, with values that no probe has."""
+        return draw(self.specs, Probe(family=base_family(self.specs), seed=seed, sizes=traced_sizes(self.specs)))
+
+    def traced_arguments(self) -> Arguments:
+        """The same as the exporter passes it: tensors only."""
+        tensors = self.tensors(self.example_arrays())
+        return build_arguments(self.places, tensors) if self.from_tensors is None else (tuple(tensors), {})
+
+    def example(self) -> Arguments:
+        """The same as args and kwargs of forward."""
+        return self.arguments(self.example_arrays())
+
+
+def choose_inputs(spec: ExportSpec, model: nn.Module) -> Inputs:
+    """Choose names, dtypes and sizes, and plan the probes.
+
+    Raises:
+        SpecError: names, shapes and sample contradict each other.
+        InputsError: nothing says what the inputs are, or the module refuses them.
+    """
+    sample = read_sample(spec.sample) if spec.sample else None
+    chosen = _unproven_inputs(spec, model, sample)
+    if error := _refusal(model, chosen, traced_sizes(chosen.specs)):
+        shown = ", ".join(map(str, chosen.specs))
+        raise InputsError(f"{type(model).__name__} does not run on {shown}: {error}.")
+    sizes, refused = sizes_to_prove(chosen.specs, lambda case: _refusal(model, chosen, case))
+    if sample is not None:
+        sample = checked_sample(sample, chosen.specs)
+    probes = plan_probes(chosen.specs, sizes, has_sample=sample is not None)
+    return replace(chosen, probes=probes, refused=refused, sample=sample)
+
+
+def example_of(spec: ExportSpec, model: nn.Module) -> Arguments:
+    """Args and kwargs to run a module with whose weights are not settled yet; nothing is run.
+
+    A lone item of a list, as a detector's picture, comes three times with other values, the last glaring ones:
+    deep in the network all pictures of even noise look alike, and statistics of these alone fit no other one.
+    """
+    inputs = _unproven_inputs(spec, model, read_sample(spec.sample) if spec.sample else None)
+    args, kwargs = inputs.example()
+    if [place.keys for place in inputs.places] != [(0,)]:
+        return args, kwargs
+    glaring = Probe(family="wide", seed=GLARING_SEED, sizes=traced_sizes(inputs.specs))
+    others = [inputs.arguments(arrays) for arrays in (inputs.example_arrays(seed=-1), draw(inputs.specs, glaring))]
+    return (
+        tuple([*items, *(other[index][0] for other, _ in others)] for index, items in enumerate(args)),
+        {name: [*items, *(other[name][0] for _, other in others)] for name, items in kwargs.items()},
+    )
+
+
+def declared_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
+    """The spec's inputs, else those of `default_inputs`; `height` and `width` have the sizes that torchvision uses.
+
+    Raises:
+        InputsError: nothing says what the inputs are.
+    """
+    if not spec.inputs:
+        return default_inputs(spec, model, sample)
+    open_dims = [dim for item in spec.inputs for dim in item.dims if dim.name in PICTURE_SIDES and dim.size is None]
+    size = _torchvision_size(spec.model, model) if open_dims else None
+    if size is None:
+        return spec.inputs
+    usual = {id(dim): dim.model_copy(update={"size": size}) for dim in open_dims}
+    return tuple(
+        item.model_copy(update={"dims": tuple(usual.get(id(dim), dim) for dim in item.dims)}) for item in spec.inputs
+    )
+
+
+def _unproven_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> Inputs:
+    declared = declared_inputs(spec, model, sample)
+    places = places_of([item.name for item in declared], model)
+    order = forward_order(places, model)
+    named = _renamed(declared, spec.input_names) if spec.input_names else declared
+    specs = with_sizes(tuple(named[index] for index in order), sample)
+    return Inputs(specs, tuple(places[index] for index in order), probes=())
+
+
+def default_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
+    """Inputs from the sample, else from torchvision's own preprocessing.
+
+    Raises:
+        InputsError: neither says them.
+    """
+    if sample:
+        return tuple(input_of(name, array) for name, array in sample.items())
+    size = _torchvision_size(spec.model, model)
+    names = [*forward_parameters(model)] or ["input"]
+    if size is None:
+        shown = " ".join(f"--input {name}=float32[batch,…]" for name in names)
+        raise InputsError(
+            f"Nothing says what {type(model).__name__}.forward({', '.join(names)}) takes; declare it with {shown} "
+            f"({INPUT_SYNTAX}), or give real inputs with --sample FILE.npz."
+        )
+    return (InputSpec.parse(f"{names[0]}=float32[batch,3,{size},{size}]"),)
+
+
+def _torchvision_size(name: Any, model: nn.Module) -> int | None:
+    """Height and width in pixels: what the built model fixes, else the crop of its DEFAULT weights."""
+    if not isinstance(name, str) or ":" in name:
+        return None
+    fixed = getattr(model, "image_size", None)
+    if isinstance(fixed, int):
+        return fixed
+    from torchvision import models
+
+    preprocess: Any = models.get_model_weights(name)["DEFAULT"].transforms()
+    for attribute in ("crop_size", "resize_size"):
+        value = getattr(preprocess, attribute, None)
+        if isinstance(value, list) and len(value) == 1 and not hasattr(preprocess, "min_temporal_size"):
+            return int(value[0])
+    return None
+
+
+def _renamed(specs: tuple[InputSpec, ...], names: tuple[str, ...]) -> tuple[InputSpec, ...]:
+    if len(names) < len(specs):
+        raise SpecError(
+            f"{len(specs)} inputs need as many input_names, not {len(names)}; further ones label parameters."
+        )
+    return tuple(s.model_copy(update={"name": name}) for s, name in zip(specs, names, strict=False))
+
+
+def _refusal(model: nn.Module, inputs: Inputs, sizes: dict[str, int]) -> str:
+    """What the module says to these sizes; empty where it runs."""
+    probe = Probe(family=base_family(inputs.specs), seed=0, sizes=sizes)
+    args, kwargs = inputs.arguments(draw(inputs.specs, probe))
+    try:
+        run_float32(model, args, kwargs)
+    except Exception as error:  # the user's forward may raise anything; it becomes one sentence
+        return " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
+    return ""
+
+
+def _tensor(array: Array, dtype: str) -> torch.Tensor:
+    # a copy: a model that writes into its input must not change the probe
+    return torch.tensor(array).to(getattr(torch, dtype))

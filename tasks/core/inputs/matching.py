@@ -1,0 +1,198 @@
+"""Files that somebody else made: what is in them, and which of their inputs and outputs is which of the module's."""
+
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from tasks.core.arrays import Array
+from tasks.core.errors import InputsError
+from tasks.core.forward.arguments import forward_parameters, places_of
+from tasks.core.forward.outputs import flatten
+from tasks.core.forward.precision import run_float32
+from tasks.core.inputs.choice import Inputs, choose_inputs, declared_inputs
+from tasks.core.inputs.samples import read_sample
+from tasks.core.records.steps import Graph, TensorType
+from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.input_spec import INPUT_SYNTAX, Dim, InputSpec
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A file's inputs and outputs beside the module's."""
+
+    inputs: Inputs
+    file_inputs: Mapping[str, str] = field(default_factory=dict)
+    """Names of inputs in the file, by ours, where they differ."""
+    output_order: tuple[int, ...] = ()
+    """Which of the file's outputs is the module's first, second…; empty: as they come."""
+    notes: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+
+
+class Matcher:
+    """Finds a module's inputs and outputs in one file after another; what it asks of the module it asks once."""
+
+    def __init__(self, spec: ExportSpec, model: nn.Module, *, declared: bool) -> None:
+        """Hold the files against the dims of `spec.inputs` if those were `declared`, else the dims are the file's."""
+        self._spec = spec
+        self._model = model
+        self._declared = declared
+        self._sample = read_sample(spec.sample) if spec.sample else None
+        self._known = _known_inputs(spec, model, self._sample)
+        self._chosen: dict[tuple[InputSpec, ...], tuple[Inputs, tuple[str, ...]]] = {}
+
+    def match(self, graph: Graph) -> Matched:
+        """Find the module's inputs and outputs in a file.
+
+        Raises:
+            InputsError, SpecError: nothing says what an input is, or the module refuses it.
+        """
+        if self._declared:
+            specs, file_inputs, notes = _match_declared(self._known, graph)
+        else:
+            specs, file_inputs, notes = _match_forward(self._model, graph, self._known, self._sample or {})
+        if specs not in self._chosen:
+            inputs = choose_inputs(self._spec.model_copy(update={"inputs": specs, "input_names": ()}), self._model)
+            output = run_float32(self._model, *inputs.example())
+            self._chosen[specs] = inputs, tuple(name for name, _ in flatten(output))
+        inputs, output_names = self._chosen[specs]
+        taken = {file_inputs.get(name, name) for name in inputs.names}
+        present = {value.name for value in graph.inputs}
+        notes += [
+            f"the file has no input {name}: its outputs were held against the module's whatever {name} was"
+            for name in inputs.names
+            if file_inputs.get(name, name) not in present
+        ]
+        failures = [f"the file has the input {name}, which the module lacks" for name in sorted(present - taken)]
+        order, found = _match_outputs(output_names, self._spec.outputs, graph)
+        return Matched(inputs, file_inputs, order, (*notes, *found), tuple(failures))
+
+
+def _known_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
+    try:
+        return declared_inputs(spec, model, sample)
+    except InputsError:
+        return ()
+
+
+def _match_declared(
+    wanted: tuple[InputSpec, ...], graph: Graph
+) -> tuple[tuple[InputSpec, ...], dict[str, str], list[str]]:
+    """Find each declared input in the file: by name, else the first free one of its dtype and shape."""
+    free = {value.name: value for value in graph.inputs}
+    by_name = {spec.name for spec in wanted if free.pop(spec.name, None)}
+    file_inputs, notes = {}, []
+    for spec in wanted:
+        if spec.name in by_name:
+            continue
+        fitting = [value for value in free.values() if _fits(spec, value)]
+        if fitting:
+            free.pop(fitting[0].name)
+            file_inputs[spec.name] = fitting[0].name
+            notes.append(f"the file's input {fitting[0].name} was taken for {spec.name}, by position and shape")
+    return wanted, file_inputs, notes
+
+
+def _fits(spec: InputSpec, value: TensorType) -> bool:
+    same = spec.dtype == value.dtype and len(spec.dims) == len(value.dims)
+    return same and all(
+        dim.name is not None or isinstance(size, str) or dim.size == size
+        for dim, size in zip(spec.dims, value.dims, strict=True)
+    )
+
+
+def _match_forward(
+    model: nn.Module, graph: Graph, known: tuple[InputSpec, ...], sample: Mapping[str, Array]
+) -> tuple[tuple[InputSpec, ...], dict[str, str], list[str]]:
+    """Take the file's inputs and dims for forward's parameters: by name, the others by position.
+
+    What is known of the inputs besides gives ranges, sizes to trace at, and inputs that the file lacks.
+    """
+    paths = [spec.name for spec in known] or [value.name for value in graph.inputs]
+    nested = any(place.keys for place in places_of(paths, model))
+    names = paths if nested else forward_parameters(model)
+    ours = _named_as_forward(model, names, [value.name for value in graph.inputs], keep=set(sample))
+    like = {spec.name: spec for spec in known}
+    specs, file_inputs, notes = [], {}, []
+    for index, (name, value) in enumerate(zip(ours, graph.inputs, strict=True)):
+        if name is None:
+            continue  # the file's own: nothing that the module could be given
+        by_place = known[index] if index < len(known) else None
+        specs.append(_spec_of(name, value, like.get(name) or like.get(value.name) or by_place, graph))
+        if name != value.name:
+            file_inputs[name] = value.name
+            notes.append(f"the file's input {value.name} was taken for {name}, by position")
+    specs += [spec for spec in known if spec.name in names and spec.name not in ours]
+    given = {spec.name.partition(".")[0] if nested else spec.name for spec in specs}
+    if given <= {*forward_parameters(model)} and (absent := [name for name in _required(model) if name not in given]):
+        shown = " ".join(f"--input {name}=…" for name in names)
+        raise InputsError(
+            f"The file has no input for {', '.join(absent)} of {type(model).__name__}.forward, and nothing says what "
+            f"to pass for it; declare all inputs with {shown} ({INPUT_SYNTAX})."
+        )
+    return tuple(specs), file_inputs, notes
+
+
+def _named_as_forward(model: nn.Module, parameters: list[str], names: list[str], *, keep: set[str]) -> list[str | None]:
+    """The parameter of forward, or the place inside one, for each input of the file; None: there is none left."""
+    if set(names) == keep:
+        return [*names]
+    kinds = {p.kind for p in inspect.signature(model.forward).parameters.values()}
+    free = iter([name for name in parameters if name not in names])
+    takes_more = inspect.Parameter.VAR_POSITIONAL in kinds
+    return [name if name in parameters else next(free, name if takes_more else None) for name in names]
+
+
+def _required(model: nn.Module) -> list[str]:
+    parameters = inspect.signature(model.forward).parameters
+    return [name for name in forward_parameters(model) if parameters[name].default is inspect.Parameter.empty]
+
+
+def _spec_of(name: str, value: TensorType, like: InputSpec | None, graph: Graph) -> InputSpec:
+    """An input with the file's dims; sizes to trace at and the range are those of `like`."""
+    if like is not None and (like.dtype != value.dtype or len(like.dims) != len(value.dims)):
+        like = None
+    batch = graph.inputs[0].dims[0] if graph.inputs[0].dims else None
+    dims = []
+    for axis, size in enumerate(value.dims):
+        if isinstance(size, int):
+            dims.append(Dim(size=size))
+            continue
+        known = like.dims[axis].size if like is not None and size != batch else None
+        if known is None and size != batch:
+            raise InputsError(
+                f"The file's input {value} has the dynamic dimension {size}, and nothing says a size to prove it at; "
+                f"declare the inputs with --input ({INPUT_SYNTAX})."
+            )
+        word = size if re.fullmatch(r"[A-Za-z_]\w*", size, re.ASCII) else f"{_word(value.name)}_{axis}"
+        dims.append(Dim(name=word, size=known))
+    low, high = (like.low, like.high) if like is not None else (None, None)
+    if value.dtype in ("int16", "int32", "int64") and low is None:
+        shown = ",".join(map(str, dims))
+        raise InputsError(
+            f"The file's input {value} takes integers, and nothing says which are legal; declare it, "
+            f"e.g. --input '{name}={value.dtype}[{shown}]@0..103', or give real ones with --sample."
+        )
+    return InputSpec(name=name, dtype=value.dtype, dims=tuple(dims), low=low, high=high)
+
+
+def _word(name: str) -> str:
+    return re.sub(r"\W", "_", name, flags=re.ASCII) or "dim"
+
+
+def _match_outputs(names: tuple[str, ...], asked: tuple[str, ...], graph: Graph) -> tuple[tuple[int, ...], list[str]]:
+    """By name where the file's names are the module's in another order, else by position."""
+    found = [value.name for value in graph.outputs]
+    for wanted in (asked, names):
+        if found != list(wanted) and sorted(found) == sorted(wanted):
+            return tuple(found.index(name) for name in wanted), [
+                f"the file's outputs were matched by name: they come as {', '.join(found)}, "
+                f"the module's as {', '.join(wanted)}"
+            ]
+    if len(found) == len(names) > 1 and found not in ([*names], [*asked]):
+        pairs = ", ".join(f"{a} for {b}" for a, b in zip(found, names, strict=True))
+        return (), [f"the file's outputs were matched by position: {pairs}"]
+    return (), []

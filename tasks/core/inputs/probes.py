@@ -1,0 +1,168 @@
+"""Probes: fresh inputs, drawn from a family at given sizes, the same in every process."""
+
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from tasks.core.arrays import Array
+from tasks.core.records.record import Record
+from tasks.core.spec.input_spec import Dim, InputSpec
+
+BATCH_SIZES = (2, 1, 3, 5)
+"""The size to trace at (1 lets exporters freeze it), then one, an odd one and a larger one."""
+WIDE_SCALE = 10.0
+"""Standard deviation of the wide family: past the clips and saturations of the usual activations."""
+MAX_SAMPLE_ROWS = 64
+
+
+class Probe(Record):
+    """One call of the model: where its values come from, and its sizes."""
+
+    family: str
+    """normal, range, wide, zeros or sample."""
+    seed: int
+    sizes: dict[str, int] = {}
+    """Size of each dynamic dimension."""
+    levels: tuple[str, ...] = ("all",)
+    """ONNX Runtime optimisation levels to run it at."""
+    optional: bool = False
+    """Left out when proving has taken too long."""
+    rows: tuple[tuple["Probe", int], ...] = ()
+    """Rows of the batch, each of another probe, whose float64 answer serves again: no new values; empty: drawn."""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What identifies its arrays."""
+        return (self.family, self.seed, tuple(sorted(self.sizes.items())))
+
+
+def dynamic_dims(specs: tuple[InputSpec, ...]) -> dict[str, Dim]:
+    """The dynamic dimensions by name; sizes are chosen."""
+    return {dim.name: dim for spec in specs for dim in spec.dims if dim.name is not None}
+
+
+def batch_name(specs: tuple[InputSpec, ...]) -> str | None:
+    """The dynamic dimension that leads the first input, by custom the batch."""
+    return specs[0].dims[0].name if specs and specs[0].dims else None
+
+
+def base_family(specs: tuple[InputSpec, ...]) -> str:
+    """`normal` where some input is a float without a range, else `range`."""
+    return "normal" if any(spec.value_range is None for spec in specs) else "range"
+
+
+def plan_probes(
+    specs: tuple[InputSpec, ...], sizes: Mapping[str, tuple[int, ...]], *, has_sample: bool
+) -> tuple[Probe, ...]:
+    """Cover each family, size and level at least once.
+
+    Args:
+        specs: the inputs, sizes chosen.
+        sizes: per dynamic dimension the sizes to prove, the traced one first.
+        has_sample: real inputs were given.
+    """
+    family = base_family(specs)
+    batch = batch_name(specs)
+    cases = size_cases(sizes, batch)
+    traced = cases[0]
+    smallest = cases[1] if len(cases) > 1 else traced
+    has_rows = all([dim.name for dim in spec.dims].count(batch) == 1 for spec in specs)
+    # the file is tried without optimisation right after its export, at the other sizes if there are any
+    first_levels: tuple[str, ...] = ("all",) if len(cases) > 1 else ("off", "all")
+    probes = [
+        Probe(family=family, seed=1, sizes=traced, levels=first_levels),
+        Probe(family=family, seed=2, sizes=traced),
+    ]
+    for seed, case in enumerate(cases[1:], start=3):
+        large = batch is not None and case[batch] >= max(BATCH_SIZES)
+        levels = ("all",) if large else ("off", "all")
+        probe = Probe(family=family, seed=seed, sizes=case, levels=levels, optional=large)
+        if batch is not None and has_rows and case == {**traced, batch: case[batch]} and case[batch] > 1:
+            probe = probe.model_copy(update={"rows": _rows_for(probe, probes, batch)})
+        probes.append(probe)
+    probes.insert(-1 if probes[-1].optional else len(probes), Probe(family="wide", seed=20, sizes=traced))
+    probes.insert(-1 if probes[-1].optional else len(probes), Probe(family="zeros", seed=21, sizes=smallest))
+    if has_sample:
+        probes.insert(2, Probe(family="sample", seed=0))
+    return tuple(probes)
+
+
+def draw(specs: tuple[InputSpec, ...], probe: Probe) -> dict[str, Array]:
+    """The arrays of a probe by input name; of any family but `sample`."""
+    if probe.rows:
+        return _put_together(specs, probe)
+    arrays: dict[str, Array] = {}
+    for spec in specs:
+        shape = tuple(probe.sizes[d.name] if d.name else (d.size or 0) for d in spec.dims)
+        seed = zlib.crc32(f"{probe.family}/{probe.seed}/{spec.name}/{shape}".encode())
+        arrays[spec.name] = np.asarray(_draw_input(spec, probe.family, shape, np.random.default_rng(seed)))
+    return arrays
+
+
+def size_cases(sizes: Mapping[str, tuple[int, ...]], batch: str | None) -> list[dict[str, int]]:
+    """As many cases as the longest list; the others start again from their second size.
+
+    Each further dimension is one size ahead of the one before, so that height and width differ somewhere. A large
+    batch has the other dimensions as traced, where no size is lost by that: its rows need no float64 run.
+    """
+    num_cases = max((len(values) for values in sizes.values()), default=1)
+    cases = []
+    for index in range(num_cases):
+        case = {}
+        for ahead, (name, values) in enumerate(sizes.items()):
+            rest = values[1:] or values
+            case[name] = values[0] if index == 0 else rest[(index - 1 + ahead) % len(rest)]
+        cases.append(case)
+    for index, case in enumerate(cases):
+        if batch is not None and case[batch] >= max(BATCH_SIZES):
+            plainer = [*cases[:index], {**cases[0], batch: case[batch]}, *cases[index + 1 :]]
+            if all({case[name] for case in plainer} == set(values) for name, values in sizes.items()):
+                cases = plainer
+    return cases
+
+
+def _rows_for(probe: Probe, probes: list[Probe], batch: str) -> tuple[tuple[Probe, int], ...]:
+    """Rows of the probes that were drawn at the same other sizes, last ones first, again where there are too few."""
+    same = [p for p in probes if not p.rows and {**p.sizes, batch: probe.sizes[batch]} == probe.sizes]
+    rows = [(source, row) for source in same for row in range(source.sizes[batch])]
+    return tuple(rows[-index % len(rows)] for index in range(1, probe.sizes[batch] + 1))
+
+
+def _put_together(specs: tuple[InputSpec, ...], probe: Probe) -> dict[str, Array]:
+    drawn = {source.key: draw(specs, source) for source in {source.key: source for source, _ in probe.rows}.values()}
+    sources = [(drawn[source.key], row) for source, row in probe.rows]
+    batch = batch_name(specs)
+    arrays: dict[str, Array] = {}
+    for spec in specs:
+        axis = [dim.name for dim in spec.dims].index(batch)
+        rows = [arrays[spec.name].take([row], axis=axis) for arrays, row in sources]
+        arrays[spec.name] = _some_true(np.concatenate(rows, axis=axis), spec)
+    return arrays
+
+
+def _draw_input(spec: InputSpec, family: str, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+    dtype = "float32" if spec.dtype == "bfloat16" else spec.dtype
+    bounds = spec.value_range
+    if family == "zeros":
+        return _some_true(np.full(shape, bounds[0] if bounds else 0, dtype=dtype), spec)
+    if bounds is None:
+        scale = WIDE_SCALE if family == "wide" else 1.0
+        return (generator.standard_normal(shape) * scale).astype(dtype)
+    low, high = bounds[0] + 0.0, bounds[1] + 0.0  # no -0.0, which numpy takes for less than 0.0
+    if spec.dtype in ("float32", "float64", "float16", "bfloat16"):
+        values = generator.uniform(low, high, shape)
+    else:
+        values = generator.integers(int(low), int(high), shape, endpoint=True).astype("float64")
+    if family == "wide":
+        extremes = np.where(generator.random(shape) < 0.5, low, high)
+        values = np.where(generator.random(shape) < 0.5, extremes, values)
+    return _some_true(values.astype(dtype), spec)
+
+
+def _some_true(array: Array, spec: InputSpec) -> Array:
+    """Let each row of a mask hide or show something: one that is all False makes NaN or raises in PyTorch, too."""
+    may_be_true = spec.value_range is not None and spec.value_range[1] > 0
+    if spec.dtype == "bool" and may_be_true and array.ndim and array.shape[-1] > 0:
+        array[..., 0] = True
+    return array

@@ -1,0 +1,96 @@
+"""Real inputs that the user gives: arrays by input name, from an `.npz` file."""
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tasks.core.arrays import Array
+from tasks.core.errors import SpecError
+from tasks.core.inputs.probes import MAX_SAMPLE_ROWS, batch_name
+from tasks.core.spec.input_spec import INTEGER_DTYPES, Dim, InputSpec
+
+
+def read_sample(path: Path) -> dict[str, Array]:
+    """Real inputs by name.
+
+    Raises:
+        SpecError: the file is no .npz of plain arrays.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except FileNotFoundError as error:
+        raise SpecError(f"There is no sample file {path}; give an .npz with arrays by input name.") from error
+    except (ValueError, OSError, AttributeError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise SpecError(f"{path.name} is no .npz of plain arrays ({error}); write it with numpy.savez.") from error
+
+
+def input_of(name: str, array: Array) -> InputSpec:
+    """The input that an array declares; its first dimension is the batch."""
+    dtype = str(array.dtype)
+    dims = tuple(Dim(name="batch") if axis == 0 else Dim(size=size) for axis, size in enumerate(array.shape))
+    needs_range = dtype in INTEGER_DTYPES and array.size
+    low, high = (float(array.min()), float(array.max())) if needs_range else (None, None)
+    return InputSpec(name=name, dtype=dtype, dims=dims, low=low, high=high)
+
+
+def checked_sample(sample: Mapping[str, Array], specs: tuple[InputSpec, ...]) -> dict[str, Array]:
+    """The sample's arrays in the dtypes and sizes of the inputs, at most 64 rows.
+
+    Raises:
+        SpecError: an array is absent, left over, of another shape, or holds values that are not legal.
+    """
+    names = [spec.name for spec in specs]
+    if set(sample) != set(names):
+        raise SpecError(f"The sample holds {', '.join(sorted(sample))}, but the inputs are {', '.join(names)}.")
+    batch = batch_name(specs)
+    sizes: dict[str, int] = {}
+    checked: dict[str, Array] = {}
+    for spec in specs:
+        array = _first_rows(sample[spec.name], spec, batch)
+        fits = array.ndim == len(spec.dims)
+        for dim, size in zip(spec.dims, array.shape, strict=False):
+            if dim.name is None:
+                fits = fits and size == dim.size
+            else:
+                fits = fits and max(dim.low, 1) <= size <= (dim.high or size)
+                fits = fits and size == sizes.setdefault(dim.name, size)
+        if not fits:
+            known = ", ".join(f"{name}={size}" for name, size in sizes.items())
+            raise SpecError(
+                f"The sample's {spec.name} has the shape {sample[spec.name].shape}, which is not {spec}"
+                f"{f' with {known}' if known else ''}; give arrays of that shape."
+            )
+        checked[spec.name] = _in_dtype(array, spec)
+    return checked
+
+
+def _first_rows(array: Array, spec: InputSpec, batch: str | None) -> Array:
+    """At most 64 rows, or as many as a fixed batch has."""
+    rows = spec.dims[0] if spec.dims and array.ndim == len(spec.dims) else None
+    if rows is None:
+        return array
+    if rows.name is None:
+        return array[: rows.size]
+    return array[: min(MAX_SAMPLE_ROWS, rows.high or MAX_SAMPLE_ROWS)] if rows.name == batch else array
+
+
+def _in_dtype(array: Array, spec: InputSpec) -> Array:
+    if array.dtype.kind not in "biuf":
+        raise SpecError(f"The sample's {spec.name} holds {array.dtype}, not numbers; write it as {spec.dtype}.")
+    if spec.value_range and array.size:
+        low, high = spec.value_range
+        least, most = float(array.min()), float(array.max())
+        slack = 1e-6 * max(abs(low), abs(high))  # one rounding of float32
+        if not low - slack <= least <= most <= high + slack:  # NaN is refused, too
+            raise SpecError(
+                f"The sample's {spec.name} holds values from {least:g} to {most:g}, outside the range "
+                f"{low:g}..{high:g} of {spec}; correct the one or the other."
+            )
+    cast = array.astype("float32" if spec.dtype == "bfloat16" else spec.dtype)
+    if cast.dtype.kind in "biu" and not np.array_equal(cast, array):
+        raise SpecError(f"The sample's {spec.name} holds fractions, but the input is {spec.dtype}; round it first.")
+    return cast

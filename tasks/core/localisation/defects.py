@@ -1,0 +1,122 @@
+"""What is told of the node that makes a file wrong."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from tasks.core.arrays import Array, rms
+from tasks.core.localisation.file_values import FileValues
+from tasks.core.localisation.onnx_graph import OnnxGraph
+from tasks.core.records.evidence import Blame, Values
+
+NUM_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Defect:
+    """A blame, and what it takes to see the defect again."""
+
+    blame: Blame
+    graph: OnnxGraph
+    node: int
+    fed: dict[str, Array]
+    """What the file feeds the node, by name."""
+    output: str
+    """Name of what it gives wrongly."""
+    expected: Array | None
+    """What it should give, as the module computes it in float64, rounded to float32; None: not known."""
+
+
+def describe(model: nn.Module, file: FileValues, index: int, *, kind: str, number: int | None) -> Blame:
+    """Say what is known of the node that is to blame.
+
+    Args:
+        model: the module.
+        file: the file's values on the probe at which it is wrong.
+        index: of the node.
+        kind: node, wiring or output.
+        number: of the module's value that the node should give; None: not known.
+    """
+    graph, traced = file.graph, file.traced
+    modules = dict(model.named_modules())
+    call = None if number is None else traced.call_of(number)
+    path = _nearest_path(graph, index, modules)
+    if path is None:
+        path = call.module_path if call is not None else ""
+    found = file.values.get(file.wrong_of(index))
+    expected = None if number is None else traced.whole(number)
+    parameter = other_parameter(model, graph, index) if kind == "node" else ""
+    blame = Blame(
+        node=graph.label(index),
+        op_type=graph.nodes[index].op_type,
+        module_path=path,
+        module_class=type(modules[path]).__name__ if path in modules else "",
+        source=call.source if call is not None else "",
+        kind="weights" if parameter else kind,
+        parameter=parameter,
+        own_ratio=float("inf") if found is None or number is None else traced.ratio(found, number),
+        found=_in_short(found, expected),
+        expected=_in_short(expected, found),
+        sentence="",
+    )
+    said = file.said if index == file.stopped else ""
+    return blame.model_copy(update={"sentence": _sentence(blame, said)})
+
+
+def _nearest_path(graph: OnnxGraph, index: int, modules: dict[str, nn.Module]) -> str | None:
+    """The module that the file says a node belongs to; where it says nothing of it, of the nearest node."""
+    near, seen = [index], {index}
+    for other in near:
+        path = graph.module_path(other, modules)
+        if path is not None:
+            return path
+        before = [graph.giver[name] for name in graph.data(other) if name in graph.giver]
+        after = [taker for name in graph.nodes[other].output for taker in graph.takers.get(name, ())]
+        near += [node for node in (*before, *after) if node not in seen]
+        seen.update(near)
+    return None
+
+
+def other_parameter(model: nn.Module, graph: OnnxGraph, index: int) -> str:
+    """A parameter of the module that a node holds under its name with other values; empty where there is none."""
+    modules = dict(model.named_modules())
+    own = modules.get(_nearest_path(graph, index, modules) or "")
+    if isinstance(own, nn.modules.batchnorm._BatchNorm) and graph.nodes[index].op_type != "BatchNormalization":
+        return ""  # a norm is folded into the weights, which keep their name
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    for name in graph.inputs[index]:
+        found = graph.constant(name) if name in tensors else None
+        if found is None or found.dtype.kind != "f":
+            continue
+        wanted = tensors[name].detach().float().cpu().numpy()
+        if not any(np.array_equal(candidate.reshape(-1), wanted.reshape(-1)) for candidate in (found, found.T)):
+            return name
+    return ""
+
+
+def _in_short(array: Array | None, other: Array | None) -> Values | None:
+    if array is None:
+        return None
+    flat = array.reshape(-1)
+    places = np.arange(min(NUM_SHOWN, flat.size))
+    if other is not None and other.size == flat.size:
+        difference = np.abs(flat.astype(np.float64) - other.reshape(-1))
+        places = np.sort(np.argsort(-np.nan_to_num(difference, nan=np.inf), kind="stable")[:NUM_SHOWN])
+    return Values(
+        dtype=str(array.dtype), shape=array.shape, rms=rms(array), worst=tuple(float(flat[place]) for place in places)
+    )
+
+
+def _sentence(blame: Blame, said: str) -> str:
+    what = {
+        "weights": f"holds other values of {blame.parameter} than the module",
+        "wiring": "computes rightly, but is fed the wrong value",
+        "output": "gives a right value to the wrong output",
+        "node": f"is refused by ONNX Runtime ({said})" if said else "is the first whose own result is wrong",
+    }[blame.kind]
+    its_class = f" ({blame.module_class})" if blame.module_class else ""
+    module = f"{blame.module_path}{its_class}" if blame.module_path else "forward itself"
+    source = f", {blame.source}" if blame.source else ""
+    ratio = "" if said or blame.kind == "output" else f", off by {blame.own_ratio:.3g} times its noise"
+    return f"{blame.node} ({blame.op_type}) {what}{ratio}; in PyTorch that is {module}{source}"

@@ -1,0 +1,61 @@
+"""A defect made small: the one node as a file, what it is fed, what it should give, and a script."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from tasks.core.localisation.defects import Defect
+
+FOLDER = "reproduction"
+"""Among the artifacts of a run."""
+_SCRIPT = '''"""Run the node that makes {file} wrong, and show how far it is off. Needs numpy and onnxruntime.
+
+{sentence}.
+"""
+
+from pathlib import Path
+
+import numpy
+import onnxruntime
+
+folder = Path(__file__).parent
+options = onnxruntime.SessionOptions()
+options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+session = onnxruntime.InferenceSession(str(folder / "culprit.onnx"), options, providers=["CPUExecutionProvider"])
+with numpy.load(folder / "inputs.npz") as inputs:
+    feeds = {{name.name: inputs[f"input_{{index}}"] for index, name in enumerate(session.get_inputs())}}
+(found,) = session.run(None, feeds)
+with numpy.load(folder / "expected.npz") as file:
+    expected = file["expected"].reshape(-1)
+print("found   ", found.reshape(-1)[:8])
+print("expected", expected[:8], "as PyTorch computes it in float64")
+if found.size != expected.size:
+    raise SystemExit(f"wrong: {{found.size}} elements instead of {{expected.size}}")
+difference = numpy.abs(found.reshape(-1).astype(float) - expected).max()
+print("largest difference", difference)
+raise SystemExit(int(not difference <= {tolerance!r}))
+'''
+
+
+def write_reproduction(defect: Defect, folder: Path, *, file: str) -> None:
+    """Write culprit.onnx, inputs.npz, expected.npz and reproduce.py, which exits 1 while the defect is there.
+
+    Args:
+        defect: what was found.
+        folder: made where there is none.
+        file: name of the wrong file, for the reader.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    graph = defect.graph
+    own = {name: graph.constant(name) for name in graph.inputs[defect.node] if name in graph.initializers}
+    constants = {name: array for name, array in own.items() if array is not None}
+    model, fed = graph.part([defect.node], defect.fed, constants=constants, wanted=[defect.output])
+    onnx.save(model, folder / "culprit.onnx")
+    arrays = {f"input_{index}": fed[value.name] for index, value in enumerate(model.graph.input)}
+    np.savez(folder / "inputs.npz", **arrays)  # type: ignore[arg-type]  # its stubs take keywords for options
+    expected = np.zeros(0, np.float32) if defect.expected is None else defect.expected
+    np.savez(folder / "expected.npz", expected=expected)
+    ratio, scale = defect.blame.own_ratio, float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
+    script = _SCRIPT.format(file=file, sentence=defect.blame.sentence, tolerance=scale * 1e-5 if ratio > 100 else 0.0)
+    (folder / "reproduce.py").write_text(script)

@@ -1,0 +1,149 @@
+"""Every value that a module computes on one probe, with its noise; to find a file's values among them."""
+
+import functools
+import hashlib
+import math
+from collections.abc import Collection
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.core.arrays import EPS32, Array, rms
+from tasks.core.forward.precision import run_float32, run_perturbed
+from tasks.core.forward.recorder import Run
+from tasks.core.forward.traces import Call, Trace
+from tasks.core.inputs.probes import Probe
+from tasks.core.reference.reference import Reference
+
+MATCHING_LIMIT = 24.0
+"""Noise ratio up to which a value is the same; three times the verdict's limit, as one probe is not pooled."""
+PEAK_LIMIT = 256.0
+"""The same of the largest error of one element, beyond as many roundings of the element itself."""
+SMALL_VALUE = 64
+"""Values of fewer elements have the largest error for noise: the mean may be luck."""
+NUM_PERTURBED = 3
+_NUM_SAMPLES = 32
+
+
+class TracedValues:
+    """The values of one module on one probe, by number; float64 rounded to float32, and the noise of float32."""
+
+    def __init__(self, reference: Reference, probe: Probe) -> None:
+        """Run the module a few times.
+
+        Raises:
+            ModelError: it can't be recorded.
+        """
+        self.values: dict[int, Array] = {}
+        self.noise: dict[int, float] = {}
+        self._names: dict[int, str] = {}
+        self._infinite: dict[int, Array] = {}
+        self.trace: Trace = reference.traced(probe, self._keep)
+        runs: list[Run] = [functools.partial(run_perturbed, seed=seed) for seed in range(NUM_PERTURBED)]
+        for run in (run_float32, *runs):
+            reference.traced(probe, self._measure, run)
+        self._by_size: dict[tuple[bool, int], list[int]] = {}
+        self._same: dict[bytes, int] = {}
+        self.first_of: dict[int, int] = {}
+        """Number of the first value with the very same elements, of which this is a view."""
+        for number, value in self.values.items():
+            digest = hashlib.blake2b(np.ascontiguousarray(value).data, digest_size=16).digest()
+            self.first_of[number] = self._same.setdefault(digest, number)
+            if value.size > 1 and value.any():  # zeros are no sign of anything
+                self._by_size.setdefault((is_float(value), value.size), []).append(number)
+        self._samples: dict[int, NDArray[np.float64]] = {
+            number: _sample(self.values[number]) for numbers in self._by_size.values() for number in numbers
+        }
+
+    def find(self, array: Array, *, limit: float) -> list[int]:
+        """Numbers of the values that an array is, whatever its shape; the elements must come in the same order."""
+        array = finite(array)
+        numbers = self._by_size.get((is_float(array), array.size), [])
+        if not numbers:
+            return []
+        sample, scale = _sample(array), rms(array)
+        return [
+            number
+            for number in numbers
+            if float(np.abs(self._samples[number] - sample).max()) <= 1e-2 * scale + 100 * self.noise[number]
+            and self.ratio(array, number) <= limit
+        ]
+
+    def ratio(self, array: Array, number: int) -> float:
+        """How far an array is from a value, as a multiple of its noise; infinite for another size or other integers."""
+        value = self.values[number]
+        if array.size != value.size or is_float(array) != is_float(value):
+            return math.inf
+        if not value.size:
+            return 0.0
+        flat, noise = value.reshape(-1), self.noise[number]
+        if not is_float(value):
+            return 0.0 if np.array_equal(finite(array).reshape(-1), flat) else math.inf
+        difference = np.abs(finite(array).reshape(-1).astype(np.float32) - flat)
+        error = float(np.sqrt(np.square(difference, dtype=np.float64).mean()))
+        peak = float((difference - PEAK_LIMIT * EPS32 * np.abs(flat)).max())
+        return max(error, peak * MATCHING_LIMIT / PEAK_LIMIT) / noise if noise else math.inf
+
+    def whole(self, number: int) -> Array:
+        """A value as it is, infinite elements included."""
+        return self._infinite.get(number, self.values[number])
+
+    def are_same(self, number: int, other: int) -> bool:
+        """Have two values the very same elements?"""
+        return self.first_of[number] == self.first_of[other]
+
+    def is_view(self, number: int) -> bool:
+        """Has a value the elements of one that it is computed from?"""
+        return any(self.are_same(number, other) for other in self.ancestors(number, depth=3))
+
+    def call_of(self, number: int) -> Call | None:
+        """The operator that gave a value."""
+        return self.trace.call_of(number)
+
+    def ancestors(self, number: int, *, depth: int) -> list[int]:
+        """Values that a value is computed from, the nearest first."""
+        found: dict[int, None] = {}
+        level: Collection[int] = [number]
+        for _ in range(depth):
+            following: dict[int, None] = {}
+            for value in level:
+                call = self.trace.call_of(value)
+                for taken in (*call.parts, *call.inputs) if call is not None else ():
+                    if taken not in found and taken in self.values:
+                        following[taken] = None
+            found |= following
+            level = following
+        return list(found)
+
+    def _keep(self, number: int, call: Call, value: Array) -> None:
+        self.values[number] = finite(value)
+        if self.values[number] is not value and not np.array_equal(self.values[number], value):
+            self._infinite[number] = value
+        self._names[number] = call.name
+        self.noise[number] = EPS32 * rms(self.values[number]) if is_float(value) else 0.0
+
+    def _measure(self, number: int, call: Call, value: Array) -> None:
+        known = self.values.get(number)
+        if known is None or not is_float(value) or self._names[number] != call.name or known.shape != value.shape:
+            return  # a way that this run did not take
+        error = finite(value) - known
+        small = error.size < SMALL_VALUE
+        self.noise[number] = max(self.noise[number], float(np.abs(error).max(initial=0.0)) if small else rms(error))
+
+
+def is_float(array: Array) -> bool:
+    """Are its elements subject to noise?"""
+    return array.dtype.kind == "f"
+
+
+def finite(array: Array) -> Array:
+    """The array with numbers for NaN and infinity, such as the ones that hide what attention may not see."""
+    if not is_float(array) or np.isfinite(array).all():
+        return array
+    return np.nan_to_num(array, nan=2.0, posinf=1.0, neginf=-1.0)
+
+
+def _sample(array: Array) -> NDArray[np.float64]:
+    flat = array.reshape(-1)
+    places = np.linspace(0, flat.size - 1, min(_NUM_SAMPLES, flat.size)).astype(np.int64)
+    return flat[places].astype(np.float64)

@@ -1,0 +1,186 @@
+"""Random weights under which every part of a model shows in its outputs.
+
+Stock initialisation is often dead (zero heads, layer scales of 1e-6, normalisation statistics that
+fit no data): a proof on such weights proves little. Here the module runs a few times in float64 on
+its example. A dispatch mode records which operators made each activation, so that what is too quiet
+or too loud is mended at the parameters that it is proportional to, without knowing models by name.
+
+Every factor is a power of two and every statistic keeps 16 bits: float64 sums may differ in their
+last bit with the alignment of memory, and that must not reach the tensors.
+"""
+
+import contextlib
+import copy
+import math
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_leaves, tree_map
+
+from tasks.core.forward.precision import run_float64
+from tasks.core.model.alive_scores import NUM_CANDIDATES, mend_scores, next_num_candidates, num_detections
+from tasks.core.model.alive_watch import Op, Watch, power
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+NUM_PASSES = 4
+"""Forward passes at most; classifiers need one or two, detectors two or three."""
+
+TINY = 1e-3
+"""Weights all below this are redrawn: stock draws reach further, layer scales start at 1e-6 to 1e-4."""
+
+OUTPUT_LOW, OUTPUT_HIGH = 0.05, 20.0
+"""Root mean square of an output, in its own unit, outside of which it is rescaled."""
+
+
+def build_alive(build: Callable[[], nn.Module], example: Callable[[nn.Module], Arguments], *, seed: int) -> nn.Module:
+    """Build a module with stock random initialisation from `seed` and bring it alive.
+
+    Args:
+        build: Makes a fresh module; draws from the global generators of torch, numpy and random only.
+        example: Makes float32 or integer arguments of forward, batch 2 (a list of images for detectors).
+        seed: The same seed gives the same tensors in every process at any thread count.
+    """
+    with _reproducible(seed):
+        module = build().eval()
+        _redraw_silent_weights(module)
+        args, kwargs = example(module)
+        with _state_kept(module):
+            _calibrate(module, (args, kwargs))
+    return module
+
+
+def _calibrate(module: nn.Module, arguments: Arguments) -> None:
+    """Run and mend until a pass finds nothing to mend."""
+    num_candidates = NUM_CANDIDATES
+    for index in range(NUM_PASSES):
+        # Detectors take a list of images; only they need the logits, which take memory. Their biases must be
+        # left alone once mend_scores has set them.
+        is_detector = any(isinstance(argument, list) for argument in (*arguments[0], *arguments[1].values()))
+        watch = Watch(module, keep_logits=is_detector, mend_biases=index == 0)
+        outputs = _run_with_own_statistics(module, watch, arguments)
+        counts = num_detections(outputs)
+        if counts:
+            wanted = NUM_CANDIDATES if index == 0 else next_num_candidates(counts, num_candidates)
+            if wanted is not None:
+                num_candidates = wanted
+                mend_scores(watch, outputs, num_candidates)
+        elif not counts:
+            _mend_outputs(watch, outputs)
+        if not watch.num_mended:
+            break
+
+
+@contextlib.contextmanager
+def _reproducible(seed: int) -> Iterator[None]:
+    """Seed every global generator and stay on one thread; both are given back afterwards."""
+    num_threads, python_state, numpy_state = torch.get_num_threads(), random.getstate(), np.random.get_state()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            # Not torch.manual_seed, which would seed the accelerators' generators too.
+            torch.default_generator.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        torch.set_num_threads(num_threads)
+
+
+@contextlib.contextmanager
+def _state_kept(module: nn.Module) -> Iterator[None]:
+    """Undo what running does to attributes and buffers, except to normalisation statistics."""
+    kept = [
+        (
+            child,
+            {k: copy.copy(v) if type(v) in (dict, list, set) else v for k, v in vars(child).items()},
+            [(v, v.clone()) for k, v in child._buffers.items() if v is not None and "running_" not in k],
+        )
+        for child in module.modules()
+    ]
+    try:
+        yield
+    finally:
+        for child, attributes, buffers in kept:
+            vars(child).clear()
+            vars(child).update(attributes)
+            for buffer, value in buffers:
+                buffer.data.copy_(value)
+
+
+def _redraw_silent_weights(module: nn.Module) -> None:
+    """Draw weights that are zero or next to it from N(0, 0.02); zero biases are as they should be."""
+    for name, parameter in module.named_parameters():
+        values = parameter.data
+        if "bias" in name.rpartition(".")[2] or not (values.is_floating_point() and values.numel()):
+            continue
+        if float(values.abs().max()) < TINY:
+            values.normal_(0, 0.02)
+
+
+def _run_with_own_statistics(module: nn.Module, watch: Watch, arguments: Arguments) -> Any:
+    """Run once in float64; each normalisation first takes the statistics of its own input."""
+    sums: dict[nn.Module, torch.Tensor] = {}
+    handles = [
+        child.register_forward_pre_hook(lambda norm, inputs: _take_statistics(norm, inputs[0], sums))
+        for child in module.modules()
+        if all(isinstance(getattr(child, f"running_{name}", None), torch.Tensor) for name in ("mean", "var"))
+    ]
+    try:
+        args, kwargs = tree_map(_as_input, arguments)
+        with watch:
+            return run_float64(module, args, kwargs)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _as_input(value: Any) -> Any:
+    if not isinstance(value, torch.Tensor):
+        return value
+    value = value.to(torch.float64 if value.is_floating_point() else value.dtype, copy=True)
+    value.assay_op = Op("input", live=True)
+    return value
+
+
+def _take_statistics(norm: Any, value: torch.Tensor, sums: dict[nn.Module, torch.Tensor]) -> None:
+    """Set running statistics from all inputs that `norm` has met in this pass.
+
+    This hook runs before run_float64 raises the buffers, so it writes the lasting ones. An input may be empty, as
+    that of a mask head where no box was found yet.
+    """
+    if not value.numel():
+        return
+    with _disable_current_modes():
+        columns = value.double().transpose(0, 1).flatten(1) if value.ndim > 1 else value.double()[:, None]
+        counts = torch.full_like(columns[:, 0], columns.shape[1])
+        new = torch.stack([counts, columns.sum(1), columns.square().sum(1)])
+        count, total, squares = sums[norm] = sums[norm] + new if norm in sums else new
+        mean = total / count
+        var = squares / count - mean.square()
+        # Few samples make some variances tiny by luck, and a channel that is dead here may wake elsewhere.
+        floor = var.mean() * min(1.0, max(0.01, 4 / float(count[0])))
+        var = torch.maximum(var, floor) if floor > 0 else torch.ones_like(var)
+        norm.running_mean.copy_(_rounded(mean))
+        norm.running_var.copy_(_rounded(var))
+
+
+def _rounded(value: torch.Tensor) -> torch.Tensor:
+    mantissa, exponent = torch.frexp(value)
+    return torch.ldexp((mantissa * 2**16).round(), exponent - 16)
+
+
+def _mend_outputs(watch: Watch, outputs: Any) -> None:
+    """Bring the scale of each output to about one where it is far off."""
+    for output in tree_leaves(outputs):
+        if isinstance(output, torch.Tensor) and output.is_floating_point() and output.numel():
+            rms = math.sqrt(power(output))
+            if 0 < rms < math.inf and not OUTPUT_LOW <= rms <= OUTPUT_HIGH:
+                watch.scale(watch.op_of(output), 2.0 ** -round(math.log2(rms)), stop=set())

@@ -1,0 +1,112 @@
+"""What an ONNX file says of itself."""
+
+import ast
+from collections.abc import Iterable
+from pathlib import Path
+
+import onnx_ir as ir
+
+from tasks.core.errors import SpecError
+from tasks.core.hashes import file_sha256
+from tasks.core.onnx_files.skeletons import read_skeleton, sidecars
+from tasks.core.records.steps import Graph, TensorType
+
+
+def read_graph(path: Path) -> Graph:
+    """What a file says of itself.
+
+    Raises:
+        SpecError: it is no ONNX file.
+    """
+    try:
+        model = ir.from_proto(read_skeleton(path))
+        needed = {path.parent / name: num_bytes for name, num_bytes in sidecars(path).items()}
+    except FileNotFoundError as error:
+        raise SpecError(f"There is no file {path}; name an .onnx file.") from error
+    except Exception as error:  # protobuf and onnx_ir raise what they like
+        raise SpecError(f"{path.name} can't be read as ONNX ({' '.join(str(error).split())[:100]}).") from error
+    for sidecar, num_bytes in needed.items():
+        if sidecar.is_symlink() or path.is_symlink():
+            link = sidecar if sidecar.is_symlink() else path
+            raise SpecError(f"{link.name} is a symbolic link, and onnx refuses those beside weights; copy both: cp -L.")
+        if not sidecar.is_file():
+            raise SpecError(f"{path.name} keeps weights in {sidecar.name}, which is not there; put it beside the file.")
+        if sidecar.stat().st_size < num_bytes:
+            raise SpecError(
+                f"{path.name} needs {num_bytes:,} bytes of weights in {sidecar.name}, which has "
+                f"{sidecar.stat().st_size:,}; fetch or save both files again."
+            )
+    if not model.graph.outputs:
+        raise SpecError(f"{path.name} is no ONNX file: it has no output.")
+    weights = model.graph.initializers
+    maker = f"{model.producer_name or 'an unnamed producer'} {model.producer_version or ''}".strip()
+    return Graph(
+        path=path,
+        sha256=file_sha256(path),
+        size_bytes=sum(part.stat().st_size for part in (path, *needed) if part.exists()),
+        inputs=tensor_types(value for value in model.graph.inputs if value.name not in weights),
+        outputs=tensor_types(model.graph.outputs),
+        opset=model.opset_imports.get("", 0),
+        num_nodes=model.graph.num_nodes(),
+        exporter="other",
+        exporter_reason=f"the file was made by {maker}",
+    )
+
+
+def state_of(path: Path) -> list[tuple[int, ...]]:
+    """By which a change of a file or of its sidecars is seen; nothing where there is no such file."""
+    try:
+        stats = [part.stat() for part in (path, *(path.parent / name for name in sidecars(path)))]
+    except Exception:  # it is gone, or no ONNX file any more, which protobuf says as it likes
+        return []
+    return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
+
+
+SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def tensor_types(values: Iterable[ir.Value]) -> tuple[TensorType, ...]:
+    """Name, numpy dtype and dims of graph inputs or outputs."""
+    types = []
+    for value in values:
+        dims = (
+            () if value.shape is None else tuple(d if isinstance(d, int) else str(d.value or "?") for d in value.shape)
+        )
+        types.append(TensorType(name=str(value.name), dtype=_dtype_name(value), dims=dims))
+    return tuple(types)
+
+
+def readable(model: ir.Model) -> str:
+    """The graph as text, one node a line, weights by shape."""
+    lines = [f"inputs   {', '.join(map(str, tensor_types(model.graph.inputs)))}"]
+    for node in model.graph:
+        names = ", ".join(str(v.name) if v is not None else "-" for v in node.inputs)
+        attributes = ", ".join(f"{a.name}={a.value}" for a in node.attributes.values() if a.type in _SHORT_ATTRIBUTES)
+        scope = _scope(node)
+        outputs = ", ".join(f"{v.name}{_dims(v)}" for v in node.outputs)
+        lines.append(f"  {outputs} = {node.op_type}({names})" + (f" {{{attributes}}}" if attributes else "") + scope)
+    lines.append(f"outputs  {', '.join(map(str, tensor_types(model.graph.outputs)))}")
+    return "\n".join(lines)
+
+
+_SHORT_ATTRIBUTES = {
+    ir.AttributeType.INT,
+    ir.AttributeType.FLOAT,
+    ir.AttributeType.STRING,
+    ir.AttributeType.INTS,
+    ir.AttributeType.FLOATS,
+}
+
+
+def _dims(value: ir.Value) -> str:
+    return "" if value.shape is None else f"[{', '.join(str(getattr(d, 'value', d)) for d in value.shape)}]"
+
+
+def _scope(node: ir.Node) -> str:
+    text = node.metadata_props.get(SCOPES)
+    scopes = [s for s in ast.literal_eval(text) if s] if text else []
+    return f"   # {scopes[-2]}" if len(scopes) > 1 else ""
+
+
+def _dtype_name(value: ir.Value) -> str:
+    return "unknown" if value.dtype is None else str(value.dtype.numpy())

@@ -1,0 +1,73 @@
+"""The items of outputs that are sized by data: which outputs describe them, and which are partners."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.core.arrays import Array
+from tasks.core.reference.groups import Group, length
+
+MATCHING_IOU = 0.5
+"""Least intersection over union of two boxes that may be one item (PASCAL VOC's)."""
+MARGIN = 1e-3
+"""By which boxes are widened before they are matched, as a share of the largest coordinate."""
+
+Indices = NDArray[np.int64]
+
+
+def partners_of(group: Group, base: list[Array], other: list[Array]) -> Indices:
+    """For each item of `base` the index of its partner in `other`, or -1."""
+    num_base, num_other = length(group, base), length(group, other)
+    partners = np.full(num_base, -1, dtype=np.int64)
+    if group.boxes is None:
+        return np.arange(num_base, dtype=np.int64) if num_base == num_other else partners
+    overlaps = iou(*_widened(base[group.boxes], other[group.boxes]))
+    if group.labels is not None:
+        overlaps[base[group.labels][:, None] != other[group.labels][None, :]] = 0.0
+    if group.scores is not None and overlaps.size:  # of boxes that coincide, the one with the nearest score
+        distance = np.abs(base[group.scores][:, None].astype(np.float64) - other[group.scores][None, :])
+        overlaps = np.where(overlaps >= MATCHING_IOU, overlaps - 1e-3 * np.minimum(distance, 1.0), overlaps)
+    pairs = np.argwhere(overlaps >= MATCHING_IOU - 1e-3)
+    taken: set[int] = set()
+    for i, j in pairs[np.argsort(-overlaps[tuple(pairs.T)], kind="stable")]:
+        if partners[i] < 0 and j not in taken:
+            partners[i] = j
+            taken.add(int(j))
+    return partners
+
+
+def _widened(a: Array, b: Array) -> tuple[Array, Array]:
+    """Boxes with a margin: some are lines or points, which no two runs put at exactly the same place."""
+    both = corners(np.concatenate([a, b]))
+    margin = MARGIN * np.abs(both).max(initial=0.0)
+    both = both + np.array([-margin, -margin, margin, margin])
+    return both[: len(a)], both[len(a) :]
+
+
+def iou(a: Array, b: Array) -> NDArray[np.float64]:
+    """Intersection over union of every box of `a` with every one of `b`, [len(a), len(b)]; 1 for equal boxes."""
+    both = corners(np.concatenate([a, b]))  # read alike
+    a, b = both[: len(a), None], both[None, len(a) :]
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    shared = np.clip(sides, 0.0, None).prod(axis=-1)
+    union = (a[..., 2:] - a[..., :2]).prod(axis=-1) + (b[..., 2:] - b[..., :2]).prod(axis=-1) - shared
+    equal = (a == b).all(axis=-1)
+    return np.where(equal, 1.0, shared / np.where(union > 0, union, np.inf))
+
+
+def corners(boxes: Array) -> NDArray[np.float64]:
+    """Boxes as two corners; where the last two numbers are sides, they are added to the first two."""
+    wide = np.nan_to_num(boxes.astype(np.float64))
+    are_corners = bool((wide[:, 2:] >= wide[:, :2]).all())
+    return wide if are_corners else np.concatenate([wide[:, :2], wide[:, :2] + np.abs(wide[:, 2:])], axis=1)
+
+
+def describe(group: Group, answer: list[Array], index: int) -> str:
+    """An item in words."""
+    said = [f"item {index}"]
+    if group.labels is not None:
+        said.append(f"class {int(answer[group.labels][index])}")
+    if group.scores is not None:
+        said.append(f"score {float(answer[group.scores][index]):.3g}")
+    if group.boxes is not None:
+        said.append(f"box {[round(float(v), 1) for v in answer[group.boxes][index]]}")
+    return ", ".join(said)

@@ -1,0 +1,36 @@
+"""A witness: one probe and the proven file's answer, to hold a downloaded copy against."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tasks.core.arrays import Array, ratio, rms
+from tasks.core.runtime import sessions
+
+_LIMIT = 1e-3
+"""Relative difference between two runs of equal bytes; kernels may split their sums differently."""
+
+
+@dataclass(frozen=True)
+class Witness:
+    """One probe and the proven file's answer to it."""
+
+    arrays: Mapping[str, Array]
+    answers: tuple[Array, ...]
+
+    def disagreement(self, path: Path) -> str:
+        """How another file's answer differs; empty where it does not."""
+        try:
+            (found,) = sessions.answers(path, [self.arrays])
+        except sessions.SessionError as error:
+            return str(error)
+        for a, b in zip(self.answers, found, strict=True):
+            if a.shape != b.shape or a.dtype != b.dtype:
+                return f"{b.dtype}{list(b.shape)} instead of {a.dtype}{list(a.shape)}"
+            if a.dtype.kind == "f" and not ratio(rms(b - a), rms(a)) <= _LIMIT:
+                return f"a relative difference of {ratio(rms(b - a), rms(a)):.2g}"
+            if a.dtype.kind != "f" and not np.array_equal(a, b):
+                return "other integers"
+        return ""

@@ -1,0 +1,132 @@
+"""The manifest: everything that decides an exported file, so that a change can be seen and named."""
+
+import functools
+import hashlib
+import json
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from tasks.core.hashes import file_sha256
+from tasks.core.paths import PROJECT_FOLDER, RECIPES_FILE
+from tasks.core.records.record import Record
+from tasks.core.records.steps import LoadReport, Weights
+from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.weights_kinds import weights_kind
+from tasks.core.weights.urls import split_url
+
+PACKAGES = ("torch", "torchvision", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
+"""The packages that shape the file or its proof."""
+
+
+class Manifest(Record):
+    """What an export was made from."""
+
+    spec: str
+    """The spec as canonical JSON."""
+    weights: str
+    """SHA-256 of the weight tensors."""
+    weights_file: str | None
+    """SHA-256 of the file that held them: while it is equal, so are the tensors."""
+    sample: str | None
+    """SHA-256 of the sample file."""
+    sources: dict[str, str]
+    """SHA-256 by path, of the source files that building the model imported."""
+    assay: str
+    """SHA-256 of Assay's own code."""
+    versions: dict[str, str]
+
+    @property
+    def fingerprint(self) -> str:
+        """One hash over all that decides the file's content, wherever the files lie."""
+        content = self.model_dump(exclude={"weights_file"})
+        content["sources"] = sorted((Path(path).name, sha256) for path, sha256 in self.sources.items())
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def make_manifest(spec: ExportSpec, weights: Weights, report: LoadReport) -> Manifest:
+    """Make the manifest of an export."""
+    return Manifest(
+        spec=spec.canonical_json(),
+        weights=weights.tensors_sha256 or report.state_sha256 or "",
+        weights_file=weights.file_sha256,
+        sample=file_sha256(spec.sample) if spec.sample else None,
+        sources=report.source_files,
+        assay=assay_sha256(),
+        versions=package_versions(),
+    )
+
+
+def changes_without_weights(before: Manifest, spec: ExportSpec) -> tuple[str, ...]:
+    """Entries that differ now, the weights left aside; needs neither torch nor a network."""
+    sources = {path: _sha256_or_absent(PROJECT_FOLDER / path) for path in before.sources}
+    now = before.model_copy(
+        update={
+            "spec": spec.canonical_json(),
+            "sample": _sha256_or_absent(spec.sample) if spec.sample else None,
+            "sources": sources,
+            "assay": assay_sha256(),
+            "versions": package_versions(),
+        }
+    )
+    return differences(before, now)
+
+
+def same_weights(before: Manifest, spec: ExportSpec) -> bool:
+    """Are the weights the same beyond doubt, without reading tensors or touching a network?
+
+    An enum member of an equal torchvision and a seed are; a file is while its bytes are; a URL is if it
+    states its hash. What only a server or the model's own code knows has to be fetched and hashed.
+    """
+    match weights_kind(spec):
+        case "torchvision" | "random":
+            return True
+        case "file":
+            return before.weights_file is not None and _sha256_or_absent(Path(spec.weights)) == before.weights_file
+        case "url":
+            expected = split_url(spec.weights)[2]
+            return bool(expected and before.weights_file and before.weights_file.startswith(expected))
+        case _:
+            return False
+
+
+def differences(before: Manifest, now: Manifest) -> tuple[str, ...]:
+    """Name the entries in which two manifests differ, in words for a reader."""
+    found = []
+    old, new = json.loads(before.spec), json.loads(now.spec)
+    found += [f"spec.{key}" for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    found += ["weights"] if before.weights != now.weights else []
+    found += ["sample"] if before.sample != now.sample else []
+    for path in sorted(before.sources.keys() | now.sources.keys()):
+        if before.sources.get(path) != now.sources.get(path):
+            found.append(f"source {Path(path).name}")
+    found += ["Assay's code"] if before.assay != now.assay else []
+    for package in sorted(before.versions.keys() | now.versions.keys()):
+        a, b = before.versions.get(package, "absent"), now.versions.get(package, "absent")
+        found += [f"{package} {a} -> {b}"] if a != b else []
+    return tuple(found)
+
+
+@functools.cache
+def assay_sha256() -> str:
+    """Hash of the code that makes and proves the files."""
+    digest = hashlib.sha256()
+    for path in (*sorted((PROJECT_FOLDER / "tasks").rglob("*.py")), RECIPES_FILE):
+        digest.update(f"{path.relative_to(PROJECT_FOLDER)}:{file_sha256(path)};".encode())
+    return digest.hexdigest()
+
+
+@functools.cache
+def package_versions() -> dict[str, str]:
+    """Installed versions of the packages that shape the file."""
+    return {name: _version(name) for name in PACKAGES}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _sha256_or_absent(path: Path) -> str:
+    return file_sha256(path) if path.is_file() else "absent"

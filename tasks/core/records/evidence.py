@@ -1,0 +1,182 @@
+"""The records of a proof: what was measured on a file, and the verdict."""
+
+from typing import Literal
+
+from tasks.core.records.record import Record
+
+
+class FamilyParity(Record):
+    """How one output compares over one family of probes, pooled over its sizes and seeds."""
+
+    family: str
+    noise_ratio: float
+    """relative error of ONNX Runtime / max(relative error of torch float32, eps32)."""
+    slice_ratio: float
+    """The worst noise ratio of any slice along a non-batch axis."""
+    worst_slice: str = ""
+    """Axis and index of that slice."""
+    relative_error: float
+    """rms(onnx - float64) / rms(float64)."""
+    torch_relative_error: float
+    """rms(torch32 - float64) / rms(float64), runs with perturbed weights included."""
+    max_abs_difference: float
+    """max |onnx - torch32| over finite elements."""
+    max_rel_difference: float
+    """max |onnx - torch32| / max(|torch32|, rms(torch32)) over finite elements."""
+    cosine: float
+    """Cosine between onnx and torch32, in float64."""
+    num_elements: int
+    num_probes: int
+    mismatched_share: float = 0.0
+    """Integer and bool outputs: share of elements that differ from torch32 without excuse."""
+    unstable_share: float = 0.0
+    """Integer and bool outputs: share of elements in which torch32 and float64 differ."""
+
+
+class Power(Record):
+    """Could the probes have seen a difference? Judged over normal, ranged and sample families."""
+
+    movement: float
+    """rms of the change of the output between two inputs / noise of torch float32; of the families the largest."""
+    families: dict[str, float] = {}
+    """The same, per family."""
+    finite: bool
+    num_elements: int
+    zero_share: float = 0.0
+    """Share of elements that are exactly zero."""
+    saturated_share: float = 0.0
+    """Share of elements that are exactly the output's largest or smallest value."""
+
+
+class Detections(Record):
+    """How an output sized by data was matched, item by item."""
+
+    num_reference: int
+    """Items that torch32 found over all probes."""
+    num_matched: int
+    num_excused: int
+    """Unmatched, but on the edge of a threshold in float64."""
+    num_unmatched: int
+    """Unmatched without excuse."""
+    lowest_iou: float
+    """Of the matched boxes."""
+
+
+class BlockPower(Record):
+    """How far the branch of one residual block moves with the input."""
+
+    path: str
+    """Module path of the addition that ends the block."""
+    source: str
+    """`file.py:LINE` of the addition."""
+    movement: float
+    """rms of the change of the branch between two inputs / one rounding (eps32) of the sum."""
+
+
+class OutputEvidence(Record):
+    """All that was measured on one output."""
+
+    name: str
+    noise_ratio: float
+    """The worst family's."""
+    slice_ratio: float
+    max_abs_difference: float
+    cosine: float
+    families: tuple[FamilyParity, ...]
+    power: Power
+    top1_agreement: float | None = None
+    """Class scores: share of rows in which ONNX Runtime and PyTorch agree on the largest."""
+    top1_flip_margin: float | None = None
+    """Largest float64 margin, relative to the output's rms, at which they disagreed."""
+    top5_agreement: float | None = None
+    """Class scores: mean share of PyTorch's five largest that are among ONNX Runtime's."""
+    mask_iou: float | None = None
+    """Score maps: lowest intersection over union, over the classes, of the pixels given to a class."""
+    detections: Detections | None = None
+    """Outputs sized by data: how their items were matched."""
+
+
+class DimProof(Record):
+    """A dynamic dimension that was asked for, and the sizes at which the file was right."""
+
+    name: str
+    input: str
+    axis: int
+    in_file: bool
+    """The file declares this axis as dynamic."""
+    sizes: tuple[int, ...]
+    refused_by_model: tuple[int, ...] = ()
+    """Sizes at which the PyTorch module itself raises."""
+
+
+class ProbeRecord(Record):
+    """One probe that was run."""
+
+    family: str
+    seed: int
+    sizes: dict[str, int]
+    """Size of each dynamic dimension."""
+    levels: tuple[str, ...]
+    """ONNX Runtime optimisation levels: off, all."""
+
+
+class Values(Record):
+    """A tensor in short."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    rms: float
+    worst: tuple[float, ...]
+    """At most 8 of its elements: those where found and expected differ most, in their order."""
+
+
+class Blame(Record):
+    """The first node of a wrong file whose own error exceeds its noise."""
+
+    node: str
+    """Its name in the file; empty: no node can be named."""
+    op_type: str
+    module_path: str
+    """Path of the PyTorch module that computes the same, as `named_modules` gives it."""
+    module_class: str
+    source: str
+    """`package/file.py:LINE` of the call in the model's own code; empty: unknown."""
+    kind: Literal["node", "weights", "wiring", "output", "unknown"]
+    """What is wrong: what the node computes, its weights, what it is fed, or which value an output shows."""
+    parameter: str = ""
+    """Weights: name of the parameter whose values differ."""
+    own_ratio: float
+    """Noise ratio of the node's output, its inputs fed from PyTorch."""
+    found: Values | None = None
+    expected: Values | None = None
+    sentence: str
+    """What a reader is told."""
+
+
+class Evidence(Record):
+    """What validation measured, and the verdict that follows from it."""
+
+    verdict: Literal["pass", "fail", "inconclusive"]
+    reasons: tuple[str, ...]
+    """One sentence each: why not `pass`; empty on `pass`."""
+    outputs: tuple[OutputEvidence, ...]
+    dims: tuple[DimProof, ...] = ()
+    probes: tuple[ProbeRecord, ...] = ()
+    blocks: tuple[BlockPower, ...] = ()
+    """Residual blocks, in the order in which they run."""
+    skipped: tuple[str, ...] = ()
+    """Probes left out because proving took too long."""
+    notes: tuple[str, ...] = ()
+    floor: str = "float64"
+    """What measured the noise: float64, float64 but for some operators, or perturbed float32 runs."""
+    blame: Blame | None = None
+    """On `fail`: where the file goes wrong."""
+    noise_limit: float
+    slice_limit: float
+    movement_limit: float
+    random_weights: bool = False
+
+    @property
+    def noise_ratio(self) -> float:
+        """The worst noise ratio of any output; 0 where nothing was compared."""
+        return max((output.noise_ratio for output in self.outputs), default=0.0)

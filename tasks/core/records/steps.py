@@ -1,0 +1,160 @@
+"""The records that pass between the steps: paths, hashes and figures, never tensors."""
+
+import math
+from pathlib import Path
+from typing import Literal
+
+from tasks.core.records.evidence import Blame, DimProof, OutputEvidence
+from tasks.core.records.record import Record
+
+Verdict = Literal["pass", "fail", "inconclusive", "error"]
+
+
+class Weights(Record):
+    """Where the weights come from and what they are."""
+
+    kind: Literal["torchvision", "file", "url", "mlflow", "random", "as-built", "state_dict"]
+    origin: str
+    """What was asked for, without secrets: enum, base name, URL without query, URI, `random:0`."""
+    path: Path | None = None
+    """The verified local file; None where there is none (random, as-built, in memory)."""
+    size_bytes: int | None = None
+    file_sha256: str | None = None
+    tensors_sha256: str | None = None
+    """Hash of names, dtypes, shapes and values; None until a module exists (random, as-built)."""
+    seed: int | None = None
+    """Of random weights."""
+
+
+class LoadReport(Record):
+    """Every key that met the module, and what became of it."""
+
+    num_loaded: int
+    num_parameters: int
+    """Elements over all parameters."""
+    missing: tuple[str, ...] = ()
+    """Keys of the module that the weights lack, each allowed by --ignore-missing."""
+    unexpected: tuple[str, ...] = ()
+    """Keys of the weights that the module lacks, each allowed by --ignore-unexpected."""
+    renamed: tuple[str, ...] = ()
+    """What was done to the keys, e.g. `module.* -> *`."""
+    nesting: tuple[str, ...] = ()
+    """Keys under which the state_dict lay in the file."""
+    model_class: str
+    state_sha256: str | None = None
+    """Hash of the built module's state, where no weights file has one (random, as-built)."""
+    source_files: dict[str, str] = {}
+    """SHA-256 of each source file outside installed packages that building the model imported."""
+    notes: tuple[str, ...] = ()
+    """What was done to the module besides."""
+
+
+class TensorType(Record):
+    """One input or output of a graph."""
+
+    name: str
+    dtype: str
+    """numpy's name: float32, int64, bool..."""
+    dims: tuple[int | str, ...]
+    """A number, or the name of a dynamic dimension."""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}[{', '.join(map(str, self.dims))}]"
+
+
+class Graph(Record):
+    """An exported ONNX file."""
+
+    path: Path
+    sha256: str
+    size_bytes: int
+    """Of the file and its sidecar, if any."""
+    sidecar: Path | None = None
+    """External data, where the weights exceed 2 GB."""
+    sidecar_sha256: str | None = None
+    """Is in the file's metadata, too."""
+    inputs: tuple[TensorType, ...]
+    outputs: tuple[TensorType, ...]
+    opset: int
+    num_nodes: int
+    exporter: Literal["dynamo", "torchscript", "other"]
+    exporter_reason: str
+    """Why this exporter: asked for, first choice, or what the first one did wrong."""
+    labels: dict[str, str] = {}
+    """Label to parameter name, of parameters that `input_names` labels and the graph holds."""
+    beyond: dict[str, tuple[int, ...]] = {}
+    """Sizes of dynamic dims that an exporter's analysis made suspicious: they are proven, too."""
+    doubts: tuple[str, ...] = ()
+    """Why no probe can prove this file."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the file should know, e.g. two dynamic dims that must be equal."""
+    seconds: float = 0.0
+    """Spent by the exporter, falling back included."""
+
+
+class Release(Record):
+    """What MLflow holds of one attempt."""
+
+    run_id: str
+    run_url: str = ""
+    model_id: str | None = None
+    model_uri: str | None = None
+    """`models:/NAME/VERSION`, or the logged model's where no version was made."""
+    version: str | None = None
+    version_url: str = ""
+    alias: str | None = None
+    changed: tuple[str, ...] = ()
+    """Entries of the manifest that differ from the champion's before."""
+
+
+class ErrorRecord(Record):
+    """A deliberate error, as the JSON shows it."""
+
+    type: str
+    message: str
+
+
+class ExportResult(Record):
+    """The outcome of one export, as `--json` prints it."""
+
+    name: str
+    file: str | None = None
+    """The file that was to be verified, as it was named; None where one was exported."""
+    verdict: Verdict
+    unchanged: bool = False
+    reason: str = ""
+    model_uri: str | None = None
+    version: str | None = None
+    run_id: str | None = None
+    run_url: str = ""
+    onnx_path: Path | None = None
+    onnx_sha256: str | None = None
+    size_bytes: int | None = None
+    num_nodes: int | None = None
+    weights_sha256: str | None = None
+    exporter: str | None = None
+    opset: int | None = None
+    inputs: tuple[TensorType, ...] = ()
+    outputs: tuple[TensorType, ...] = ()
+    parity: dict[str, OutputEvidence] = {}
+    dims: tuple[DimProof, ...] = ()
+    static: dict[str, str] = {}
+    """What is not dynamic though one might expect it, and why."""
+    notes: tuple[str, ...] = ()
+    blame: Blame | None = None
+    """On `fail`: the first node that is wrong by itself."""
+    seconds: dict[str, float] = {}
+    """Per step."""
+    error: ErrorRecord | None = None
+
+    @property
+    def complaint(self) -> str:
+        """What is wrong, in one sentence; empty for a proven file."""
+        if self.error is not None:
+            return self.error.message
+        return "" if self.verdict == "pass" else f"{self.name} is not proven ({self.verdict}): {self.reason}."
+
+    def worst(self, figure: str) -> float | None:
+        """The largest `noise_ratio` or `slice_ratio` of any output, NaN above all; None where none was taken."""
+        ratios = [float(getattr(output, figure)) for output in self.parity.values()]
+        return max(ratios, key=lambda ratio: math.inf if math.isnan(ratio) else ratio, default=None)

@@ -1,0 +1,4 @@
+"""What the module itself answers: in float32, in float64, with weights off by one rounding.
+
+Holding a file's answers against these belongs to `proof`.
+"""

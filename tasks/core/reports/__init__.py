@@ -1,0 +1,1 @@
+"""Pages and tables for people: HTML, Markdown, plots. They show records and compute nothing that is judged."""

@@ -1,0 +1,44 @@
+"""Say in Markdown what was exported and proven, in short; `html_report` says it in full."""
+
+from rich.filesize import decimal
+
+from tasks.core.records.evidence import Evidence
+from tasks.core.records.steps import Graph, Weights
+from tasks.core.spec.export_spec import ExportSpec
+
+VERDICT_MARKS = {"pass": "✔ pass", "fail": "✘ fail", "inconclusive": "? inconclusive", "error": "✘ error"}
+
+
+def describe(spec: ExportSpec, weights: Weights, graph: Graph, evidence: Evidence) -> str:
+    """A heading, the inputs and outputs, and the verdict: what MLflow shows beside a version."""
+    lines = [
+        f"### {spec.title}: {VERDICT_MARKS[evidence.verdict]}",
+        "",
+        f"Worst noise ratio {evidence.noise_ratio:.2f} of at most {evidence.noise_limit:g} "
+        f"(error of ONNX Runtime as a multiple of float32's own rounding).",
+        "",
+        *(f"* {reason}" for reason in evidence.reasons),
+        *([f"* where: {evidence.blame.sentence}"] if evidence.blame else []),
+        *(f"* in  `{value}`" for value in graph.inputs),
+        *(f"* out `{value}`" for value in graph.outputs),
+        f"* weights {weights.origin}, tensors `{(weights.tensors_sha256 or 'random')[:16]}`",
+        f"* file SHA-256 `{graph.sha256}`",
+        f"* opset {graph.opset}, {graph.exporter} exporter, {graph.num_nodes} nodes, {decimal(graph.size_bytes)}",
+    ]
+    return "\n".join(lines)
+
+
+def parity_lines(evidence: Evidence) -> list[str]:
+    """The parity table alone, for a Prefect artifact or a terminal."""
+    header = [
+        "| output | probes | ratio | slice | max diff | 1 - cosine | elements |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    rows = [
+        f"| {output.name} | {f.family} ({f.num_probes}) | {f.noise_ratio:.2f} "
+        f"| {f'{f.slice_ratio:.2f}' if f.worst_slice else '–'} | {f.max_abs_difference:.1e} "
+        f"| {abs(1 - f.cosine):.0e} | {f.num_elements:,} |"
+        for output in evidence.outputs
+        for f in output.families
+    ]
+    return header + rows

@@ -1,0 +1,66 @@
+"""A sweep's results side by side: its table, the page that MLflow shows of it, one line about all."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import get_args
+
+from rich.filesize import decimal
+
+from tasks.core.records.steps import ExportResult, Verdict
+from tasks.core.reports.pages import render
+
+_COLOURS = {"pass": "good", "fail": "bad", "error": "bad", "inconclusive": "doubt"}
+_NUMBERS = ("noise ratio", "slice ratio", "size", "nodes", "seconds")
+
+
+def table_rows(results: Sequence[ExportResult]) -> list[dict[str, str | float]]:
+    """A row a model, by column; first those that are not proven."""
+    ordered = sorted(results, key=lambda result: (result.verdict == "pass", result.name))
+    return [
+        {
+            "model": result.name,
+            "verdict": result.verdict,
+            "noise ratio": _rounded(result.worst("noise_ratio")),
+            "slice ratio": _rounded(result.worst("slice_ratio")),
+            "size": decimal(result.size_bytes) if result.size_bytes else "",
+            "nodes": result.num_nodes or "",
+            "exporter": result.exporter or "",
+            "seconds": "unchanged" if result.unchanged else round(sum(result.seconds.values()), 1),
+            "version": result.model_uri or "",
+            "reason": "" if result.verdict == "pass" else result.reason,
+        }
+        for result in ordered
+    ]
+
+
+def html_page(results: Sequence[ExportResult], num_models: int) -> str:
+    """One self-contained page: how many are proven, then a row a model, with the reason where one is not."""
+    rows = table_rows(results)
+    num_proven = sum(result.verdict == "pass" for result in results)
+    return render(
+        "comparison.html.j2",
+        headline=headline(results, num_models),
+        num_models=num_models,
+        num_proven=num_proven,
+        is_proven=num_proven == num_models,
+        columns=[column for column in (rows[0] if rows else ()) if column != "reason"],
+        rows=rows,
+        right=_NUMBERS,
+        colours=_COLOURS,
+    )
+
+
+def headline(results: Sequence[ExportResult], num_models: int) -> str:
+    """How many of them came out how, in one line."""
+    counts = Counter(result.verdict for result in results)
+    said = [f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict) if counts[verdict]]
+    unchanged = sum(result.unchanged for result in results)
+    unchanged_note = f" ({unchanged} of them unchanged)" if unchanged else ""
+    missing = num_models - len(results)
+    return f"{num_models} models: {', '.join(said) or 'none finished'}{unchanged_note}" + (
+        f", {missing} not reached" if missing else ""
+    )
+
+
+def _rounded(ratio: float | None) -> float | str:
+    return "" if ratio is None else round(ratio, 2)

@@ -1,0 +1,139 @@
+"""`ExportSpec`: everything that decides what one export is."""
+
+import enum
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    WithJsonSchema,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
+
+from tasks.core.errors import SpecError
+from tasks.core.records.record import Record
+from tasks.core.spec.input_spec import InputSpec
+
+DEFAULT_OPSET = 20
+
+
+def _without_address(value: Any) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
+def _is_known_opset(opset: int) -> int:
+    if not 9 <= opset <= 25:
+        raise SpecError(f"Opset {opset} is outside 9 to 25; the default is {DEFAULT_OPSET}.")
+    return opset
+
+
+def _is_model_name(name: str | None) -> str | None:
+    if name is not None and (not name or re.search(r"[/:.%\"'`]", name)):
+        raise SpecError(f"MLflow allows no / : . % or quote in the name {name!r}; give another with --name.")
+    return name
+
+
+class ExportSpec(Record):
+    """What to export: the model, its weights, its inputs, and how.
+
+    Fields left empty are filled from `deployments/catalog.yaml` or from the model.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    model: Annotated[Any, WithJsonSchema({"type": "string", "title": "Model"})]
+    """A catalog entry, a torchvision name, `package.module:Class`, `file.py:Class`, or a live `nn.Module`."""
+    name: Annotated[str | None, AfterValidator(_is_model_name)] = None
+    """Registered model name; None: the model's own."""
+    weights: Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "null"}], "title": "Weights"})] = (
+        None
+    )
+    """Enum member, file, URL[#sha256=HEX], `runs:/`, `models:/`, `random[:SEED]`, `as-built`, or a state_dict."""
+    kwargs: dict[str, Any] = {}
+    """Arguments of the factory."""
+    inputs: tuple[Annotated[InputSpec, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]})], ...] = ()
+    """In the order of forward, or by its keyword names."""
+    input_names: tuple[str, ...] = ()
+    """Names in the file; those beyond the model's inputs label its parameters, in order."""
+    outputs: tuple[str, ...] = ()
+    """Names of the outputs, in the order in which forward's structure is flattened."""
+    ignore_missing: tuple[str, ...] = ()
+    """Globs of keys that the weights may lack."""
+    ignore_unexpected: tuple[str, ...] = ()
+    """Globs of keys of the weights that the model may lack."""
+    sample: Path | None = None
+    """`.npz` of real inputs, arrays by input name."""
+    opset: Annotated[int, AfterValidator(_is_known_opset)] = DEFAULT_OPSET
+    """Version of the ONNX operator set."""
+    exporter: Literal["auto", "dynamo", "torchscript"] = "auto"
+    """`auto` takes the next exporter where the first one gives a wrong file."""
+    constant_outputs: tuple[str, ...] = ()
+    """Outputs that are meant not to depend on the input."""
+    static: dict[str, str] = {}
+    """What of the inputs is not dynamic though a user might expect it, e.g. `batch`, and why, in one sentence."""
+
+    @field_validator("model", "weights", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        """A path or a member of torchvision's enums, as the text that names it."""
+        if isinstance(value, enum.Enum):
+            return f"{type(value).__name__}.{value.name}"
+        return str(value) if isinstance(value, Path) else value
+
+    @field_validator("weights")
+    @classmethod
+    def _are_weights(cls, value: Any) -> Any:
+        if value is not None and not isinstance(value, str | Mapping):
+            raise SpecError(f"Weights are text or a state_dict, not {type(value).__name__}; give model.state_dict().")
+        return value
+
+    @field_validator("inputs", mode="before")
+    @classmethod
+    def _parse_inputs(cls, value: Any) -> Any:
+        items = (value,) if isinstance(value, str) else value
+        if not isinstance(items, list | tuple):
+            return items
+        return tuple(InputSpec.parse(item) if isinstance(item, str) else item for item in items)
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        for kind, names in (
+            ("input", [i.name for i in self.inputs]),
+            ("input name", list(self.input_names)),
+            ("output", list(self.outputs)),
+        ):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise SpecError(f"The {kind} {twice[0]!r} is declared twice; each needs a name of its own.")
+        return self
+
+    @field_serializer("model", "weights")
+    def _live_objects_by_type(self, value: Any) -> Any:
+        if value is None or isinstance(value, str):
+            return value
+        return f"<live {type(value).__module__}.{type(value).__qualname__}>"
+
+    @property
+    def title(self) -> str:
+        """The registered model name; a spec that was resolved has one."""
+        return self.name or (self.model if isinstance(self.model, str) else type(self.model).__name__)
+
+    def canonical_json(self) -> str:
+        """The spec without the place of any file and without secrets, as one line: equal content, equal text."""
+        fields = self.model_dump(mode="json", exclude={"sample"}, fallback=_without_address)
+        fields["inputs"] = [str(item) for item in self.inputs]
+        for field in ("model", "weights"):
+            value = str(fields[field])
+            if value.startswith(("http://", "https://")):
+                parts = urlsplit(value)
+                fields[field] = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+            elif ":/" not in value:
+                fields[field] = value.rsplit("/", 1)[-1]
+        return json.dumps(fields, sort_keys=True)

@@ -1,0 +1,154 @@
+"""One input of a model, as `--input` writes it: name, dtype, dims and range."""
+
+import re
+from typing import Self
+
+from pydantic import (
+    model_validator,
+)
+
+from tasks.core.errors import SpecError
+from tasks.core.records.record import Record
+
+FLOAT_DTYPES = ("float32", "float64", "float16", "bfloat16")
+INTEGER_DTYPES = ("int8", "int16", "int32", "int64", "uint8")
+INPUT_SYNTAX = "NAME=DTYPE[DIM,...]@LOW..HIGH, e.g. image=float32[batch,3,224,224] or ids=int64[batch,length=13]@0..103"
+_EXACT = 2.0**53
+"""Up to here a float64 holds every integer."""
+_LIMITS = {
+    "int8": (-128.0, 127.0),
+    "int16": (-32768.0, 32767.0),
+    "int32": (-(2.0**31), 2.0**31 - 1),
+    "int64": (-_EXACT, _EXACT),
+    "uint8": (0.0, 255.0),
+    "bool": (0.0, 1.0),
+    "float16": (-65504.0, 65504.0),
+    "bfloat16": (-3.3e38, 3.3e38),
+    "float32": (-3.4e38, 3.4e38),
+    "float64": (-8e307, 8e307),
+}
+"""Values that a declared range may name, by dtype."""
+_NUMBER = r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_INPUT = re.compile(
+    rf"^(?P<name>[\w.\-/]+)=(?P<dtype>\w+)\[(?P<dims>[^\]]*)\](?:@(?P<low>{_NUMBER})\.\.(?P<high>{_NUMBER}))?$"
+)
+
+
+_DIM = re.compile(r"^(?P<word>[A-Za-z_]\w*)(?:=(?P<size>\d+))?(?::(?P<low>\d+)\.\.(?P<high>\d+)?)?$", re.ASCII)
+
+
+class Dim(Record):
+    """One dimension of an input: a fixed size, or a named dynamic one."""
+
+    name: str | None = None
+    """The word of a dynamic dimension; None for a fixed one."""
+    size: int | None = None
+    """The size; of a dynamic dimension the one to trace at (None: not chosen yet)."""
+    low: int = 1
+    """Smallest size allowed, for a dynamic dimension."""
+    high: int | None = None
+    """Largest size allowed, for a dynamic dimension; None: unbounded."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `3`, `batch`, `length=13` or `length=13:1..64`.
+
+        Raises:
+            SpecError: it is none of these, or its size and bounds contradict each other.
+        """
+        if re.fullmatch(r"[0-9]+", text):
+            return cls(size=int(text))
+        match = _DIM.match(text)
+        if match is None:
+            raise SpecError(f"{text!r} is no dimension; write a number or WORD[=SIZE][:LOW..HIGH].")
+        low, high, size = (int(v) if (v := match[k]) else None for k in ("low", "high", "size"))
+        return cls(name=match["word"], size=size, low=1 if low is None else low, high=high)
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if (self.size is not None and self.size < 1) or (self.name is None and self.size is None):
+            raise SpecError(f"A dimension of size {self.size} holds nothing; write a number from 1 up, or a WORD.")
+        if self.high is not None and (self.low > self.high or self.high < 1):
+            raise SpecError(
+                f"The bounds {self.low}..{self.high} of the dimension {self.name} hold no size; write LOW..HIGH."
+            )
+        if self.name and self.size is not None and not self.low <= self.size <= (self.high or self.size):
+            raise SpecError(f"The size of {str(self)!r} lies outside its own bounds; give a size within them.")
+        return self
+
+    def __str__(self) -> str:
+        if self.name is None:
+            return str(self.size)
+        size = "" if self.size is None else f"={self.size}"
+        bounds = "" if self.high is None and self.low == 1 else f":{self.low}..{'' if self.high is None else self.high}"
+        return f"{self.name}{size}{bounds}"
+
+
+class InputSpec(Record):
+    """One input of the model: name, dtype, dims and the range of its values."""
+
+    name: str
+    dtype: str
+    dims: tuple[Dim, ...]
+    low: float | None = None
+    """Smallest value, included; None: no range declared."""
+    high: float | None = None
+    """Largest value, included."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `NAME=DTYPE[DIMS]@LOW..HIGH`.
+
+        Raises:
+            SpecError: the text does not follow the syntax, or the range does not fit the dtype.
+        """
+        match = _INPUT.match(text.replace(" ", ""))
+        if match is None:
+            raise SpecError(f"--input {text!r} can't be read; write {INPUT_SYNTAX}.")
+        dims = tuple(Dim.parse(dim) for dim in match["dims"].split(",")) if match["dims"] else ()
+        low, high = (None if match[k] is None else float(match[k]) for k in ("low", "high"))
+        return cls(name=match["name"], dtype=match["dtype"], dims=dims, low=low, high=high)
+
+    @model_validator(mode="after")
+    def _range_fits_dtype(self) -> Self:
+        if self.dtype not in _LIMITS:
+            raise SpecError(
+                f"Input {self.name!r} has the unknown dtype {self.dtype!r}; "
+                f"use one of {', '.join((*FLOAT_DTYPES, *INTEGER_DTYPES, 'bool'))}."
+            )
+        if self.low is None and self.high is None:
+            if self.dtype in ("int16", "int32", "int64"):
+                raise SpecError(
+                    f"Input {self.name!r} is {self.dtype} without a range; say which values are legal, "
+                    f"e.g. {self}@0..103."
+                )
+            return self
+        if self.low is None or self.high is None:
+            raise SpecError(f"The range of input {self.name!r} has one end only; give the lowest and highest value.")
+        if self.low > self.high:
+            raise SpecError(f"The range of input {self.name!r} is empty: {self.low:g} is more than {self.high:g}.")
+        lowest, highest = _LIMITS[self.dtype]
+        whole = self.dtype in FLOAT_DTYPES or (self.low.is_integer() and self.high.is_integer())
+        if not lowest <= self.low <= self.high <= highest or not whole:
+            kind = "numbers" if self.dtype in FLOAT_DTYPES else "integers"
+            raise SpecError(
+                f"The range {_number(self.low)}..{_number(self.high)} of input {self.name!r} does not fit "
+                f"{self.dtype}; give {kind} from {_number(lowest)} to {_number(highest)}."
+            )
+        return self
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """Lowest and highest legal value, both included; None for a float without a range."""
+        if self.low is not None and self.high is not None:
+            return self.low, self.high
+        return _LIMITS[self.dtype] if self.dtype in ("uint8", "int8", "bool") else None
+
+    def __str__(self) -> str:
+        values = "" if self.low is None or self.high is None else f"@{_number(self.low)}..{_number(self.high)}"
+        return f"{self.name}={self.dtype}[{','.join(map(str, self.dims))}]{values}"
+
+
+def _number(value: float) -> str:
+    """All digits of a number, so that it reads back as itself."""
+    return str(int(value)) if value.is_integer() and abs(value) <= _EXACT else repr(value)

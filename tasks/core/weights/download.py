@@ -1,0 +1,193 @@
+"""Fetch a file over HTTP: whole, checked, resumed where the connection was cut."""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+import httpx
+from pydantic import ValidationError
+
+from tasks.core.errors import ServiceError, WeightsError
+from tasks.core.hashes import file_sha256
+from tasks.core.paths import cache_folder
+from tasks.core.records.record import Record
+from tasks.core.weights.urls import mirrored, split_url, without_query
+
+_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+_MAX_RESUMES = 5
+
+
+class _Remembered(Record):
+    """What the cache knows of a URL."""
+
+    sha256: str
+    etag: str | None = None
+
+
+@dataclass
+class _Version:
+    """Validators: of the file in the cache, and of the one that is being fetched."""
+
+    cached: str | None
+    etag: str | None = None
+
+
+def fetch_to_file(url: str, target: Path, *, expected: str | None, way_out: str) -> str:
+    """Make sure that `target` holds the file of `url`; return its SHA-256.
+
+    An existing file is checked, not fetched again.
+
+    Raises:
+        WeightsError: the bytes have another hash; they are removed. Or the folder can't be written.
+        ServiceError: the host could not be reached, or kept cutting the connection.
+    """
+    if target.is_file() and (sha256 := file_sha256(target)).startswith(expected or ""):
+        return sha256  # without a lock, which a shared read-only folder does not take
+    with _writable(target.parent, "TORCH_HOME"), _locked(target):
+        if not target.exists():
+            _download(url, target, etag=None, way_out=way_out)
+        return _checked(target, expected)
+
+
+def fetch_to_cache(url: str, *, expected: str | None, way_out: str) -> tuple[Path, str]:
+    """Fetch into the content-addressed cache; return the file and its SHA-256.
+
+    Where the hash is known and the file is there, no network is touched; else the server is asked
+    whether the file changed.
+
+    Raises:
+        WeightsError, ServiceError: as `fetch_to_file`.
+    """
+    with _writable(cache_folder(), "ASSAY_CACHE"):
+        return _fetch_to_cache(url, expected=expected, way_out=way_out)
+
+
+def _fetch_to_cache(url: str, *, expected: str | None, way_out: str) -> tuple[Path, str]:
+    address, name, _ = split_url(url)
+    index = cache_folder() / "urls" / f"{hashlib.sha256(address.encode()).hexdigest()}.json"
+    with _locked(index):
+        known = _remembered(index)
+        blob = _blob(known.sha256, name) if known else None
+        if known and blob and blob.exists():
+            _checked(blob, known.sha256)
+            if expected and known.sha256.startswith(expected):
+                return blob, known.sha256
+        else:
+            known = None
+        incoming = index.with_suffix("") / name
+        incoming.parent.mkdir(exist_ok=True)
+        etag = _download(address, incoming, etag=known.etag if known else None, way_out=way_out)
+        if known and not incoming.exists():  # 304: not modified
+            return _blob(known.sha256, name), _checked(_blob(known.sha256, name), expected)
+        sha256 = _checked(incoming, expected)
+        index.unlink(missing_ok=True)  # a half-done update must not pair the old hash with new bytes
+        blob = _blob(sha256, name)
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        incoming.replace(blob)
+        half = index.with_suffix(".half")
+        half.write_text(_Remembered(sha256=sha256, etag=etag).model_dump_json())
+        half.replace(index)
+        return blob, sha256
+
+
+def _remembered(index: Path) -> _Remembered | None:
+    """What the cache knows; nothing, where it was damaged."""
+    try:
+        return _Remembered.model_validate_json(index.read_text())
+    except (FileNotFoundError, ValidationError, UnicodeDecodeError):
+        return None
+
+
+@contextlib.contextmanager
+def _writable(folder: Path, variable: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WeightsError(
+            f"{folder} can't be written ({error.strerror or error}); set {variable} to a folder that can."
+        ) from error
+
+
+def _blob(sha256: str, name: str) -> Path:
+    return cache_folder() / "sha256" / sha256 / name
+
+
+@contextlib.contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(target.with_name(f".{target.name}.lock")):
+        yield
+
+
+def _checked(path: Path, expected: str | None) -> str:
+    sha256 = file_sha256(path)
+    if expected and not sha256.startswith(expected):
+        path.unlink()
+        raise WeightsError(
+            f"The SHA-256 of {path.name} is {sha256}, which does not start with {expected}: the file is damaged or "
+            f"not the one you mean and was removed; fetch it again, or give its true hash as URL#sha256=HEX."
+        )
+    return sha256
+
+
+def _download(url: str, target: Path, *, etag: str | None, way_out: str) -> str | None:
+    """Download to `target` by way of a part file, resumed up to 5 times; nothing stays after a failure.
+
+    Returns the ETag. With `etag`, an unchanged file leaves no `target`.
+    """
+    part = target.with_name(f"{target.name}.part")
+    part.unlink(missing_ok=True)
+    address = mirrored(url)
+    version = _Version(etag)
+    try:
+        with httpx.Client(timeout=_TIMEOUT, follow_redirects=True) as client:
+            for attempt in range(_MAX_RESUMES + 1):
+                try:
+                    _request(client, address, part, version)
+                    break
+                except (httpx.RemoteProtocolError, httpx.ReadError, httpx.ReadTimeout):
+                    if attempt == _MAX_RESUMES or not part.exists():
+                        raise
+        if part.exists():
+            part.replace(target)
+        return version.etag
+    except httpx.HTTPStatusError as error:
+        status = error.response.status_code
+        failure = ServiceError if status >= 500 or status == 429 else WeightsError
+        raise failure(f"{without_query(address)} answered with status {status}: {way_out}.") from error
+    except (httpx.RequestError, httpx.InvalidURL) as error:
+        what = str(error) or type(error).__name__
+        raise ServiceError(f"{without_query(address)} could not be reached ({what}): {way_out}.") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _request(client: httpx.Client, address: str, part: Path, version: _Version) -> None:
+    """Ask for the file, or for the rest of it; append what comes to `part`.
+
+    Raises:
+        httpx.RemoteProtocolError: what came is not the rest of the same file; `part` is empty again.
+    """
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity"}
+    if have and version.etag:  # without a validator the rest could be that of another file
+        headers |= {"Range": f"bytes={have}-", "If-Range": version.etag}
+    elif version.cached and not part.exists():
+        headers["If-None-Match"] = version.cached
+    with client.stream("GET", address, headers=headers) as response:
+        if response.status_code == httpx.codes.NOT_MODIFIED:
+            return
+        response.raise_for_status()
+        resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
+        etag = response.headers.get("etag", version.etag if resumed else None)
+        starts = response.headers.get("content-range", "").startswith(f"bytes {have}-")
+        if resumed and not (have and starts and etag == version.etag):
+            part.write_bytes(b"")
+            raise httpx.RemoteProtocolError("the server sent another part of the file than asked for")
+        version.etag = etag
+        with part.open("ab" if resumed else "wb") as file:
+            for chunk in response.iter_bytes():  # as it arrives: a cut loses nothing
+                file.write(chunk)

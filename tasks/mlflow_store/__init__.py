@@ -1,0 +1,4 @@
+"""All that talks to MLflow: the store, the runs of attempts, the flavor of a file, releases, sweeps.
+
+What is written there is decided by the records of `tasks/core`; when, by the tasks beside this folder.
+"""

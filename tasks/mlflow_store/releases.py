@@ -1,0 +1,77 @@
+"""What MLflow holds of past exports: the champion of a registered model, and its file."""
+
+import logging
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import mlflow
+from mlflow.exceptions import MlflowException
+
+from tasks.core.errors import ServiceError
+from tasks.core.paths import MLFLOW_DATABASE
+from tasks.core.provenance.attempts import PastExport
+from tasks.core.records.steps import Release
+from tasks.mlflow_store.store import connect, is_own_store, run_url_of, service_errors, version_url_of
+
+log = logging.getLogger("assay")
+
+ALIAS = "champion"
+RECORD_FILE = "export.json"
+GRAPH_FILE = "model.onnx"
+
+
+def find_champion(name: str) -> PastExport | None:
+    """The champion of a registered model with its records; None where there is none.
+
+    Raises:
+        ServiceError: the tracking server could not be reached.
+    """
+    if is_own_store() and not MLFLOW_DATABASE.exists():
+        return None
+    with service_errors():
+        client = connect()
+        try:
+            version = client.get_model_version_by_alias(name, ALIAS)
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+        release = Release(
+            run_id=str(version.run_id),
+            run_url=run_url_of(str(version.run_id), client.get_run(str(version.run_id)).info.experiment_id),
+            model_id=version.model_id or str(version.source).rpartition("/")[2],
+            model_uri=f"models:/{name}/{version.version}",
+            version=str(version.version),
+            version_url=version_url_of(name, str(version.version)),
+            alias=ALIAS,
+        )
+        try:
+            record = Path(mlflow.artifacts.download_artifacts(run_id=version.run_id, artifact_path=RECORD_FILE))
+            stored = stored_file(release)
+            if stored is not None and not stored.is_file():
+                raise FileNotFoundError(stored)
+            return PastExport.read(record, release)
+        except (MlflowException, OSError, ValueError, KeyError) as error:
+            log.warning("%s %s can't be read back (%s), so it is exported again", name, version.version, error)
+            return None
+
+
+def download_graph(release: Release) -> Path:
+    """The ONNX file of a release as a local path (of a local store, the stored file itself).
+
+    Raises:
+        ServiceError: the artifact store could not be reached, or lost the file.
+    """
+    with service_errors():
+        connect()
+        try:
+            return Path(mlflow.artifacts.download_artifacts(f"models:/{release.model_id}")) / GRAPH_FILE
+        except OSError as error:
+            raise ServiceError(f"The artifact store has lost {release.model_uri} ({error}).") from error
+
+
+def stored_file(release: Release) -> Path | None:
+    """Where the ONNX file of a release lies, if the artifact store is a folder of this machine."""
+    location = urlsplit(str(connect().get_logged_model(str(release.model_id)).artifact_location))
+    return Path(url2pathname(location.path)) / GRAPH_FILE if location.scheme in ("", "file") else None

@@ -1,0 +1,113 @@
+"""The tracking store: where it is, how it is made, what its failures are called, where its pages are."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+import mlflow
+from mlflow.exceptions import MlflowException
+from requests.exceptions import RequestException
+
+from tasks.core.errors import AssayError, ServiceError
+from tasks.core.paths import MLFLOW_DATABASE, MLRUNS_FOLDER
+
+EXPERIMENT = "onnx-exports"
+_OWN_STORE = f"sqlite:///{MLFLOW_DATABASE}"
+_REACH = "check MLFLOW_TRACKING_URI, or unset it to use mlflow.db beside the project"
+
+
+def connect() -> mlflow.MlflowClient:
+    """Connect to the tracking store; one in SQLite is made safely when several processes start at once.
+
+    Raises:
+        ServiceError: it can't be made.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # where tqdm is installed
+    if is_own_store():
+        mlflow.set_tracking_uri(_OWN_STORE)
+    database = _database()
+    if database is not None and not database.exists():
+        _create(database)
+    return mlflow.MlflowClient()
+
+
+def experiment_id_of(client: mlflow.MlflowClient) -> str:
+    """The experiment's id; it is made where it does not exist."""
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+    database = _database()
+    # MLflow would take mlruns in the working directory, which under a worker is a temporary one
+    location = (database.parent / MLRUNS_FOLDER.name / name).as_uri() if database else None
+    if found := client.get_experiment_by_name(name):
+        return str(found.experiment_id)
+    try:
+        return str(client.create_experiment(name, artifact_location=location))
+    except MlflowException:
+        if found := client.get_experiment_by_name(name):  # another process was faster
+            return str(found.experiment_id)
+        raise
+
+
+@contextlib.contextmanager
+def service_errors() -> Iterator[None]:
+    """Within this context what MLflow raises, and the disk under it, becomes a ServiceError."""
+    try:
+        yield
+    except AssayError:
+        raise
+    except (RequestException, MlflowException) as error:
+        first = str(error).splitlines()[0][:200].rstrip(".")
+        is_dead = isinstance(error, RequestException) or "failed with exception" in first
+        what = "could not be reached" if is_dead else f"failed: {first}"
+        raise ServiceError(f"MLflow at {mlflow.get_tracking_uri()} {what}; {_REACH}.") from error
+    except OSError as error:
+        raise ServiceError(
+            f"MLflow at {mlflow.get_tracking_uri()} could not be written to ({error}); make room, or check its folder."
+        ) from error
+
+
+def _create(database: Path) -> None:
+    # made aside and then named: a store that others open half made, or whose maker is killed, stays broken for good
+    part = database.with_name(f"{database.name}.part")
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(f"{database}.lock"):
+            if not database.exists():
+                part.unlink(missing_ok=True)
+                mlflow.MlflowClient(f"sqlite:///{part}").search_experiments(max_results=1)
+                part.replace(database)
+    except OSError as error:
+        raise ServiceError(f"The store {database} can't be made ({error}); {_REACH}.") from error
+
+
+def _database() -> Path | None:
+    """The file of a tracking store in SQLite."""
+    uri = mlflow.get_tracking_uri()
+    if not uri.startswith("sqlite:///") or ":memory:" in uri:
+        return None
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0]).absolute()
+
+
+def is_own_store() -> bool:
+    """Is the store the one beside the project?"""
+    # MLflow puts what set_tracking_uri was given into the environment
+    return os.environ.get("MLFLOW_TRACKING_URI") in (None, "", _OWN_STORE)
+
+
+def run_url_of(run_id: str, experiment_id: str) -> str:
+    """The run's page in the UI."""
+    # without the workflow type MLflow opens its page for language models
+    return f"{_ui()}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
+
+
+def version_url_of(name: str, version: str) -> str:
+    """The page of a registered version in the UI."""
+    return f"{_ui()}/#/models/{name}/versions/{version}"
+
+
+def _ui() -> str:
+    """Address of the UI: the tracking server's, else where `mlflow ui` listens by default."""
+    uri = mlflow.get_tracking_uri()
+    return uri.rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"

@@ -1,0 +1,124 @@
+"""What MLflow holds of a sweep: a run above the runs of its models, each result as it comes, one table of all."""
+
+import contextlib
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import get_args
+
+import mlflow
+from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
+
+from tasks.core.errors import AssayError
+from tasks.core.records.steps import ExportResult, Verdict
+from tasks.core.reports.sweep_page import headline, html_page, table_rows
+from tasks.core.spec.export_spec import ExportSpec
+from tasks.mlflow_store.store import connect, experiment_id_of, run_url_of, service_errors
+
+TABLE_FILE = "comparison.json"
+PAGE_FILE = "comparison.html"
+_RESULTS = "results"
+_KEY = "assay.sweep"
+
+
+@dataclass
+class Sweep:
+    """A sweep under way, and its run in MLflow."""
+
+    specs: Sequence[ExportSpec]
+    run_id: str
+    run_url: str
+    past: dict[str, ExportResult] = field(default_factory=dict)
+    """Results of the sweep that this one goes on with, by name."""
+    results: dict[str, ExportResult] = field(default_factory=dict)
+
+    def add(self, result: ExportResult) -> None:
+        """Keep a result, here and in MLflow: an interruption leaves what is finished.
+
+        Raises:
+            ServiceError: the tracking server could not be reached.
+        """
+        self.results[result.name] = result
+        with service_errors():
+            connect().log_text(self.run_id, result.model_dump_json(indent=1), f"{_RESULTS}/{result.name}.json")
+
+    @property
+    def headline(self) -> str:
+        """How many came out how."""
+        return headline(list(self.results.values()), len(self.specs))
+
+
+@contextlib.contextmanager
+def logged_sweep(specs: Sequence[ExportSpec], *, resume: bool) -> Iterator[Sweep]:
+    """Within this context a run of MLflow stands for the sweep; at the end it gets the table.
+
+    Args:
+        specs: all that the sweep is to export.
+        resume: go on with the latest sweep of the same specs that did not come to its end.
+
+    Raises:
+        ServiceError: the tracking server could not be reached.
+    """
+    with service_errors():
+        sweep = _opened(specs, resume=resume)
+    status = "KILLED"
+    try:
+        yield sweep
+        status = "FINISHED" if len(sweep.results) == len(specs) else "KILLED"
+    except AssayError:
+        status = "FAILED"
+        raise
+    finally:
+        with service_errors():
+            _close(sweep, status)
+
+
+def _opened(specs: Sequence[ExportSpec], *, resume: bool) -> Sweep:
+    client = connect()
+    experiment_id = experiment_id_of(client)
+    key = _key(specs)
+    if resume:
+        unfinished = f"tags.`{_KEY}` = '{key}' and attributes.status != 'FINISHED'"
+        if runs := client.search_runs([experiment_id], unfinished, max_results=1):
+            run_id = runs[0].info.run_id
+            client.update_run(run_id, status="RUNNING")
+            return Sweep(specs, run_id, run_url_of(run_id, experiment_id), past=_past_results(run_id))
+    name = f"sweep of {len(specs)} models"
+    run = client.create_run(experiment_id, start_time=int(time.time() * 1000), run_name=name, tags={_KEY: key})
+    return Sweep(specs, run.info.run_id, run_url_of(run.info.run_id, experiment_id))
+
+
+def _close(sweep: Sweep, status: str) -> None:
+    client, now = connect(), int(time.time() * 1000)
+    results = list(sweep.results.values())
+    if results:
+        client.log_table(sweep.run_id, _by_column(table_rows(results)), TABLE_FILE)
+    client.log_text(sweep.run_id, html_page(results, len(sweep.specs)), PAGE_FILE)
+    client.set_tag(sweep.run_id, "mlflow.note.content", f"### {sweep.headline}\n\nThe table is in `{PAGE_FILE}`.")
+    metrics = {f"num_{verdict}": float(sum(r.verdict == verdict for r in results)) for verdict in get_args(Verdict)}
+    metrics["num_models"] = float(len(sweep.specs))
+    client.log_batch(sweep.run_id, metrics=[Metric(key, value, now, 0) for key, value in metrics.items()])
+    client.set_terminated(sweep.run_id, status)
+
+
+def _by_column(rows: Sequence[dict[str, str | float]]) -> dict[str, list[str | float]]:
+    return {column: [row[column] for row in rows] for column in rows[0]}
+
+
+def _past_results(run_id: str) -> dict[str, ExportResult]:
+    """Results that an earlier part of the sweep left; none where it left none."""
+    with tempfile.TemporaryDirectory(prefix="assay-") as folder, contextlib.suppress(MlflowException, OSError):
+        found = Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=_RESULTS, dst_path=folder))
+        results = [ExportResult.model_validate_json(path.read_text()) for path in sorted(found.glob("*.json"))]
+        return {result.name: result for result in results}
+    return {}
+
+
+def _key(specs: Sequence[ExportSpec]) -> str:
+    """Equal for sweeps of equal specs, in any order."""
+    return hashlib.sha256(json.dumps(sorted(spec.canonical_json() for spec in specs)).encode()).hexdigest()[:16]

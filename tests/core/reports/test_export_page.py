@@ -1,0 +1,191 @@
+"""The report is read in a browser: it must hold together, hold nothing foreign, and say the verdict first."""
+
+import math
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from tasks.core.records.evidence import BlockPower, Detections, Evidence, OutputEvidence, Power, ProbeRecord
+from tasks.core.reports.pages import bar_width, number, percent
+from tasks.core.spec.export_spec import ExportSpec
+from tests.core.reports.report_records import (
+    BLAME,
+    EVERY,
+    FAIL,
+    INCONCLUSIVE,
+    make_evidence,
+    make_family,
+    make_graph,
+    make_output,
+    make_report,
+)
+
+HOSTILE = "<script>alert(1)</script>"
+_VOID = {"meta", "br"}
+
+
+class _Page(HTMLParser):
+    """Reads a page: its text in order, its tags with attributes, and any tag that is not closed as it was opened."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in _VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self._open:
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+
+@pytest.mark.parametrize("evidence", EVERY.values(), ids=EVERY.keys())
+def test_the_page_is_whole_and_needs_nothing_else(evidence: Evidence) -> None:
+    """Every tag is closed, and nothing is loaded from elsewhere: no script, link, image, import or url()."""
+    text = make_report(evidence)
+    page = _Page(text)
+    assert text.startswith("<!doctype html>")
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe", "object", "embed", "base", "use"}
+    assert not [attrs for _, attrs in page.tags if attrs.keys() & {"src", "href", "srcset", "data"}]
+    assert not re.search(r"url\(|@import|https?://", text)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "mark", "sentence"),
+    [
+        (EVERY["pass"], "✔ pass", "its largest error is 1.1 times what float32 rounding alone explains (limit 8)."),
+        (FAIL, "✘ fail", "The file does not compute what the PyTorch model computes."),
+        (INCONCLUSIVE, "? inconclusive", "the file is not proven"),
+    ],
+)
+def test_the_verdict_comes_first(evidence: Evidence, mark: str, sentence: str) -> None:
+    """The mark, the sentence and every reason stand in the page's body before its first table."""
+    body = make_report(evidence).partition("<body>")[2]
+    before = body.partition("<table>")[0]
+    assert mark in before
+    assert sentence in before
+    assert all(reason in before for reason in evidence.reasons)
+
+
+def test_a_failure_says_where() -> None:
+    """The page of a wrong file names the node, its module, line and parameter, both values and the files to rerun."""
+    text = _Page(make_report(FAIL)).text
+    for fact in (
+        "Where it goes wrong", BLAME.sentence, "node_conv2d_1", "Conv", "features.3", "torch.nn.Conv2d",
+        "digits/model.py:21", "features.3.weight", "12,345 times", "0.5, NaN", "0.125, -3.00e-9",
+        "reproduction/", "culprit.onnx", "inputs.npz", "expected.npz", "reproduce.py",
+    ):  # fmt: skip
+        assert fact in text
+    assert "Where it goes wrong" not in _Page(make_report(make_evidence())).text
+
+
+def test_an_engineer_finds_every_number() -> None:
+    """Parity, power, dims, probes, keys, provenance, versions and times are all on the page."""
+    scored = make_output(
+        top1_agreement=0.999, top1_flip_margin=2e-7, top5_agreement=0.98, mask_iou=0.97,
+        detections=Detections(num_reference=40, num_matched=38, num_excused=2, num_unmatched=0, lowest_iou=0.93),
+    )  # fmt: skip
+    text = _Page(make_report(make_evidence(scored))).text
+    for fact in (
+        "2.20e-7", "2.00e-7", "axis 1, index 4", "1,200", "51,234 times the noise (normal)", "25 % exactly zero",
+        "99.9 % of the rows", "2.00e-7 of the output's rms", "98 %", "97 %", "38 of 40", "1, 2, 5", "off, all",
+        "image: float32[batch, 1, 8, 8]", "first choice of auto", "a note on the file", "8 , with 34,826", "m.* -> *",
+        "cd" * 32, "ef" * 32, "ab" * 32, "torch 2.13.0 -> 2.14.0", "2.14.0", "3.25 s",
+    ):  # fmt: skip
+        assert fact.replace(" ,", ",") in text
+
+
+def test_a_mute_block_is_marked() -> None:
+    """A residual block below the limit is marked; its neighbour is not."""
+    text = _Page(make_report(INCONCLUSIVE)).text
+    assert "2 in all, 1 of them mute" in text
+    assert text.count("mute: below 100") == 1
+
+
+def test_integers_are_equal_or_not() -> None:
+    """An integer output gets words instead of a plot of an infinite ratio."""
+    equal = make_output("ids", make_family(noise_ratio=0.0, relative_error=0.0))
+    differing = make_output("ids", make_family(noise_ratio=math.inf, relative_error=0.031, mismatched_share=0.031))
+    for output, words in ((equal, "normal: equal"), (differing, "normal: 3.1 % differ")):
+        page = _Page(make_report(make_evidence(output), graph=make_graph(ids="int64")))
+        assert words in page.text
+        assert not [attrs for tag, attrs in page.tags if tag == "svg" and attrs.get("class") == "plot"]
+
+
+def test_a_wrong_slice_is_seen_in_the_plot() -> None:
+    """Where the whole output is within its limit and one slice is not, the plot's row says so."""
+    output = make_output("boxes", make_family(slice_ratio=54321.0), slice_ratio=54321.0)
+    text = _Page(make_report(make_evidence(output, verdict="fail", reasons=("boxes at axis 1",)))).text
+    assert "a slice: 54,321 ×" in text
+    assert "beyond the limits" in text
+
+
+def test_an_output_that_was_not_compared_does_not_agree() -> None:
+    """Where the structure is wrong there are no figures, and the page claims none."""
+    output = OutputEvidence(
+        name="logits", noise_ratio=0.0, slice_ratio=0.0, max_abs_difference=0.0, cosine=1.0, families=(),
+        power=Power(movement=0.0, finite=True, num_elements=0),
+    )  # fmt: skip
+    evidence = make_evidence(output, verdict="fail", reasons=("logits is int64 in the file",), dims=())
+    text = _Page(make_report(evidence)).text
+    assert "not compared" in text
+    assert "✔" not in text
+
+
+def test_names_cannot_run() -> None:
+    """Names, notes and reasons that hold a script are shown as text."""
+    spec = ExportSpec.model_construct(**{**dict(ExportSpec(model="m")), "name": HOSTILE})
+    evidence = make_evidence(
+        make_output(HOSTILE, make_family(HOSTILE, worst_slice=HOSTILE)),
+        verdict="fail", reasons=(HOSTILE,), notes=(HOSTILE,), skipped=(HOSTILE,),
+        blame=BLAME.model_copy(update={"node": HOSTILE, "sentence": HOSTILE, "module_path": HOSTILE}),
+        blocks=(BlockPower(path=HOSTILE, source=HOSTILE, movement=1.0),),
+        probes=(ProbeRecord(family=HOSTILE, seed=0, sizes={HOSTILE: 1}, levels=("all",)),),
+    )  # fmt: skip
+    text = make_report(
+        evidence, spec=spec, graph=make_graph(**{HOSTILE: "float32"}), file=f"/home/me/{HOSTILE.replace('/', '')}",
+        provenance={HOSTILE: HOSTILE}, changed=(HOSTILE,), seconds={HOSTILE: 1.0},
+    )  # fmt: skip
+    assert not [tag for tag, _ in _Page(text).tags if tag == "script"]
+    assert text.count("&lt;script&gt;") > 15
+
+
+def test_a_file_made_by_others_is_named() -> None:
+    """The heading says which file was verified, without its folder."""
+    text = make_report(make_evidence(), file="/home/me/theirs.onnx")
+    assert "verified file theirs.onnx" in text
+    assert "/home/me" not in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (1.0523, "1.05"), (12345.6, "12,346"), (1.19e-7, "1.19e-7"), (3e30, "3.00e30"), (-0.5, "-0.5"),
+     (math.inf, "∞"), (math.nan, "NaN"), (8.0, "8"), (99.96, "100")],
+)  # fmt: skip
+def test_numbers_are_short(value: float, text: str) -> None:
+    """Three digits are enough for a reader; what is no number is said so."""
+    assert number(value) == text
+
+
+def test_nearly_all_is_not_all() -> None:
+    """A share is rounded to 100 % only where it is 100 %, and a bar has a width whatever its value."""
+    assert [percent(share) for share in (0.0, 0.031, 0.99999, 1.0)] == ["0 %", "3.1 %", "> 99.9 %", "100 %"]
+    assert [bar_width(value) for value in (math.nan, math.inf, 0.0, 1e-9, 100.0)] == [160, 160, 1, 1, 40]

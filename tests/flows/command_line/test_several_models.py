@@ -1,0 +1,92 @@
+"""Several models in one flows/export.py: each in a process of its own, whatever happens to the others."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import psutil
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[3]
+MANY = f"{PROJECT}/tests/models/many_models.py"
+INPUT = ("--input", "x=float32[batch,6]", "--weights", "random")
+
+
+def command(*models: str) -> list[str]:
+    """The command line."""
+    return [sys.executable, str(PROJECT / "flows/export.py"), *models, *INPUT, "--json", "out.json"]
+
+
+def results(folder: Path) -> dict[str, dict[str, Any]]:
+    """What the JSON says of each model."""
+    return {result["name"]: result for result in json.loads((folder / "out.json").read_text())["results"]}
+
+
+def work_folders(scratch: Path) -> list[Path]:
+    """Temporary folders of exports; that of the memory reservations stays."""
+    return [path for path in scratch.glob("assay-*") if not path.name.startswith("assay-memory-")]
+
+
+@pytest.mark.usefixtures("prefect_server", "own_store")
+def test_a_model_that_cannot_even_be_loaded_costs_itself(tmp_path: Path) -> None:
+    """Its file crashes the process that imports it; the others are proven, shown step by step, and delivered."""
+    (tmp_path / "dies.py").write_text("import ctypes\n\nctypes.string_at(0)\n")
+    process = subprocess.run(
+        [*command(f"{MANY}:Net0", "dies.py:Net", f"{MANY}:Net1"), "-o", "out/"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert process.returncode == 1, process.stderr
+    found = results(tmp_path)
+    assert {name: result["verdict"] for name, result in found.items()} == {
+        "Net0": "pass", "Net": "error", "Net1": "pass",
+    }  # fmt: skip
+    assert "loading Net: its process was killed by SIGSEGV" in found["Net"]["reason"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["Net0.onnx", "Net1.onnx"]
+    assert process.stdout.count("validate_onnx") == 2
+    assert "Traceback" not in process.stdout + process.stderr
+
+
+@pytest.mark.usefixtures("prefect_server", "own_store")
+def test_bad_input_among_several_is_said_before_any_is_exported(tmp_path: Path) -> None:
+    """One sentence about the model that does not exist, exit status 2, nothing done."""
+    process = subprocess.run(
+        command(f"{MANY}:Net0", f"{MANY}:Absent"), cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert process.returncode == 2
+    (line,) = process.stderr.strip().splitlines()
+    assert "Absent" in line
+    assert "validate_onnx" not in process.stdout
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_an_interruption_leaves_nothing_behind(tmp_path: Path, own_store: mlflow.MlflowClient) -> None:
+    """After Ctrl-C amid the second model the first stays proven; no process, work folder or running run is left."""
+    flag, scratch = tmp_path / "flag", tmp_path / "scratch"
+    scratch.mkdir()
+    environment = {**os.environ, "SLOW_MODEL_FLAG": str(flag), "SLOW_MODEL_SECONDS": "100", "TMPDIR": str(scratch)}
+    with subprocess.Popen(
+        command(f"{MANY}:Net0", f"{MANY}:Slow"),
+        cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, start_new_session=True,
+    ) as export:  # fmt: skip
+        deadline = time.monotonic() + 200
+        while not flag.exists():
+            assert time.monotonic() < deadline
+            assert export.poll() is None
+            time.sleep(0.2)
+        assert work_folders(scratch), "of the export under way"
+        children = psutil.Process(export.pid).children(recursive=True)
+        os.killpg(export.pid, signal.SIGINT)
+        assert export.wait(60) == 130
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
+    assert not work_folders(scratch)
+    assert {name: result["verdict"] for name, result in results(tmp_path).items()} == {"Net0": "pass"}
+    experiment = own_store.get_experiment_by_name("onnx-exports")
+    assert experiment is not None
+    assert {run.info.status for run in own_store.search_runs([experiment.experiment_id])} == {"FINISHED"}

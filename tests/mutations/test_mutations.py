@@ -1,0 +1,99 @@
+"""Broken files fail, untouched ones pass: a few small models every day, the whole panel in tests/benchmarks."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from tasks.core.proof.trial import Trial
+from tasks.core.proof.validation import validate
+from tests.benchmarks.mutation_peers import PEERS, PeerProbe
+from tests.benchmarks.mutation_trials import ASSAY, Outcome, try_mutants
+from tests.models.panel import PANEL, Subject, prepare
+from tests.mutations import MUTATIONS, mutate
+
+ENTRIES = {entry.name: entry for entry in PANEL}
+NUM_MUTATIONS = 30
+MAX_BYTES = 2**24
+"""Of the files that the search for a place for each mutation goes through."""
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """The digits, exported once."""
+    return prepare(ENTRIES["digits"], tmp_path_factory.mktemp("digits"))
+
+
+@pytest.fixture(scope="module")
+def outcomes(digits: Subject, tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
+    """What became of the digits' mutants."""
+    return _outcomes(digits, tmp_path_factory.mktemp("mutants"))
+
+
+def _outcomes(subject: Subject, folder: Path) -> list[Outcome]:
+    untouched = validate(Trial(subject.graph, subject.inputs, subject.reference, threads=1))
+    assert untouched.verdict == "pass", untouched.reasons
+    return list(try_mutants(subject, folder, num_places=1))
+
+
+def _survivors(found: list[Outcome]) -> list[str]:
+    assert len(found) >= NUM_MUTATIONS
+    return [str(o) for o in found if ASSAY not in o.caught_by and not o.is_equivalent]
+
+
+def test_every_mutant_of_a_trained_model_fails(outcomes: list[Outcome]) -> None:
+    """Each mutation in one place is refused, or float64 shows that it changes nothing; the file itself passes."""
+    assert _survivors(outcomes) == []
+
+
+@pytest.mark.parametrize("name", ["Heads", "UNet"])
+def test_every_mutant_of_a_random_model_fails(name: str, tmp_path: Path) -> None:
+    """Several outputs, integers and pictures as outputs are no way around the proof."""
+    (tmp_path / "mutants").mkdir()
+    assert _survivors(_outcomes(prepare(ENTRIES[name], tmp_path), tmp_path / "mutants")) == []
+
+
+def test_usual_tolerances_let_broken_files_pass(outcomes: list[Outcome]) -> None:
+    """One random input and a fixed tolerance accept mutants that Assay refuses, those of dims among them."""
+    for peer in PEERS:
+        missed = [o for o in outcomes if peer not in o.caught_by and ASSAY in o.caught_by]
+        assert any(o.mutant.family == "dims" for o in missed), peer
+
+
+def test_mutants_say_what_is_wrong_with_them(digits: Subject, tmp_path: Path) -> None:
+    """A mutant has a file of its own, and names the nodes to blame as that file does."""
+    clean = digits.graph.path.read_bytes()
+    for mutant in mutate(digits.graph.path, tmp_path, num_places=1, runs=PeerProbe(digits).runs):
+        graph = onnx.load(mutant.path).graph
+        assert mutant.path.read_bytes() != clean, mutant.name
+        assert set(mutant.nodes) <= {node.name for node in graph.node}, mutant.name
+        assert bool(mutant.nodes) != mutant.is_declaration, mutant.name
+        assert mutant.parameter in ("", *(tensor.name for tensor in graph.initializer)), mutant.name
+    assert digits.graph.path.read_bytes() == clean
+
+
+def test_mutants_are_the_same_each_time(digits: Subject, tmp_path: Path) -> None:
+    """A seed decides on places and values, so that a survivor can be looked at again."""
+    runs = []
+    for name in ("first", "second"):
+        folder = tmp_path / name
+        folder.mkdir()
+        runs.append([(m.name, m.path.read_bytes()) for m in mutate(digits.graph.path, folder, seed=3)])
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_each_mutation_finds_a_place_somewhere(tmp_path: Path) -> None:
+    """At least thirty mutations, and each can be put into some small model of the panel."""
+    unused = {mutation.name for mutation in MUTATIONS}
+    assert len(unused) == len(MUTATIONS) >= NUM_MUTATIONS
+    for entry in PANEL:
+        if entry.missing or not unused:
+            continue
+        folder = tmp_path / entry.name
+        folder.mkdir()
+        subject = prepare(entry, folder)
+        if subject.graph.size_bytes <= MAX_BYTES:
+            unused -= {m.mutation for m in mutate(subject.graph.path, folder, num_places=1)}
+    assert unused == set()

@@ -4,7 +4,7 @@ import errno
 import traceback
 from collections.abc import Callable
 
-from tasks.core.errors import AssayError, ExportError, ServiceError
+from tasks.core.errors import AssayError, ExportError, ServiceError, one_line
 from tasks.core.records.steps import ErrorRecord, ExportResult
 
 
@@ -24,7 +24,7 @@ def outcome(call: Callable[[], ExportResult], title: str, *, verbose: bool = Fal
     except (Exception, SystemExit, GeneratorExit) as error:  # a model's code may raise anything, a library may, too
         if verbose:
             traceback.print_exc()
-        said = " ".join(str(error).split())[:300]
+        said = one_line(error)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             return failed(title, ExportError(f"{title} found no room on the disk ({said}); make some, and go on."))
         defect = f"{title} met a defect, {type(error).__name__}: {said}; --verbose shows where."

@@ -25,7 +25,7 @@ from flows.export import find_unchanged
 from flows.outcomes import failed
 from flows.processes.export_here import CHECK_SECONDS, check_apart, services
 from flows.processes.sweep_workers import Terms, dask_workers, export_warm, is_this_machine, local_workers
-from tasks.core.errors import AssayError, CrashError, SpecError
+from tasks.core.errors import AssayError, CrashError, SpecError, one_line
 from tasks.core.provenance.manifest import assay_sha256, package_versions
 from tasks.core.records.record import Record
 from tasks.core.records.steps import ExportResult
@@ -229,7 +229,7 @@ def _result_of(future: Any, title: str) -> ExportResult:
     except AssayError as error:
         return failed(title, error)
     except Exception as error:  # what Dask and Prefect raise for a lost worker has no base in common
-        said = " ".join(str(error).split())[:300]
+        said = one_line(error)
         return failed(title, CrashError(f"{title}: the worker that exported it was lost ({said})."))
     return result
 

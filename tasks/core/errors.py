@@ -45,6 +45,11 @@ class ServiceError(AssayError):
     exit_status = 3
 
 
+def one_line(said: object) -> str:
+    """The text of an exception or another object on one line, cut at 300 characters, without a final full stop."""
+    return " ".join(str(said).split())[:300].rstrip(".")
+
+
 def cause_of_death(status: int | None) -> str:
     """How a process ended, for a sentence about it.
 

@@ -15,7 +15,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from tasks.core.errors import ExportError
+from tasks.core.errors import ExportError, one_line
 from tasks.core.export.frozen_values import FrozenValues
 from tasks.core.forward.outputs import flat_forward
 from tasks.core.inputs.choice import Inputs
@@ -239,4 +239,4 @@ def _cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip() or type(error).__name__
-    return " ".join(text.splitlines()[0].split())[:300]
+    return one_line(text.splitlines()[0])

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tasks.core.arrays import Array
-from tasks.core.errors import InputsError, SpecError
+from tasks.core.errors import InputsError, SpecError, one_line
 from tasks.core.forward.arguments import Arguments, Place, build_arguments, forward_order, forward_parameters, places_of
 from tasks.core.forward.precision import run_float32
 from tasks.core.inputs.probes import Probe, base_family, draw, plan_probes
@@ -199,7 +199,7 @@ def _refusal(model: nn.Module, inputs: Inputs, sizes: dict[str, int]) -> str:
     try:
         run_float32(model, args, kwargs)
     except Exception as error:  # the user's forward may raise anything; it becomes one sentence
-        return " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
+        return one_line(f"{type(error).__name__}: {error}")
     return ""
 
 

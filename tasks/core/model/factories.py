@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from tasks.core.errors import ModelError, SpecError
+from tasks.core.errors import ModelError, SpecError, one_line
 from tasks.core.hashes import file_sha256
 from tasks.core.paths import PROJECT_FOLDER
 from tasks.core.spec.catalog import unknown_model
@@ -64,7 +64,7 @@ def build(factory: Factory, kwargs: dict[str, Any], *, title: str) -> nn.Module:
             ) from error
         raise ModelError(f"{title} can't be built with {kwargs} ({error}).") from error
     except (Exception, SystemExit) as error:  # the user's code may raise anything; it becomes one sentence
-        raise ModelError(f"Building {title} raised {type(error).__name__}: {_one_line(error)}.") from error
+        raise ModelError(f"Building {title} raised {type(error).__name__}: {one_line(error)}.") from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{title} returned {type(model).__name__}, not an nn.Module; name a callable that does.")
     return model.eval()
@@ -149,7 +149,7 @@ def _import(name: str) -> ModuleType:
             raise SpecError(f"No module named {error.name}; install it, or write path/to/file.py:Class.") from error
         raise ModelError(f"Importing {name} needs the module {error.name}, which is not installed.") from error
     except (Exception, SystemExit) as error:  # the user's code may raise anything; it becomes one sentence
-        raise ModelError(f"Importing {name} raised {type(error).__name__}: {_one_line(error)}.") from error
+        raise ModelError(f"Importing {name} raised {type(error).__name__}: {one_line(error)}.") from error
 
 
 def _load_file(path: Path) -> ModuleType:
@@ -177,7 +177,7 @@ def _load_file(path: Path) -> ModuleType:
     except (Exception, SystemExit) as error:  # the user's code may raise anything; it becomes one sentence
         del sys.modules[name]
         hint = f" For a module of a package write package.{path.stem}:Class." if "relative import" in str(error) else ""
-        raise ModelError(f"Loading {path.name} raised {type(error).__name__}: {_one_line(error)}.{hint}") from error
+        raise ModelError(f"Loading {path.name} raised {type(error).__name__}: {one_line(error)}.{hint}") from error
     return module
 
 
@@ -224,7 +224,3 @@ def _first_on_path(folder: Path) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(str(folder))
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300].rstrip(".")

@@ -4,6 +4,7 @@ import onnx
 import onnx.checker
 import onnx.shape_inference
 
+from tasks.core.errors import one_line
 from tasks.core.onnx_files.skeletons import read_skeleton, sidecars, without_weights
 from tasks.core.records.steps import Graph
 
@@ -26,7 +27,7 @@ def structural_findings(graph: Graph) -> list[str]:
     try:
         onnx.checker.check_model(checked, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
-        findings.append(f"onnx.checker finds: {' '.join(str(error).split())[:300]}")
+        findings.append(f"onnx.checker finds: {one_line(error)}")
     for node in model.graph.node:
         what = f"{node.name or node.output[0]} ({node.op_type})"
         if node.op_type in _RANDOM_OPERATORS:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from tasks.core.errors import SpecError
+from tasks.core.errors import SpecError, one_line
 from tasks.core.hashes import file_sha256
 from tasks.core.onnx_files.skeletons import read_skeleton, sidecars
 from tasks.core.records.steps import Graph, TensorType
@@ -24,7 +24,7 @@ def read_graph(path: Path) -> Graph:
     except FileNotFoundError as error:
         raise SpecError(f"There is no file {path}; name an .onnx file.") from error
     except Exception as error:  # protobuf and onnx_ir raise what they like
-        raise SpecError(f"{path.name} can't be read as ONNX ({' '.join(str(error).split())[:100]}).") from error
+        raise SpecError(f"{path.name} can't be read as ONNX ({one_line(error)}).") from error
     for sidecar, num_bytes in needed.items():
         if sidecar.is_symlink() or path.is_symlink():
             link = sidecar if sidecar.is_symlink() else path

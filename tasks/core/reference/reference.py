@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tasks.core.arrays import Array, rms
-from tasks.core.errors import ModelError
+from tasks.core.errors import ModelError, one_line
 from tasks.core.forward.outputs import flatten
 from tasks.core.forward.precision import Arguments, Keywords, Scratch, run_float32, run_float64, run_perturbed
 from tasks.core.forward.recorder import Receive, Run, trace
@@ -192,7 +192,7 @@ class Reference:
             with contextlib.nullcontext() if self.names else self.thresholds:
                 output = run(self.model, args, kwargs, **options)
         except Exception as error:  # the user's forward may raise anything; it becomes one sentence
-            said = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
+            said = one_line(f"{type(error).__name__}: {error}")
             sizes = ", ".join(f"{name}={size}" for name, size in probe.sizes.items()) or "its fixed sizes"
             raise ModelError(
                 f"{type(self.model).__name__} raised at {sizes} ({probe.family} inputs, {run.__name__}): {said}; "

@@ -25,6 +25,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from tasks.core.errors import one_line
 from tasks.core.runtime.memory import give_back, given_back
 from tasks.core.runtime.owned_processes import end_with
 
@@ -110,7 +111,7 @@ def _is_out_of_memory(said: str) -> bool:
 
 def _said(error: Exception) -> str:
     said = _SOURCE.sub("", " ".join(str(error).split("\n\n")[0].split()))
-    return said[:300] or type(error).__name__
+    return one_line(said) or type(error).__name__
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from torch import nn
 
 from tasks.core.errors import ExportError, one_line
 from tasks.core.export.frozen_values import FrozenValues
+from tasks.core.forward.fused_attention import without_fused_attention
 from tasks.core.forward.outputs import flat_forward
 from tasks.core.inputs.choice import Inputs
 from tasks.core.onnx_files.simplification import simplify
@@ -66,7 +67,7 @@ def run_exporter(
     """
     run = _dynamo if exporter == "dynamo" else _torchscript
     try:
-        with _quiet(), _without_fused_attention(), torch.no_grad(), flat_forward(model, inputs.from_tensors):
+        with _quiet(), without_fused_attention(), torch.no_grad(), flat_forward(model, inputs.from_tensors):
             exported = run(model, inputs, output_names, opset)
     except ExportError:
         raise
@@ -221,17 +222,6 @@ def _quiet() -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def _without_fused_attention() -> Iterator[None]:
-    """Switch off the fused inference kernel of nn.MultiheadAttention, which has no ONNX operator."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _cause(error: BaseException) -> str:

@@ -11,12 +11,12 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
 from typing import Any, Self
 
 import torch
 
-_TORCH = f"{Path(torch.__file__).parent}/"
+from tasks.core.source_lines import callers, innermost
+
 _KNOWN = tuple(f"{folder}/" for folder in getattr(find_spec("torchvision"), "submodule_search_locations", ()))
 """torchvision's code is known: it asks whether there are boxes at all, and gives the same either way."""
 _TO_PYTHON = [
@@ -85,7 +85,8 @@ class FrozenValues:
         return noted
 
     def _note(self, tensors: list[torch.Tensor], by_size: bool) -> None:
-        file, line = _place(sys._getframe(2))
+        frame = sys._getframe(2)
+        file, line = innermost(callers(frame)) or (frame.f_code.co_filename, frame.f_lineno)
         decided = not _is_harmless(file, line) and any(self._is_decided(t, by_size=by_size) for t in tensors)
         place = f"{Path(file).name}:{line}"
         self.places[place] = self.places.get(place, False) or decided
@@ -165,12 +166,3 @@ def _is_tensors(value: Any) -> bool:
     if kind.kind() == "ListType":
         kind = kind.getElementType()
     return bool(kind.kind() in ("TensorType", "TupleType", "OptionalType"))
-
-
-def _place(frame: FrameType) -> tuple[str, int]:
-    """File and line of the innermost frame outside PyTorch."""
-    outer: FrameType | None = frame
-    while outer is not None and outer.f_code.co_filename.startswith((_TORCH, "<")):
-        outer = outer.f_back
-    found = outer or frame
-    return found.f_code.co_filename, found.f_lineno

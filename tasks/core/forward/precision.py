@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_map
 
 from tasks.core.arrays import EPS32
+from tasks.core.forward.fused_attention import without_fused_attention
 from tasks.core.forward.other_kernels import OtherKernels
 
 _SIGN_PERIOD = 8191
@@ -124,15 +125,12 @@ def run_float64(
         return copies
 
     previous_dtype = torch.get_default_dtype()
-    previous_fastpath = torch.backends.mha.get_fastpath_enabled()
     torch.set_default_dtype(torch.float64)
-    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with _leafwise(model, raised), _RaiseToFloat64(rounded):
+        with without_fused_attention(), _leafwise(model, raised), _RaiseToFloat64(rounded):
             return run_float32(model, tree_map(_raised, args), tree_map(_raised, kwargs))
     finally:
         torch.set_default_dtype(previous_dtype)
-        torch.backends.mha.set_fastpath_enabled(previous_fastpath)
 
 
 def run_perturbed(model: nn.Module, args: Arguments, kwargs: Keywords, *, seed: int, move_inputs: bool = False) -> Any:

@@ -8,7 +8,7 @@ import contextlib
 import sys
 import weakref
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,15 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from tasks.core.arrays import Array
+from tasks.core.forward.fused_attention import without_fused_attention
 from tasks.core.forward.operator_parts import parts_of
 from tasks.core.forward.precision import Arguments, Keywords, run_float32
 from tasks.core.forward.traces import Addition, Call, Trace
+from tasks.core.source_lines import callers, innermost, without_folder
 
 Run = Callable[[nn.Module, Arguments, Keywords], Any]
 Receive = Callable[[int, Call, Array], None]
 """Gets the number of a value, the call that gave it, and a copy of it."""
-_TORCH = f"{Path(torch.__file__).parent}/"
 MAX_KEPT = 65_536
 """Elements that are kept of a sum or branch, spread evenly."""
 _UNINITIALISED = ("aten.empty", "aten.new_empty", "aten.empty_like", "aten.empty_strided")
@@ -82,13 +83,10 @@ class _Recorder(TorchDispatchMode):
             handles.append(module.register_forward_hook(lambda *_: self._leave(), always_call=True))
         forward, had_own = self._model.forward, "forward" in vars(self._model)
         self._model.forward = lambda *args, **kwargs: self._run(forward, args, kwargs)
-        fastpath = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)  # exporters switch it off, too
         try:
-            with sdpa_kernel(SDPBackend.MATH), _without_mkldnn():
+            with without_fused_attention(), sdpa_kernel(SDPBackend.MATH), _without_mkldnn():
                 yield
         finally:
-            torch.backends.mha.set_fastpath_enabled(fastpath)
             if had_own:
                 self._model.forward = forward
             else:
@@ -230,12 +228,5 @@ def _copy(tensor: torch.Tensor) -> Array:
 
 
 def _source_line() -> str:
-    """The innermost frame outside PyTorch, up to the call of forward, its file relative to its package."""
-    frame = sys._getframe(2)
-    while frame is not None and frame.f_code.co_filename != __file__:
-        file = frame.f_code.co_filename
-        if not file.startswith((_TORCH, "<")):
-            _, installed, inside = file.rpartition("site-packages/")
-            return f"{inside if installed else Path(file).name}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]
-    return ""
+    """The line of the model's code that called the operator, none outside the call of forward."""
+    return without_folder(innermost(takewhile(lambda line: line[0] != __file__, callers(sys._getframe(2)))))

@@ -1,14 +1,11 @@
 """Clean a graph of what is private or accidental, and write it as deterministic bytes, weights streamed."""
 
-import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import onnx_ir as ir
 
 from tasks.core.onnx_files.reading import SCOPES
-
-_TRACE_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+from tasks.core.source_lines import innermost, lines_of_trace, without_folder
 
 
 def clean(model: ir.Model) -> None:
@@ -29,7 +26,7 @@ def clean(model: ir.Model) -> None:
             value.metadata_props.clear()
         if scopes:
             node.metadata_props[SCOPES] = scopes
-        if source := _source_line(trace):
+        if source := without_folder(innermost(lines_of_trace(trace))):
             node.metadata_props["assay.source"] = source
     for function in model.functions.values():
         function.metadata_props.clear()
@@ -68,13 +65,3 @@ def name_output_dims(model: ir.Model, observed: list[tuple[Mapping[str, int], li
             varies = len({size for _, size in seen}) > 1
             dims.append(dim if isinstance(dim, int) else follows[0] if follows and varies else f"{output.name}_{axis}")
         output.shape = ir.Shape(dims)
-
-
-def _source_line(trace: str) -> str:
-    """The innermost frame outside PyTorch, its file relative to its package."""
-    frames = [(file, line) for file, line in _TRACE_FRAME.findall(trace) if "/torch/" not in file]
-    if not frames:
-        return ""
-    file, line = frames[-1]
-    _, installed, inside = file.rpartition("site-packages/")
-    return f"{inside if installed else Path(file).name}:{line}"

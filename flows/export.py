@@ -21,7 +21,7 @@ from prefect import flow
 from rich.filesize import decimal
 
 from flows.steps import Steps
-from tasks.core.errors import AssayError, ExportError
+from tasks.core.errors import AssayError, ExportError, VerdictError
 from tasks.core.hashes import file_sha256
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.provenance.manifest import changes_without_weights, differences, make_manifest, same_weights
@@ -34,16 +34,6 @@ from tasks.mlflow_store.releases import download_graph, find_champion, stored_fi
 log = logging.getLogger("assay")
 
 __all__ = ["ExportSpec", "VerdictError", "export_model", "find_unchanged"]
-
-
-class VerdictError(AssayError):
-    """The file was made and logged, and is not proven."""
-
-    exit_status = 1
-
-    def __init__(self, result: ExportResult) -> None:
-        super().__init__(result.complaint)
-        self.result = result
 
 
 @flow(name="export-model", flow_run_name="export-{spec.title}", persist_result=False)
@@ -72,7 +62,7 @@ def export_model(
     if not force and (known := find_unchanged(spec, output=output)):
         log.info("unchanged: %s", known.reason)
         return known
-    from tasks.core.model.building import borrowed  # torch, as below
+    from tasks.core.model.borrowing import borrowed  # torch, as below
 
     attempt = Attempt(spec, parent_run_id=parent_run_id)
     try:
@@ -195,7 +185,7 @@ def _delivered(result: ExportResult, release: Release, output: Path | None) -> E
 
 def _judged(result: ExportResult) -> ExportResult:
     if result.verdict != "pass":
-        raise VerdictError(result)
+        raise VerdictError(result.complaint, result)
     return result
 
 

@@ -25,7 +25,7 @@ from flows.export import find_unchanged
 from flows.outcomes import failed
 from flows.processes.export_here import CHECK_SECONDS, check_apart, services
 from flows.processes.sweep_workers import Terms, dask_workers, export_warm, is_this_machine, local_workers
-from tasks.core.errors import AssayError, CrashError, SpecError, one_line
+from tasks.core.errors import AssayError, CrashError, SpecError, SweepError, one_line
 from tasks.core.provenance.manifest import assay_sha256, package_versions
 from tasks.core.records.record import Record
 from tasks.core.records.steps import ExportResult
@@ -38,19 +38,6 @@ __all__ = ["ExportSpec", "SweepError", "SweepOptions", "sweep", "sweep_models"]
 OVERHEAD_GFLOP = 15.0
 """What a model costs besides its arithmetic, chosen by the seconds in docs/coverage.md."""
 Tell = Callable[[ExportResult], None]
-
-
-class SweepError(AssayError):
-    """The sweep came to its end, and not every model is proven."""
-
-    exit_status = 1
-
-    def __init__(self, results: Sequence[ExportResult]) -> None:
-        lacking = [result for result in results if result.complaint]
-        said = "; ".join(f"{result.name}: {result.complaint}" for result in lacking[:5])
-        more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
-        super().__init__(f"{len(lacking)} of {len(results)} models are not proven: {said}{more}")
-        self.results = list(results)
 
 
 class SweepOptions(Record):
@@ -89,8 +76,10 @@ def sweep_models(specs: list[ExportSpec] | None = None, options: SweepOptions = 
     """
     chosen = specs or [make_spec(model=name) for name in read_catalog()]
     results = sweep([resolve(spec) for spec in chosen], options)
-    if any(result.complaint for result in results):
-        raise SweepError(results)
+    if lacking := [result for result in results if result.complaint]:
+        said = "; ".join(f"{result.name}: {result.complaint}" for result in lacking[:5])
+        more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+        raise SweepError(f"{len(lacking)} of {len(results)} models are not proven: {said}{more}", results)
     return results
 
 

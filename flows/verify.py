@@ -20,7 +20,7 @@ from flows.outcomes import outcome
 from flows.steps import Steps
 from tasks.core.errors import ServiceError, SpecError
 from tasks.core.inputs.matching import Matcher
-from tasks.core.model.building import borrowed
+from tasks.core.model.borrowing import borrowed
 from tasks.core.onnx_files.reading import read_graph, state_of
 from tasks.core.proof.trial import Trial
 from tasks.core.provenance.attempts import Attempt

@@ -1,7 +1,21 @@
-"""The error tree: one root, one subclass per kind of failure, each with its exit status."""
+"""The error tree, and the exit status of a command that ends with each.
+
+AssayError              2
+├── SpecError           2   what was asked for
+├── WeightsError        2   the weights
+├── ModelError          2   the module
+├── InputsError         2   its inputs
+├── ExportError         1   no exporter gave a file
+│   ├── NarrowedError   1   (export/exporters.py) a dynamic dimension came out narrower than asked
+│   └── CrashError      1   a process died
+├── VerdictError        1   the file is not proven
+├── SweepError          1   not every model of a sweep is
+└── ServiceError        3   a service could not be reached
+"""
 
 import contextlib
 import signal
+from typing import Any, Self
 
 
 class AssayError(Exception):
@@ -11,6 +25,17 @@ class AssayError(Exception):
     run_id: str | None = None
     """MLflow run that recorded it, if any."""
     run_url: str = ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by class, arguments and attributes, whatever the constructor of a subclass takes."""
+        return type(self)._restored, (self.args, self.__dict__)
+
+    @classmethod
+    def _restored(cls, args: tuple[Any, ...], attributes: dict[str, Any]) -> Self:
+        error = cls.__new__(cls)
+        error.args = args
+        error.__dict__.update(attributes)
+        return error
 
 
 class SpecError(AssayError):
@@ -37,6 +62,28 @@ class ExportError(AssayError):
 
 class CrashError(ExportError):
     """The process that exported died, or hung and was stopped."""
+
+
+class VerdictError(AssayError):
+    """The file was made and logged, and is not proven."""
+
+    exit_status = 1
+
+    def __init__(self, complaint: str, result: Any) -> None:
+        """Make it of what is wrong, in one sentence, and the `ExportResult`."""
+        super().__init__(complaint)
+        self.result = result
+
+
+class SweepError(AssayError):
+    """The sweep came to its end, and not every model is proven."""
+
+    exit_status = 1
+
+    def __init__(self, complaint: str, results: list[Any]) -> None:
+        """Make it of what is wrong, in one sentence, and every `ExportResult`."""
+        super().__init__(complaint)
+        self.results = results
 
 
 class ServiceError(AssayError):

@@ -1,6 +1,43 @@
-"""Errors as sentences."""
+"""Every deliberate error survives the way between processes, and knows its exit status."""
 
+import pickle
+
+import pytest
+
+from tasks.core import errors
 from tasks.core.errors import one_line
+from tasks.core.export.exporters import NarrowedError
+
+
+def tree(root: type[errors.AssayError] = errors.AssayError) -> list[type[errors.AssayError]]:
+    """An error's class and all below it, those of tests left out."""
+    below = [kind for kind in root.__subclasses__() if kind.__module__.startswith(("tasks.", "flows."))]
+    return [root, *(kind for child in below for kind in tree(child))]
+
+
+@pytest.mark.parametrize("kind", tree(), ids=lambda kind: kind.__name__)
+def test_every_error_can_be_pickled(kind: type[errors.AssayError]) -> None:
+    """Class, message and attributes come out as they went in, whatever the constructor takes."""
+    error = kind.__new__(kind)
+    error.args = ("It is wrong; mend it.",)
+    error.run_id = "abc"
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is kind
+    assert (str(copy), copy.run_id) == ("It is wrong; mend it.", "abc")
+
+
+def test_what_a_constructor_adds_comes_along() -> None:
+    """The sizes of a narrowed dimension and the results of a sweep are there on the other side, too."""
+    narrowed = pickle.loads(pickle.dumps(NarrowedError("narrowed", "batch", (5,))))
+    assert (narrowed.name, narrowed.beyond) == ("batch", (5,))
+    assert pickle.loads(pickle.dumps(errors.SweepError("not all", [1, 2]))).results == [1, 2]
+
+
+def test_the_tree_in_the_docstring_is_the_tree() -> None:
+    """Each class stands in the drawing, with the exit status that it has."""
+    drawn = [line.split() for line in (errors.__doc__ or "").splitlines()]
+    statuses = {name: int(words[words.index(name) + 1]) for words in drawn for name in words if name.endswith("Error")}
+    assert statuses == {kind.__name__: kind.exit_status for kind in tree()}
 
 
 def test_a_message_becomes_one_line() -> None:

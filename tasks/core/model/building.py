@@ -1,10 +1,8 @@
 """Build the module with its weights, and report every key."""
 
-import contextlib
 import functools
 import sys
 import warnings
-from collections.abc import Iterator
 
 from torch import nn
 
@@ -46,28 +44,6 @@ def build_with_weights(spec: ExportSpec, weights: Weights) -> tuple[nn.Module, L
         source_files=source_files(text, model, imported_before),
         notes=notes,
     )
-
-
-@contextlib.contextmanager
-def borrowed(spec: ExportSpec) -> Iterator[None]:
-    """Give a live module back as it was: its training modes, and its tensors where others are loaded."""
-    model = spec.model
-    if not isinstance(model, nn.Module):
-        yield
-        return
-    modes = {module: module.training for module in model.modules()}
-    loads_others = spec.weights not in (None, "as-built") if isinstance(spec.weights, str | None) else True
-    kept = (
-        {k: v.detach().clone() for k, v in model.state_dict().items() if hasattr(v, "detach")} if loads_others else {}
-    )
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-        own = model.state_dict(keep_vars=True)
-        for key, value in kept.items():
-            own[key].data.copy_(value)
 
 
 def _train_mode_note(model: object) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torchvision.models import VisionTransformer
 
-from tasks.core.model.building import borrowed, build_with_weights
+from tasks.core.model.borrowing import borrowed
+from tasks.core.model.building import build_with_weights
 from tasks.core.proof import comparison, validation
 from tasks.core.records.evidence import Evidence
 from tasks.core.records.steps import Weights

@@ -41,9 +41,9 @@ def make_deployments(
     """Make a deployment of each named catalog entry, or of all.
 
     Args:
-        names: entries of `deployments/catalog.yaml`.
-        every_seconds: run each that often.
-        cron: run each then, in UTC.
+        names: entries of `deployments/catalog.yaml`; None: all.
+        every_seconds: interval between runs; None: no interval.
+        cron: run each at these times, in UTC, e.g. `0 3 * * *`.
 
     Raises:
         SpecError: a name is no entry, an entry is wrong, or the schedule is.
@@ -77,7 +77,7 @@ def make_deployments(
 
 
 def _check_server() -> None:
-    """See that Prefect's server is there.
+    """Check that Prefect's server answers.
 
     Raises:
         ServiceError: none is configured, or it does not answer.

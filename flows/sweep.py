@@ -36,23 +36,23 @@ from tasks.mlflow_store.sweeps import Sweep, logged_sweep
 __all__ = ["ExportSpec", "SweepError", "SweepOptions", "sweep", "sweep_models"]
 
 OVERHEAD_GFLOP = 15.0
-"""What a model costs besides its arithmetic, chosen by the seconds in docs/coverage.md."""
+"""Cost of a model besides its arithmetic, fitted to the seconds in docs/coverage.md."""
 Tell = Callable[[ExportResult], None]
 
 
 class SweepOptions(Record):
-    """How a sweep goes about it."""
+    """Where and how a sweep runs."""
 
     workers: int | None = None
-    """Processes on this machine; None: as cores and memory allow."""
+    """Number of processes on this machine; None: as many as cores and memory allow."""
     dask: str | None = None
-    """Address of a Dask scheduler whose workers do it, `local` for a cluster on this machine, None for no Dask."""
+    """Address of a Dask scheduler, `local` for a cluster on this machine, None for no Dask."""
     resume: bool = False
-    """Go on with the latest sweep of the same specs that did not come to its end."""
+    """Continue the latest unfinished sweep of the same specs."""
     force: bool = False
     """Export even where nothing changed."""
     timeout_seconds: float = 3600.0
-    """After which a model is given up."""
+    """Time limit per model."""
 
 
 DEFAULT_OPTIONS = SweepOptions()
@@ -60,14 +60,14 @@ DEFAULT_OPTIONS = SweepOptions()
 
 @flow(name="sweep-models", persist_result=False)
 def sweep_models(specs: list[ExportSpec] | None = None, options: SweepOptions = DEFAULT_OPTIONS) -> list[ExportResult]:
-    """Export many models side by side; what did not change is left alone.
+    """Export many models side by side; models that did not change are not exported again.
 
     Args:
-        specs: `[{"model": "digits"}, ...]`; none: every entry of the catalog.
-        options: how.
+        specs: e.g. `[{"model": "digits"}, ...]`; None: every entry of the catalog.
+        options: where and how it runs.
 
     Returns:
-        One result a model, in the order of the specs.
+        One result per model, in the order of the specs.
 
     Raises:
         SweepError: not every model is proven; it holds the results.
@@ -92,15 +92,22 @@ def sweep(
     planned: Callable[[Mapping[str, float]], None] | None = None,
     ready: AbstractContextManager[None] | None = None,
 ) -> list[ExportResult]:
-    """As `sweep_models`, of resolved specs, without judging; where nothing changed no flow runs.
+    """Export resolved specs as `sweep_models` does, without judging; where nothing changed no flow runs.
 
     Args:
         specs: each with a name of its own.
-        options: how.
+        options: where and how it runs.
         tell: called with each result as it comes.
-        opened: called with the page of the sweep in MLflow's UI.
-        planned: called with what each model that is to be exported costs, by name, in GFLOP or so.
+        opened: called with the address of the sweep's page in MLflow.
+        planned: called with the estimated cost in GFLOP of each model that is to be exported, by name.
         ready: entered before the first flow runs, left after the last.
+
+    Returns:
+        One result per model, in the order of the specs.
+
+    Raises:
+        SpecError: two specs have one name, or the workers can't write to the store.
+        ServiceError: MLflow or the scheduler could not be reached.
     """
     _check_names(specs)
     _check_store(options)
@@ -122,12 +129,12 @@ def sweep(
                 add(known)
         if rest:
             with ready or contextlib.nullcontext():
-                _export(rest, options, log.run_id, add, planned)
+                _export(rest, options, run_id=log.run_id, add=add, planned=planned)
     return [log.results[spec.title] for spec in specs]
 
 
 def _unchanged(spec: ExportSpec, log: Sweep) -> ExportResult | None:
-    """The proven export, with the figures of this sweep's earlier part where that made it."""
+    """Find the proven export, with this sweep's own figures if an earlier part of it made it."""
     known = find_unchanged(spec)
     past = log.past.get(spec.title) if known else None
     return past if known and past and past.verdict == "pass" and past.version == known.version else known
@@ -136,11 +143,12 @@ def _unchanged(spec: ExportSpec, log: Sweep) -> ExportResult | None:
 def _export(
     specs: Sequence[ExportSpec],
     options: SweepOptions,
+    *,
     run_id: str,
     add: Tell,
     planned: Callable[[Mapping[str, float]], None] | None,
 ) -> None:
-    """Check all specs, then export those that are sound, the costliest first so that none of them ends alone."""
+    """Check all specs, then export the sound ones, costliest first so that no worker is left with one at the end."""
     terms = Terms(
         force=options.force,
         timeout_seconds=options.timeout_seconds,
@@ -171,15 +179,13 @@ def _export(
 
 @dataclass(frozen=True)
 class _Job:
-    """What `export_side_by_side` works on. Prefect sends the parameters of a flow along with each of its tasks, so
-    that what is not for every worker stays out of them.
-    """
+    """Input of `export_side_by_side`, kept out of its parameters: Prefect sends those along with each task."""
 
     specs: Sequence[ExportSpec]
     terms: Terms
     runner: TaskRunner[Any]
     stop: Callable[[], None]
-    """Ends what is under way."""
+    """Stops the exports that are running."""
     add: Tell
 
 
@@ -188,13 +194,13 @@ _job: ContextVar[_Job] = ContextVar("job")
 
 @flow(name="sweep", persist_result=False)
 def export_side_by_side(num_models: int) -> str:
-    """Export the specs of the job side by side, each result told as it comes."""
+    """Export the specs of the current job side by side, reporting each result as it comes."""
     _work_off()
     return f"{num_models} models exported"
 
 
 def _work_off() -> None:
-    """Not in the flow itself, which is pickled with what it names."""
+    """Run the job; not in the flow itself, which is pickled with all that its code names."""
     job = _job.get()
     with job.runner:
         titles = {job.runner.submit(export_one, {"spec": spec, "terms": job.terms}): spec.title for spec in job.specs}
@@ -208,7 +214,12 @@ def _work_off() -> None:
 
 @task(task_run_name="export-{spec.title}", cache_policy=NO_CACHE, persist_result=False)
 def export_one(spec: ExportSpec, terms: Terms) -> ExportResult:
-    """Export one model on the machine that runs this task."""
+    """Export one model on the machine that runs this task.
+
+    Args:
+        spec: resolved.
+        terms: what holds for every model of the sweep.
+    """
     return export_warm(spec, terms)
 
 
@@ -230,7 +241,7 @@ def _check_names(specs: Sequence[ExportSpec]) -> None:
 
 
 def _check_store(options: SweepOptions) -> None:
-    """See that workers on other machines can write where this one reads.
+    """Check that workers on other machines can write to the store that this one reads.
 
     Raises:
         SpecError: they can't.

@@ -90,7 +90,7 @@ def _log_files(run_id: str, attempt: Attempt) -> None:
         (folder / RECORD_FILE).write_text(attempt.to_json())
         if attempt.graph and attempt.evidence and attempt.weights and attempt.report:
             page = html_report(
-                attempt.spec, attempt.weights, attempt.report, attempt.graph, attempt.evidence,
+                attempt.spec, attempt.graph, attempt.evidence, weights=attempt.weights, report=attempt.report,
                 provenance=attempt.provenance, changed=attempt.changed, seconds=attempt.seconds, file=attempt.file,
             )  # fmt: skip
             (folder / REPORT_FILE).write_text(page, encoding="utf-8")

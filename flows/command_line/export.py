@@ -96,7 +96,7 @@ def _export_alone(spec: ExportSpec, job: _Job) -> None:
 
     check(spec)
     # what the flow will need, while the server starts
-    import tasks.export_onnx
+    import tasks.export_onnx  # noqa: F401
     import tasks.validate_onnx  # noqa: F401
     from flows.export import export_model
     from tasks.mlflow_store.store import connect

@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 
 
 def file_sha256(path: Path) -> str:
-    """Hash a file's bytes."""
+    """Hash the bytes of a file, as 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tensors_sha256(tensors: Mapping[str, "torch.Tensor"]) -> str:
-    """Hash names, dtypes, shapes and values, in the order of the names.
+    """Hash names, dtypes, shapes and values, sorted by name, as 64 hex digits.
 
-    `torch.save` bytes are no content hash: the same tensors give other bytes in another container.
+    Unlike the bytes of `torch.save`, the hash is the same however the tensors are stored.
     """
     import torch
 

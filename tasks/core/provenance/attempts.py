@@ -72,7 +72,7 @@ class Attempt:
     def description(self) -> str:
         """What MLflow shows beside the run and the version."""
         if self.weights and self.graph and self.evidence:
-            return describe(self.spec, self.weights, self.graph, self.evidence)
+            return describe(self.spec, self.graph, self.evidence, weights=self.weights)
         return f"### {self.title}: not exported\n\n{self.error}"
 
     def tags(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The geometry of a plot: an output's error against the noise floor, a row a family, on a log scale."""
+"""Geometry of a plot of one output's error beside its noise floor: a row per family, on a log scale."""
 
 import math
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class Row:
 
 @dataclass(frozen=True)
 class ErrorPlot:
-    """All marks of one output."""
+    """Positions of all marks of one output, in units of the view box."""
 
     width: float
     height: float
@@ -69,7 +69,7 @@ class _Axis:
     high: int
 
     def x(self, value: float) -> float:
-        """Where a value lies; too small is the left end, too large or NaN the right one."""
+        """Position of a value: the left end if it is too small, the right end if too large or NaN."""
         if not value < math.inf:
             return RIGHT
         share = (math.log10(value) - self.low) / (self.high - self.low) if value > 0 else 0.0
@@ -77,7 +77,12 @@ class _Axis:
 
 
 def error_plot(families: Sequence[FamilyParity], noise_limit: float) -> ErrorPlot:
-    """Lay out one output's families."""
+    """Lay out the plot of one output.
+
+    Args:
+        families: figures of each family of probes, a row each.
+        noise_limit: largest noise ratio (error / noise floor) that passes.
+    """
     axis = _axis_of(families, noise_limit)
     step = math.ceil((axis.high - axis.low) / _MAX_TICKS)
     bottom = TOP + ROW_HEIGHT * len(families)
@@ -97,7 +102,7 @@ def error_plot(families: Sequence[FamilyParity], noise_limit: float) -> ErrorPlo
 
 
 def noise_floor(parity: FamilyParity) -> float:
-    """The relative error that float32 rounding alone explains."""
+    """Relative error that float32 rounding alone explains."""
     return max(parity.torch_relative_error, EPS32)
 
 
@@ -121,7 +126,7 @@ def _row(parity: FamilyParity, axis: _Axis, noise_limit: float, *, y: float) -> 
 
 
 def _axis_of(families: Sequence[FamilyParity], noise_limit: float) -> _Axis:
-    """Whole decades around every positive, finite value, with a little room at both ends."""
+    """Choose whole decades around every positive, finite value, with some room at both ends."""
     floors = [noise_floor(parity) for parity in families]
     values = [*floors, *(noise_limit * floor for floor in floors), *(parity.relative_error for parity in families)]
     logs = [math.log10(value) for value in values if 0 < value < math.inf] or [math.log10(EPS32)]

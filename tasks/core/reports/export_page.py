@@ -1,6 +1,6 @@
-"""The page that MLflow shows of one export: the verdict first, then every number behind it."""
+"""HTML page of one export, as MLflow shows it: the verdict first, then every number behind it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ class _Output:
     is_exact: bool
     """Integers and bools are equal or not; they have no scale of errors."""
     mark: str
-    """How its errors lie to the limits."""
+    """Whether its errors lie within the limits, in words."""
     colour: str
     is_constant: bool
     """It is meant not to depend on the input."""
@@ -36,11 +36,11 @@ class _Output:
 
 def html_report(
     spec: ExportSpec,
-    weights: Weights,
-    report: LoadReport,
     graph: Graph,
     evidence: Evidence,
     *,
+    weights: Weights,
+    report: LoadReport,
     provenance: Mapping[str, str],
     changed: tuple[str, ...],
     seconds: Mapping[str, float] | None = None,
@@ -50,16 +50,20 @@ def html_report(
 
     Args:
         spec: what was asked for.
-        weights: where they come from.
-        report: what became of each key.
         graph: the file.
         evidence: what was measured on it.
+        weights: where they come from.
+        report: what became of each key.
         provenance: facts in the file's own metadata, by name.
         changed: entries of the champion's manifest that are no longer true.
         seconds: spent per step.
-        file: a file that somebody else made and that was only verified.
+        file: path of a file that was only verified; None: it was exported.
     """
-    outputs = [_output(output, spec, graph, evidence) for output in evidence.outputs]
+    dtypes = {value.name: value.dtype for value in graph.outputs}
+    outputs = [
+        _output(output, evidence, dtype=dtypes.get(output.name, "float32"), constant=spec.constant_outputs)
+        for output in evidence.outputs
+    ]
     return render(
         "report.html.j2",
         spec=spec,
@@ -93,8 +97,7 @@ def verdict_sentence(evidence: Evidence) -> str:
     )
 
 
-def _output(output: OutputEvidence, spec: ExportSpec, graph: Graph, evidence: Evidence) -> _Output:
-    dtype = next((value.dtype for value in graph.outputs if value.name == output.name), "float32")
+def _output(output: OutputEvidence, evidence: Evidence, *, dtype: str, constant: Collection[str]) -> _Output:
     is_exact = dtype not in FLOAT_DTYPES
     is_inside = output.noise_ratio <= evidence.noise_limit and output.slice_ratio <= evidence.slice_limit
     mark, colour = ("✔ within the limits", "good") if is_inside else ("✘ beyond the limits", "bad")
@@ -106,6 +109,6 @@ def _output(output: OutputEvidence, spec: ExportSpec, graph: Graph, evidence: Ev
         is_exact=is_exact,
         mark=mark,
         colour=colour,
-        is_constant=output.name in spec.constant_outputs,
+        is_constant=output.name in constant,
         plot=None if is_exact or not output.families else error_plot(output.families, evidence.noise_limit),
     )

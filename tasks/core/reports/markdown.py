@@ -1,4 +1,4 @@
-"""Say in Markdown what was exported and proven, in short; `html_report` says it in full."""
+"""Markdown summary of what was exported and proven; `html_report` writes it in full."""
 
 from rich.filesize import decimal
 
@@ -9,8 +9,15 @@ from tasks.core.spec.export_spec import ExportSpec
 VERDICT_MARKS = {"pass": "✔ pass", "fail": "✘ fail", "inconclusive": "? inconclusive", "error": "✘ error"}
 
 
-def describe(spec: ExportSpec, weights: Weights, graph: Graph, evidence: Evidence) -> str:
-    """A heading, the inputs and outputs, and the verdict: what MLflow shows beside a version."""
+def describe(spec: ExportSpec, graph: Graph, evidence: Evidence, *, weights: Weights) -> str:
+    """Describe a version for MLflow: heading with the verdict, inputs, outputs, weights and file.
+
+    Args:
+        spec: what was asked for.
+        graph: the file.
+        evidence: what was measured on it.
+        weights: where they come from.
+    """
     lines = [
         f"### {spec.title}: {VERDICT_MARKS[evidence.verdict]}",
         "",
@@ -29,7 +36,7 @@ def describe(spec: ExportSpec, weights: Weights, graph: Graph, evidence: Evidenc
 
 
 def parity_lines(evidence: Evidence) -> list[str]:
-    """The parity table alone, for a Prefect artifact or a terminal."""
+    """Lines of the parity table: a row per output and family of probes."""
     header = [
         "| output | probes | ratio | slice | max diff | 1 - cosine | elements |",
         "|---|---|---|---|---|---|---|",

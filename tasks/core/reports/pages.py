@@ -1,4 +1,4 @@
-"""Self-contained HTML pages out of the templates beside this file, and how they write numbers."""
+"""Self-contained HTML pages, rendered from the templates in this folder, and their number formats."""
 
 import functools
 import math
@@ -13,12 +13,17 @@ _MAX_BAR_WIDTH = 160
 
 
 def render(template: str, **values: Any) -> str:
-    """The page that a template makes of these values."""
+    """Render a page.
+
+    Args:
+        template: its file name in `templates/`.
+        values: what the template refers to; a missing one is an error.
+    """
     return _environment().get_template(template).render(**values)
 
 
 def number(value: float) -> str:
-    """Three digits, with an exponent only where it is needed; NaN and infinity as signs."""
+    """Format a number with three digits, with an exponent only where needed; NaN and infinity as signs."""
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
@@ -30,7 +35,7 @@ def number(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in per cent; only what is exactly none or all is shown as 0 or 100 %."""
+    """Format a share of 0 to 1 in per cent; only exactly 0 and 1 are shown as 0 and 100 %."""
     text = f"{100 * share:.3g}"
     if text == "100" and share < 1:
         text = "> 99.9"
@@ -38,7 +43,7 @@ def percent(share: float) -> str:
 
 
 def bar_width(value: float) -> int:
-    """The width in pixels of a bar that stands for a value, on a log scale of 20 a decade."""
+    """Width of a value's bar in pixels, on a log scale of 20 per decade."""
     if not value < math.inf:
         return _MAX_BAR_WIDTH
     return min(max(round(20 * math.log10(value)), 1), _MAX_BAR_WIDTH) if value > 0 else 1

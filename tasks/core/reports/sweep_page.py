@@ -1,4 +1,4 @@
-"""A sweep's results side by side: its table, the page that MLflow shows of it, one line about all."""
+"""Results of a sweep: table rows, the HTML page that MLflow shows, and a one-line summary."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _NUMBERS = ("noise ratio", "slice ratio", "size", "nodes", "seconds")
 
 
 def table_rows(results: Sequence[ExportResult]) -> list[dict[str, str | float]]:
-    """A row a model, by column; first those that are not proven."""
+    """Make one row per model, keyed by column; models that are not proven come first."""
     ordered = sorted(results, key=lambda result: (result.verdict == "pass", result.name))
     return [
         {
@@ -34,7 +34,12 @@ def table_rows(results: Sequence[ExportResult]) -> list[dict[str, str | float]]:
 
 
 def html_page(results: Sequence[ExportResult], num_models: int) -> str:
-    """One self-contained page: how many are proven, then a row a model, with the reason where one is not."""
+    """Write one self-contained page: how many are proven, then a row per model with the reason if it is not.
+
+    Args:
+        results: of the models that are finished.
+        num_models: of the whole sweep.
+    """
     rows = table_rows(results)
     num_proven = sum(result.verdict == "pass" for result in results)
     return render(
@@ -51,7 +56,12 @@ def html_page(results: Sequence[ExportResult], num_models: int) -> str:
 
 
 def headline(results: Sequence[ExportResult], num_models: int) -> str:
-    """How many of them came out how, in one line."""
+    """Count the verdicts, in one line.
+
+    Args:
+        results: of the models that are finished.
+        num_models: of the whole sweep.
+    """
     counts = Counter(result.verdict for result in results)
     said = [f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict) if counts[verdict]]
     unchanged = sum(result.unchanged for result in results)

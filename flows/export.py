@@ -91,7 +91,6 @@ def find_unchanged(spec: ExportSpec, *, output: Path | None = None) -> ExportRes
 
 def _run_steps(attempt: Attempt, *, force: bool, output: Path | None, verbose: bool) -> ExportResult:
     # imported here, as all of this imports torch: a run in which nothing changed needs none of it
-    from tasks.core.proof.trial import Trial
     from tasks.core.reference.reference import Reference
     from tasks.core.runtime.reservations import Growth, needed_bytes, reserved
     from tasks.create_inputs import create_inputs
@@ -118,22 +117,22 @@ def _run_steps(attempt: Attempt, *, force: bool, output: Path | None, verbose: b
     reference = Reference(model, inputs)
     with _work_folder() as folder, reserved(needed_bytes(model, run_bytes=growth.num_bytes), title=spec.title):
         with step("export_onnx") as say:
-            attempt.graph = graph = export_onnx(
+            candidate = export_onnx(
                 spec, model, inputs,
                 reference=reference, provenance=attempt.provenance, folder=folder, verbose=verbose,
             )  # fmt: skip
+            attempt.graph = graph = candidate.graph
             say(f"{graph.exporter}, opset {graph.opset}, {graph.num_nodes} nodes, {decimal(graph.size_bytes)}")
         with step("validate_onnx") as say:
-            trial = Trial(
-                graph, inputs, reference, spec.constant_outputs,
-                random_weights=weights.kind == "random", notes=list(attempt.report.notes),
+            proof = validate_onnx(
+                spec.title, candidate, reference, constant_outputs=spec.constant_outputs,
+                random_weights=weights.kind == "random", notes=attempt.report.notes,
             )  # fmt: skip
-            attempt.evidence = validate_onnx(spec.title, trial)
-            attempt.defect, witness = trial.defect, trial.witness
+            attempt.evidence, attempt.defect, witness = proof.evidence, proof.defect, proof.witness
             compared = f"worst noise ratio {attempt.evidence.noise_ratio:.2f}"
             say(f"{attempt.evidence.verdict}, {compared if attempt.evidence.outputs else 'nothing compared'}")
         # the last check loads the weights again, from the file; Prefect remembers what the task before was given
-        del reference.model, model, reference, trial
+        del reference.network, model, reference, candidate
         gc.collect()
         with step("log_export") as say:
             attempt.is_logged = True

@@ -22,7 +22,6 @@ from tasks.core.errors import ServiceError, SpecError
 from tasks.core.inputs.matching import Matcher
 from tasks.core.model.borrowing import borrowed
 from tasks.core.onnx_files.reading import read_graph, state_of
-from tasks.core.proof.trial import Trial
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.provenance.manifest import make_manifest
 from tasks.core.records.steps import ExportResult
@@ -101,23 +100,15 @@ def _prove(attempt: Attempt, model: nn.Module, matcher: Matcher, references: dic
     with step("match_inputs") as say:
         state = state_of(path)
         attempt.graph = graph = read_graph(path)
-        matched = matcher.match(graph)
-        say(", ".join(map(str, matched.inputs.specs)))
-    reference = references.setdefault(id(matched.inputs), Reference(model, matched.inputs, keep=True))
+        candidate, inputs = matcher.match(graph)
+        say(", ".join(map(str, inputs.specs)))
+    reference = references.setdefault(id(inputs), Reference(model, inputs))
     with step("validate_onnx") as say:
-        trial = Trial(
-            graph,
-            matched.inputs,
-            reference,
-            spec.constant_outputs,
-            random_weights=attempt.weights.kind == "random",
-            file_inputs=matched.file_inputs,
-            output_order=matched.output_order,
-            failures=list(matched.failures),
-            notes=[*attempt.report.notes, *matched.notes],
-        )
-        attempt.evidence = validate_onnx(f"{spec.title} {path.name}", trial)
-        attempt.defect = trial.defect
+        proof = validate_onnx(
+            f"{spec.title} {path.name}", candidate, reference, constant_outputs=spec.constant_outputs,
+            random_weights=attempt.weights.kind == "random", notes=attempt.report.notes, keep=True,
+        )  # fmt: skip
+        attempt.evidence, attempt.defect = proof.evidence, proof.defect
         if state_of(path) != state:
             raise SpecError(f"{path.name} was changed while it was proven; run this again when it is finished.")
         compared = f"worst noise ratio {attempt.evidence.noise_ratio:.2f}"

@@ -11,7 +11,7 @@ from torch import nn
 from tasks.core.export.fallback import export
 from tasks.core.inputs.choice import Inputs
 from tasks.core.onnx_files.reading import readable
-from tasks.core.records.steps import Graph
+from tasks.core.records.candidate import Candidate
 from tasks.core.reference.reference import Reference
 from tasks.core.spec.export_spec import ExportSpec
 
@@ -21,16 +21,16 @@ log = logging.getLogger("assay")
 @task(task_run_name="export-{spec.title}", timeout_seconds=3600, cache_policy=NO_CACHE, persist_result=False)
 def export_onnx(
     spec: ExportSpec,
-    model: nn.Module,
+    network: nn.Module,
     inputs: Inputs,
     *,
     reference: Reference,
     provenance: Mapping[str, str],
     folder: Path,
     verbose: bool = False,
-) -> Graph:
+) -> Candidate:
     """Export to `folder/model.onnx` with the provenance in its metadata."""
-    record, graph = export(spec, model, inputs, reference=reference, provenance=provenance, folder=folder)
+    candidate, graph = export(spec, network, inputs, reference=reference, provenance=provenance, folder=folder)
     if verbose:
         log.info("%s", readable(graph))
-    return record
+    return candidate

@@ -25,7 +25,6 @@ from tasks.core.errors import AssayError  # noqa: E402
 from tasks.core.export.fallback import export  # noqa: E402
 from tasks.core.inputs.choice import Inputs, choose_inputs  # noqa: E402
 from tasks.core.model.building import build_with_weights  # noqa: E402
-from tasks.core.proof.trial import Trial  # noqa: E402
 from tasks.core.proof.validation import validate  # noqa: E402
 from tasks.core.records.evidence import Evidence  # noqa: E402
 from tasks.core.records.steps import Graph, Weights  # noqa: E402
@@ -83,11 +82,12 @@ def _rows(name: str) -> list[str]:
             here.mkdir()
             try:
                 asked = spec.model_copy(update={"exporter": exporter})
-                graph, _ = export(asked, model, inputs, reference, provenance={}, folder=here)
+                candidate, _ = export(asked, model, inputs, reference=reference, provenance={}, folder=here)
             except AssayError as error:
                 rows.append(f"| {name} | {exporter} | - | - | - | - | {str(error)[:100]} | - |")
                 continue
-            evidence = validate(Trial(graph, inputs, reference, random_weights=True))
+            graph = candidate.graph
+            evidence = validate(candidate, reference, random_weights=True).evidence
             made[exporter] = _Made(graph.seconds, graph, evidence)
         latencies = _latencies({exporter: one.graph.path for exporter, one in made.items()}, inputs)
     for exporter, one in made.items():

@@ -18,7 +18,6 @@ PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT))
 
 from tasks.core.errors import AssayError  # noqa: E402  the project's folder comes first
-from tasks.core.proof.trial import Trial  # noqa: E402
 from tasks.core.proof.validation import validate  # noqa: E402
 from tests.benchmarks.mutation_table import figures, table  # noqa: E402
 from tests.benchmarks.mutation_trials import ASSAY, Alarms, Outcome, raise_alarms, try_mutants  # noqa: E402
@@ -29,7 +28,7 @@ def _run_entry(entry: Entry, outcomes: list[Outcome], alarms: Alarms, options: a
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="assay-mutants-") as folder:
         subject = prepare(entry, Path(folder))
-        evidence = validate(Trial(subject.graph, subject.inputs, subject.reference, threads=1))
+        evidence = validate(subject.candidate, subject.reference, threads=1, keep=True).evidence
         mutants = Path(folder) / "mutants"
         mutants.mkdir()
         found = list(try_mutants(subject, mutants, num_places=options.places)) if evidence.verdict == "pass" else []

@@ -8,8 +8,8 @@ from pathlib import Path
 from tasks.core.arrays import EPS32
 from tasks.core.localisation.onnx_graph import OnnxGraph
 from tasks.core.onnx_files.reading import read_graph
-from tasks.core.proof.trial import Trial
 from tasks.core.proof.validation import validate
+from tasks.core.records.candidate import Candidate
 from tasks.core.records.evidence import Evidence, FamilyParity
 from tasks.core.reference.reference import Reference
 from tests.benchmarks.float64_difference import difference_in_float64
@@ -68,8 +68,7 @@ def try_mutants(subject: Subject, folder: Path, *, seed: int = 0, num_places: in
     for mutant in mutate(subject.graph.path, folder, seed=seed, num_places=num_places, runs=peers.runs):
         if mutant.is_declaration:
             peers.runs(mutant.path)
-        trial = Trial(read_graph(mutant.path), subject.inputs, subject.reference, threads=1)
-        evidence = validate(trial)
+        evidence = validate(Candidate(read_graph(mutant.path)), subject.reference, threads=1, keep=True).evidence
         caught_by = peers.caught_by() | ({ASSAY} if evidence.verdict == "fail" else set())
         reason = evidence.reasons[0] if evidence.reasons else ""
         outcome = Outcome(subject.entry.name, mutant, evidence.verdict, reason, _worst(evidence), caught_by)
@@ -116,10 +115,10 @@ def raise_alarms(subject: Subject, num_seeds: int, alarms: Alarms) -> None:
                 for p in subject.inputs.probes
             ]
             inputs = dataclasses.replace(subject.inputs, probes=tuple(probes))
-            reference = reference or Reference(subject.model, inputs, keep=True)
+            reference = reference or Reference(subject.model, inputs)
+            reference.inputs = inputs  # the same but for the level, which the module knows nothing of
             for threads in (1, 2):
-                reference.file_answers.clear()
-                evidence = validate(Trial(subject.graph, inputs, reference, threads=threads))
+                evidence = validate(Candidate(subject.graph), reference, threads=threads, keep=True).evidence
                 is_fine = evidence.verdict == "pass"
                 where = f"{subject.entry.name} seed {seed}, {level}, {threads} threads: {evidence.verdict}"
                 alarms.add(ASSAY, "" if is_fine else f"{where}: {' '.join(evidence.reasons)}")

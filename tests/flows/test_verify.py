@@ -381,9 +381,9 @@ def test_a_file_that_changes_while_it_is_proven_gets_no_verdict(
     shutil.copyfile(files / "scaled.onnx", files / "changing.onnx")
     validate = flows.verify.validate_onnx
 
-    def replaced(*arguments: Any) -> Any:
+    def replaced(*arguments: Any, **options: Any) -> Any:
         shutil.copyfile(files / "true.onnx", files / "changing.onnx")
-        return validate(*arguments)
+        return validate(*arguments, **options)
 
     monkeypatch.setattr(flows.verify, "validate_onnx", replaced)
     ran = verify(*CLASSIFIER, "changing.onnx")

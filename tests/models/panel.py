@@ -15,6 +15,7 @@ from torch import nn
 from tasks.core.export.fallback import export
 from tasks.core.inputs.choice import Inputs, choose_inputs
 from tasks.core.model.building import build_with_weights
+from tasks.core.records.candidate import Candidate
 from tasks.core.records.steps import Graph
 from tasks.core.reference.reference import Reference
 from tasks.core.spec.catalog import resolve
@@ -61,7 +62,12 @@ class Subject:
     model: nn.Module
     inputs: Inputs
     reference: Reference
-    graph: Graph
+    candidate: Candidate
+
+    @property
+    def graph(self) -> Graph:
+        """The file."""
+        return self.candidate.graph
 
 
 def prepare(entry: Entry, folder: Path) -> Subject:
@@ -69,9 +75,9 @@ def prepare(entry: Entry, folder: Path) -> Subject:
     spec = entry.spec()
     model, _ = build_with_weights(spec, find_weights(spec, Path))
     inputs = choose_inputs(spec, model)
-    reference = Reference(model, inputs, keep=True)
-    graph, _ = export(spec, model, inputs, reference=reference, provenance={}, folder=folder)
-    return Subject(entry, model, inputs, reference, graph)
+    reference = Reference(model, inputs)
+    candidate, _ = export(spec, model, inputs, reference=reference, provenance={}, folder=folder)
+    return Subject(entry, model, inputs, reference, candidate)
 
 
 def tiny_vit() -> nn.Module:

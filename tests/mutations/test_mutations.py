@@ -5,7 +5,6 @@ from pathlib import Path
 import onnx
 import pytest
 
-from tasks.core.proof.trial import Trial
 from tasks.core.proof.validation import validate
 from tests.benchmarks.mutation_peers import PEERS, PeerProbe
 from tests.benchmarks.mutation_trials import ASSAY, Outcome, try_mutants
@@ -31,7 +30,7 @@ def outcomes(digits: Subject, tmp_path_factory: pytest.TempPathFactory) -> list[
 
 
 def _outcomes(subject: Subject, folder: Path) -> list[Outcome]:
-    untouched = validate(Trial(subject.graph, subject.inputs, subject.reference, threads=1))
+    untouched = validate(subject.candidate, subject.reference, threads=1, keep=True).evidence
     assert untouched.verdict == "pass", untouched.reasons
     return list(try_mutants(subject, folder, num_places=1))
 

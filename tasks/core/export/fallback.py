@@ -16,12 +16,14 @@ from tasks.core.inputs.choice import Inputs
 from tasks.core.inputs.probes import Probe
 from tasks.core.onnx_files import cleaning, reading, writing
 from tasks.core.onnx_files.skeletons import SIDECAR_KEY
+from tasks.core.records.candidate import Candidate
 from tasks.core.records.steps import Graph
-from tasks.core.reference.groups import groups_of
 from tasks.core.reference.reference import Reference
 from tasks.core.reference.structure import structural_failure
 from tasks.core.runtime import sessions
 from tasks.core.spec.export_spec import ExportSpec
+
+Answers = dict[tuple[str, tuple[object, ...]], list[Array]]
 
 FILE_NAME = "model.onnx"
 GROSS_LIMIT = 1000.0
@@ -30,29 +32,37 @@ GROSS_LIMIT = 1000.0
 
 def export(
     spec: ExportSpec,
-    model: nn.Module,
+    network: nn.Module,
     inputs: Inputs,
-    reference: Reference,
     *,
+    reference: Reference,
     provenance: Mapping[str, str],
     folder: Path,
-) -> tuple[Graph, ir.Model]:
-    """Export the module to `folder/model.onnx`; return the record and the graph itself.
+) -> tuple[Candidate, ir.Model]:
+    """Export the module to `folder/model.onnx`; return the file with what it answered, and the graph itself.
+
+    Args:
+        spec: exporter, opset and names of outputs that were asked for.
+        network: the module, in eval mode.
+        inputs: of it.
+        reference: of it, too.
+        provenance: goes into the file's metadata.
+        folder: of the file; exists.
 
     Raises:
         SpecError: the output names do not fit what forward returns.
         ExportError: no exporter gave a file.
     """
-    output_names = _output_names(spec, model, inputs, reference)
+    output_names = _output_names(spec, network, inputs, reference)
     order, reason = exporter_order(spec)
     refused: list[str] = []
-    made: tuple[Graph, ir.Model] | None = None
+    made: tuple[Candidate, ir.Model] | None = None
     beyond: dict[str, tuple[int, ...]] = {}
     sessions.prepare()
     started = time.perf_counter()
     for exporter in order:
         try:
-            exported = run_exporter(exporter, model, inputs, output_names=output_names, opset=spec.opset)
+            exported = run_exporter(exporter, network, inputs, output_names=output_names, opset=spec.opset)
         except ExportError as error:
             refused.append(str(error))
             if isinstance(error, NarrowedError):
@@ -60,9 +70,11 @@ def export(
             continue
         why = reason if not refused else f"{'; '.join(refused)}, so {exporter}"
         cleaning.name_output_dims(exported.graph, _observed_shapes(inputs, reference))
-        made = _write(spec, model, exported, exporter, why, provenance, folder, time.perf_counter() - started)
-        made = made[0].model_copy(update={"beyond": beyond}), made[1]
-        wrong = _wrong_at_other_sizes(made[0], inputs, reference)
+        seconds = time.perf_counter() - started  # writing is not the exporter's
+        graph = _write(spec, network, exported, exporter=exporter, provenance=provenance, folder=folder)
+        graph = graph.model_copy(update={"exporter_reason": why, "beyond": beyond, "seconds": seconds})
+        answers, wrong = _try_other_sizes(graph, inputs, reference)
+        made = Candidate(graph, answers), exported.graph
         if not wrong:
             return made
         refused.append(f"{exporter} gave a wrong file: {wrong}")
@@ -71,12 +83,11 @@ def export(
     raise ExportError(f"{spec.title} could not be exported: {'; '.join(refused)}.")
 
 
-def _output_names(spec: ExportSpec, model: nn.Module, inputs: Inputs, reference: Reference) -> tuple[str, ...]:
-    reference.float32(inputs.probes[0])
-    names = name_outputs(reference.names, spec.outputs)
+def _output_names(spec: ExportSpec, network: nn.Module, inputs: Inputs, reference: Reference) -> tuple[str, ...]:
+    names = name_outputs(reference.output_names, spec.outputs)
     if unknown := [name for name in spec.constant_outputs if name not in names]:
         raise SpecError(f"--constant-output {unknown[0]} is no output; the model has {', '.join(names)}.")
-    taken = {*inputs.names, *(name for name, _ in model.named_parameters()), *(n for n, _ in model.named_buffers())}
+    taken = {*inputs.names, *(name for name, _ in network.named_parameters()), *(n for n, _ in network.named_buffers())}
     if spec.outputs and (clash := [name for name in names if name in taken]):
         raise SpecError(f"--output {clash[0]} is the name of an input or parameter; give the output another one.")
     return tuple(f"{name}_out" if name in taken else name for name in names)
@@ -84,18 +95,18 @@ def _output_names(spec: ExportSpec, model: nn.Module, inputs: Inputs, reference:
 
 def _write(
     spec: ExportSpec,
-    model: nn.Module,
+    network: nn.Module,
     exported: Exported,
+    *,
     exporter: Exporter,
-    reason: str,
     provenance: Mapping[str, str],
     folder: Path,
-    seconds: float,
-) -> tuple[Graph, ir.Model]:
+) -> Graph:
+    """Clean the graph, write it with its provenance, and describe the file."""
     graph = exported.graph
     cleaning.clean(graph)
     given = spec.input_names[len(graph.graph.inputs) :]
-    parameters = [name for name, _ in model.named_parameters()]
+    parameters = [name for name, _ in network.named_parameters()]
     labels = cleaning.label_parameters(graph, given, parameters)
     lost = [f"{label} has no parameter of its own in the graph" for label in given if label not in labels]
     for key, value in {**provenance, "assay.exporter": exporter, "assay.opset": str(spec.opset)}.items():
@@ -113,34 +124,40 @@ def _write(
         opset=spec.opset,
         num_nodes=graph.graph.num_nodes(),
         exporter=exporter,
-        exporter_reason=reason,
+        exporter_reason="",
         labels=labels,
         notes=(*(f"static: {what}, as {why}" for what, why in spec.static.items()), *exported.notes, *lost),
         doubts=exported.doubts,
-        seconds=seconds,
-    ), graph
+    )
 
 
-def _wrong_at_other_sizes(graph: Graph, inputs: Inputs, reference: Reference) -> str:
-    """What is grossly wrong at a second and an odd size of each dynamic dim; empty where nothing is."""
+def _try_other_sizes(graph: Graph, inputs: Inputs, reference: Reference) -> tuple[Answers, str]:
+    """Run the file at a second and an odd size of each dynamic dim.
+
+    Returns:
+        Its answers, and what is grossly wrong with them; empty where nothing is.
+    """
     probes = _other_sizes(inputs)
     try:
-        answers = sessions.answers(graph.path, (inputs.arrays(probe) for probe in probes), level="off")
-        for probe, answer in zip(probes, answers, strict=True):
-            reference.file_answers[graph.sha256, "off", probe.key] = answer
+        found = sessions.answers(graph.path, (inputs.arrays(probe) for probe in probes), level="off")
     except sessions.SessionError as error:
-        return str(error)
+        return {}, str(error)
+    answers = {("off", probe.key): answer for probe, answer in zip(probes, found, strict=True)}
     names = [output.name for output in graph.outputs]
-    sized_by_data = {index for group in groups_of(reference) for index in group.outputs}
-    for probe, answer in zip(probes, answers, strict=True):
-        if failure := structural_failure(answer, reference.float32(probe), names, sized_by_data):
-            return failure
-        for index, name in enumerate(names):
-            if index in sized_by_data:
-                continue  # matched item by item in validation
-            found = _gross_ratio(index, answer[index], probe, reference)
-            if not found <= GROSS_LIMIT:
-                return f"{name} is off by {found:.3g} times the noise at {probe.sizes}"
+    wrong = (_gross_failure(names, answer, probe, reference) for probe, answer in zip(probes, found, strict=True))
+    return answers, next(filter(None, wrong), "")
+
+
+def _gross_failure(names: list[str], answer: list[Array], probe: Probe, reference: Reference) -> str:
+    """What is grossly wrong with the file's answer to a probe; empty where nothing is."""
+    if failure := structural_failure(answer, reference.float32(probe), names, sized_by_data=reference.sized_by_data):
+        return failure
+    for index, name in enumerate(names):
+        if index in reference.sized_by_data:
+            continue  # matched item by item in validation
+        found = _gross_ratio(index, answer[index], probe, reference)
+        if not found <= GROSS_LIMIT:
+            return f"{name} is off by {found:.3g} times the noise at {probe.sizes}"
     return ""
 
 

@@ -3,7 +3,6 @@
 import inspect
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from torch import nn
 
@@ -14,22 +13,10 @@ from tasks.core.forward.outputs import flatten
 from tasks.core.forward.precision import run_float32
 from tasks.core.inputs.choice import Inputs, choose_inputs, declared_inputs
 from tasks.core.inputs.samples import read_sample
+from tasks.core.records.candidate import Candidate
 from tasks.core.records.steps import Graph, TensorType
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.input_spec import INPUT_SYNTAX, Dim, InputSpec
-
-
-@dataclass(frozen=True)
-class Matched:
-    """A file's inputs and outputs beside the module's."""
-
-    inputs: Inputs
-    file_inputs: Mapping[str, str] = field(default_factory=dict)
-    """Names of inputs in the file, by ours, where they differ."""
-    output_order: tuple[int, ...] = ()
-    """Which of the file's outputs is the module's first, second…; empty: as they come."""
-    notes: tuple[str, ...] = ()
-    failures: tuple[str, ...] = ()
 
 
 class Matcher:
@@ -44,8 +31,8 @@ class Matcher:
         self._known = _known_inputs(spec, model, self._sample)
         self._chosen: dict[tuple[InputSpec, ...], tuple[Inputs, tuple[str, ...]]] = {}
 
-    def match(self, graph: Graph) -> Matched:
-        """Find the module's inputs and outputs in a file.
+    def match(self, graph: Graph) -> tuple[Candidate, Inputs]:
+        """Find the module's inputs and outputs in a file; the inputs are the same object where they are equal.
 
         Raises:
             InputsError, SpecError: nothing says what an input is, or the module refuses it.
@@ -68,7 +55,10 @@ class Matcher:
         ]
         failures = [f"the file has the input {name}, which the module lacks" for name in sorted(present - taken)]
         order, found = _match_outputs(output_names, self._spec.outputs, graph)
-        return Matched(inputs, file_inputs, order, (*notes, *found), tuple(failures))
+        candidate = Candidate(
+            graph, file_inputs=file_inputs, output_order=order, failures=tuple(failures), notes=(*notes, *found)
+        )
+        return candidate, inputs
 
 
 def _known_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:

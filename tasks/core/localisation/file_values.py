@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tasks.core.arrays import Array, rms
 from tasks.core.localisation.onnx_graph import OnnxGraph
-from tasks.core.localisation.traced_values import TracedValues, is_float
+from tasks.core.reference.traced_values import TracedValues, is_float
 
 CLOSE = 0.3
 """Relative difference up to which a node is taken to be meant to compute a value."""

@@ -14,9 +14,9 @@ from tasks.core.inputs.probes import Probe
 from tasks.core.localisation.defects import Defect, describe, other_parameter
 from tasks.core.localisation.file_values import FileValues
 from tasks.core.localisation.onnx_graph import OnnxGraph
-from tasks.core.localisation.traced_values import MATCHING_LIMIT, TracedValues, is_float
 from tasks.core.proof.trial import Trial
 from tasks.core.records.evidence import Blame
+from tasks.core.reference.traced_values import MATCHING_LIMIT, is_float
 from tasks.core.runtime.sessions import SessionError
 
 LIMITS = (MATCHING_LIMIT, MATCHING_LIMIT / 3, MATCHING_LIMIT / 6)
@@ -74,14 +74,10 @@ class _Search:
     """Looks for the culprit of one file on one probe."""
 
     def __init__(self, trial: Trial, probe: Probe, limit: float) -> None:
-        self._model = trial.reference.model
+        self._model = trial.reference.network
         self._paths = {path for path, _ in self._model.named_modules()}
         self._limit = limit
-        cache = trial.reference.trace_cache
-        if probe.key not in cache:
-            cache.clear()  # the values of one probe at a time
-            cache[probe.key] = TracedValues(trial.reference, probe)
-        self._traced: TracedValues = cache[probe.key]
+        self._traced = trial.reference.traced(probe)
         self._graph = OnnxGraph(trial.graph.path)
         order = trial.output_order or tuple(range(len(self._graph.outputs)))
         arrays = {name: array for name, array in trial.file_arrays(probe).items() if name in self._graph.feeds}

@@ -27,7 +27,8 @@ def compare(trial: Trial, probe: Probe, answers: Sequence[list[Array]]) -> None:
     torch32 = trial.reference.float32(probe)
     where = f"{probe.family} at {sizes_of(probe)}"
     for level_answers in answers:
-        if failure := structural_failure(level_answers, torch32, [o.name for o in trial.outputs], trial.sized_by_data):
+        names = [output.name for output in trial.outputs]
+        if failure := structural_failure(level_answers, torch32, names, sized_by_data=trial.sized_by_data):
             trial.failures.append(f"{failure} ({where})")
             trial.failed_at = probe
             return
@@ -58,7 +59,7 @@ def add(trial: Trial, probe: Probe, answers: Sequence[list[Array]], *, num_pertu
             trial.note(f"{names} not compared at {probe.family} inputs, where PyTorch's own runs find different items")
             continue
         aligned = align(
-            group, trial.reference,
+            group, trial.reference.thresholds,
             onnx=answers, torch32=torch32, perturbed=perturbed, float64=float64, count=count,
             may_be_luck=may_be_luck,
         )  # fmt: skip

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.arrays import EPS32, Array, rms
+from tasks.core.forward.thresholds import Thresholds
 from tasks.core.proof.items import Indices, corners, describe, iou, partners_of
 from tasks.core.reference.groups import Group, length
-from tasks.core.reference.reference import Reference
 
 EDGE = 8.0
 """Noise within which a score or an overlap may fall on either side of a threshold; the limit of noise ratios."""
@@ -48,7 +48,7 @@ class Aligned:
 
 def align(
     group: Group,
-    reference: Reference,
+    thresholds: Thresholds,
     *,
     onnx: Sequence[list[Array]],
     torch32: list[Array],
@@ -61,7 +61,7 @@ def align(
 
     Args:
         group: which outputs.
-        reference: of the module; its thresholds tell what lies on an edge.
+        thresholds: what the module compares scores and overlaps with; they tell what lies on an edge.
         onnx: the file's answers, one an optimisation level.
         torch32: the module's answer, whose items are the ones to find.
         perturbed: its answers with weights off by one rounding.
@@ -74,7 +74,7 @@ def align(
     kept = np.all([p >= 0 for p in partners], axis=0)
     kept &= ~_jumps(group, torch32, runs, partners, kept)
     found = [partners_of(group, torch32, answer) for answer in onnx]
-    judge = _Edges(group, reference, torch32, runs, partners, kept)
+    judge = _Edges(group, thresholds, torch32, runs, partners, kept)
     count.num_reference += len(kept)
     worst: dict[str, int] = {"unmatched": 0, "excused": 0}
     everywhere = kept & np.all([matched >= 0 for matched in found], axis=0)
@@ -162,14 +162,14 @@ class _Edges:
     def __init__(
         self,
         group: Group,
-        reference: Reference,
+        thresholds: Thresholds,
         torch32: list[Array],
         runs: list[list[Array]],
         partners: list[Indices],
         kept: NDArray[np.bool_],
     ) -> None:
         self._group, self._torch32, self._runs = group, torch32, runs
-        self._thresholds = reference.thresholds
+        self._thresholds = thresholds
         self._lonely = [np.setdiff1d(np.arange(length(group, run)), p) for run, p in zip(runs, partners, strict=True)]
         pairs = list(zip(runs, partners, strict=True))
         self._score_noise = _noise(group.scores, torch32, pairs, kept)

@@ -11,7 +11,7 @@ from tasks.core.reference.reference import Reference
 
 def block_powers(reference: Reference) -> list[BlockPower]:
     """How far each block's branch moves between the first two probes; none where they were not recorded."""
-    recorded = [reference.additions.get(probe.key, []) for probe in reference.inputs.probes[:2]]
+    recorded = [reference.additions(probe) for probe in reference.inputs.probes[:2]]
     first, second = recorded if len(recorded) == 2 else ([], [])
     if [addition.call.source for addition in first] != [addition.call.source for addition in second]:
         return []  # a module that takes another way for other values

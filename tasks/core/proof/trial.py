@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from tasks.core.arrays import Array
@@ -14,7 +13,7 @@ from tasks.core.proof.task_metrics import TaskMetrics
 from tasks.core.proof.witness import Witness
 from tasks.core.records.evidence import BlockPower, ProbeRecord
 from tasks.core.records.steps import Graph
-from tasks.core.reference.groups import Group, groups_of
+from tasks.core.reference.groups import Group
 from tasks.core.reference.reference import Reference
 
 if TYPE_CHECKING:
@@ -52,6 +51,10 @@ class Trial:
     reference: Reference
     constant_outputs: tuple[str, ...] = ()
     random_weights: bool = False
+    answers: Mapping[tuple[str, tuple[object, ...]], list[Array]] = field(default_factory=dict)
+    """What the file answered before, by level and key of a probe."""
+    keep: bool = False
+    """What the reference answered is to be kept."""
     file_inputs: Mapping[str, str] = field(default_factory=dict)
     """Names of inputs in the file, by ours, where they differ."""
     output_order: tuple[int, ...] = ()
@@ -72,10 +75,10 @@ class Trial:
     witness: Witness | None = None
     """The file's answer to the first probe, once it has run."""
 
-    @cached_property
+    @property
     def groups(self) -> tuple[Group, ...]:
         """The outputs that are sized by data."""
-        return groups_of(self.reference)
+        return self.reference.groups
 
     @property
     def sized_by_data(self) -> frozenset[int]:

@@ -10,12 +10,14 @@ from tasks.core.localisation.search import hidden_defect, localise
 from tasks.core.onnx_files.checks import structural_findings
 from tasks.core.proof.comparison import NUM_SEEDS, SMALL_OUTPUT, add, compare, sizes_of
 from tasks.core.proof.parity import FloatPool
+from tasks.core.proof.proof import Proof
 from tasks.core.proof.residual_blocks import block_powers
 from tasks.core.proof.trial import Observed, Trial
 from tasks.core.proof.verdict import is_wrong, judge
 from tasks.core.proof.witness import Witness
+from tasks.core.records.candidate import Candidate
 from tasks.core.records.evidence import Evidence
-from tasks.core.reference.repeatability import unrepeatable
+from tasks.core.reference.reference import Reference
 from tasks.core.runtime import sessions
 
 Answers = dict[tuple[object, ...], list[list[Array]]]
@@ -30,12 +32,37 @@ CLOSER_LOOK = 2.0
 MIN_PROVING_SECONDS = 20.0
 
 
-def validate(trial: Trial) -> Evidence:
-    """Check the file's structure, run every probe, and judge. Never raises because a number is bad."""
+def validate(
+    candidate: Candidate,
+    reference: Reference,
+    *,
+    constant_outputs: tuple[str, ...] = (),
+    random_weights: bool = False,
+    notes: tuple[str, ...] = (),
+    threads: int | None = None,
+    keep: bool = False,
+) -> Proof:
+    """Check the file's structure, run every probe, and judge. Never raises because a number is bad.
+
+    Args:
+        candidate: the file.
+        reference: of the module.
+        constant_outputs: names of outputs that are meant not to depend on the input.
+        random_weights: the module's weights are random, as the evidence then says.
+        notes: what else the evidence is to say.
+        threads: of ONNX Runtime, within an operator; None: as many as PyTorch has.
+        keep: leave what the reference answered in memory, for another file.
+    """
+    trial = Trial(
+        candidate.graph, reference.inputs, reference, constant_outputs,
+        random_weights=random_weights, threads=threads, keep=keep, answers=candidate.answers,
+        file_inputs=candidate.file_inputs, output_order=candidate.output_order,
+        failures=[*candidate.failures], notes=[*notes, *candidate.notes],
+    )  # fmt: skip
     names = trial.in_our_order([value.name for value in trial.graph.outputs])
     trial.outputs = [Observed(name) for name in names]
     with sessions.opening(trial.graph.path, threads=trial.threads):
-        if reason := unrepeatable(trial.reference, names):
+        if reason := reference.unrepeatable(names):
             trial.doubts.append(reason)
         else:
             trial.failures += structural_findings(trial.graph)
@@ -44,7 +71,7 @@ def validate(trial: Trial) -> Evidence:
                 _run_probes(trial)
             except sessions.SessionError as error:
                 trial.failures.append(f"ONNX Runtime refuses it: {error}")
-    trial.blocks = block_powers(trial.reference)
+    trial.blocks = block_powers(trial.reference) if len(trial.records) > 1 else []
     evidence = judge(trial)
     if evidence.verdict == "fail":
         trial.defect = localise(trial)
@@ -54,8 +81,11 @@ def validate(trial: Trial) -> Evidence:
         if trial.defect is not None:
             trial.failures.append(f"{trial.defect.blame.sentence}: little of it reaches the outputs on these probes")
             evidence = judge(trial)
-    trial.reference.release()
-    return evidence.model_copy(update={"blame": trial.defect.blame}) if trial.defect else evidence
+    if not keep:
+        reference.release()
+    if trial.defect is not None:
+        evidence = evidence.model_copy(update={"blame": trial.defect.blame})
+    return Proof(evidence, trial.defect, trial.witness)
 
 
 def _run_probes(trial: Trial) -> None:
@@ -88,7 +118,7 @@ def _compared(trial: Trial, probes: list[Probe], answers: Answers) -> list[Probe
         compare(trial, probe, answers[probe.key])
         if not trial.failures and not trial.doubts:
             done.append(probe)
-        if probe not in trial.inputs.probes[:2]:
+        if not trial.keep and probe not in trial.inputs.probes[:2]:
             trial.reference.forget(probe)
     return done
 
@@ -141,11 +171,11 @@ def _run_file(trial: Trial, probes: list[Probe]) -> Answers:
     """
     answers: dict[str, dict[tuple[object, ...], list[Array]]] = {}
     for level in ("all", "off"):  # the first is open by now
-        known = {key[2]: a for key, a in trial.reference.file_answers.items() if key[:2] == (trial.graph.sha256, level)}
-        missing = [probe for probe in probes if level in probe.levels and probe.key not in known]
+        found = {key: answer for (known_level, key), answer in trial.answers.items() if known_level == level}
+        missing = [probe for probe in probes if level in probe.levels and probe.key not in found]
         for probe, answer in zip(missing, _answers_at(level, missing, trial), strict=True):
-            known[probe.key] = trial.in_our_order(answer)
-        answers[level] = known
+            found[probe.key] = answer
+        answers[level] = {key: trial.in_our_order(answer) for key, answer in found.items()}
     in_order = ("off", "all")
     return {probe.key: [answers[level][probe.key] for level in in_order if level in probe.levels] for probe in probes}
 

@@ -1,9 +1,9 @@
 """Which outputs of a module are sized by data, and which of them describe the same items."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.core.arrays import Array
-from tasks.core.reference.reference import Reference
 
 
 @dataclass(frozen=True)
@@ -16,14 +16,17 @@ class Group:
     labels: int | None = None
 
 
-def groups_of(reference: Reference) -> tuple[Group, ...]:
-    """The outputs of a module that are sized by data, as far as its first two probes tell."""
-    first, second = (reference.float32(probe) for probe in reference.inputs.probes[:2])
-    if not reference.thresholds.sizes_by_data:
-        return ()
+def groups_of(names: Sequence[str], first: list[Array], second: list[Array]) -> tuple[Group, ...]:
+    """Group the outputs of a module some of whose operators give results sized by data.
+
+    Args:
+        names: of the outputs.
+        first: the module's answer to one input.
+        second: to another input of equal shape.
+    """
     by_size: dict[tuple[object, ...], list[int]] = {}
-    prefixes = sorted({name.rpartition("_")[0] for name in reference.names}, key=len)
-    for index, (name, a, b) in enumerate(zip(reference.names, first, second, strict=True)):
+    prefixes = sorted({name.rpartition("_")[0] for name in names}, key=len)
+    for index, (name, a, b) in enumerate(zip(names, first, second, strict=True)):
         # keypoints_scores stands beside keypoints and boxes, but 0_boxes beside 0_scores only
         prefix = next(prefix for prefix in prefixes if not prefix or name.startswith(f"{prefix}_"))
         if a.ndim and b.ndim:

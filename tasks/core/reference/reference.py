@@ -2,13 +2,14 @@
 
 import contextlib
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from tasks.core.arrays import Array, rms
+from tasks.core.arrays import Array
 from tasks.core.errors import ModelError, one_line
 from tasks.core.forward.outputs import flatten
 from tasks.core.forward.precision import Arguments, Keywords, Scratch, run_float32, run_float64, run_perturbed
@@ -17,55 +18,102 @@ from tasks.core.forward.thresholds import Thresholds
 from tasks.core.forward.traces import Addition, Trace
 from tasks.core.inputs.choice import Inputs
 from tasks.core.inputs.probes import Probe, batch_name
+from tasks.core.reference.groups import Group, groups_of
+from tasks.core.reference.repeatability import first_difference, why_unrepeatable
+from tasks.core.reference.rows import from_rows
+from tasks.core.reference.traced_values import TracedValues
 from tasks.core.runtime.memory import give_back
 
 NUM_STAND_INS = 4
 """Perturbed float32 runs whose mean with torch32 stands in for float64 where there is none."""
 
-ROW_LIMIT = 4.0
-"""Rounding errors of rows answered together, as a multiple of their errors before; a true ratio is near 1."""
-
 
 class Reference:
-    """Answers of one module, each computed once while it is kept.
+    """Answers of one module to probes, each computed when it is asked for first, and once."""
 
-    With `keep` nothing is let go between one file's proof and the next's.
-    """
-
-    def __init__(self, model: nn.Module, inputs: Inputs, *, keep: bool = False) -> None:
-        self.model = model
+    def __init__(self, network: nn.Module, inputs: Inputs) -> None:
+        self.network = network
         self.inputs = inputs
-        self.file_answers: dict[tuple[str, str, tuple[object, ...]], list[Array]] = {}
-        """What a file answered when it was tried after its export, by SHA-256, level and probe: not run twice."""
-        self.trace_cache: dict[Any, Any] = {}
-        """Traces of the module, by probe."""
-        self.unrepeatable: str | None = None
-        """Why the module does not repeat its answers; empty: it does; None: not known yet."""
-        self.names: tuple[str, ...] = ()
-        """Of the outputs, from the structure that forward returns; known after the first run."""
-        self.thresholds = Thresholds()
-        """What the first run compared its values with."""
-        self.additions: dict[tuple[object, ...], list[Addition]] = {}
-        """Residual additions of the float64 runs on the first two probes."""
-        self._keep = keep
-        self._additions: list[Addition] = []
-        self._rounded: set[str] = set()
+        self._answers: dict[tuple[object, ...], list[Array]] = {}
+        self._additions: dict[tuple[object, ...], list[Addition]] = {}
+        self._traced: dict[tuple[object, ...], TracedValues] = {}
+        self._difference: tuple[int, str] | None = None
+        self._groups: tuple[Group, ...] | None = None
+        self._names: tuple[str, ...] = ()
+        self._thresholds = Thresholds()
         self._no_float64 = ""
+        self._rounded: set[str] = set()
         self._scratch = Scratch()
-        self._kept: dict[tuple[object, ...], list[Array]] = {}
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs, from the structure that forward returns."""
+        self._run_once()
+        return self._names
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """What one run compared its values with, where that decides how many items there are."""
+        self._run_once()
+        return self._thresholds
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The outputs that are sized by data, as far as the first two probes tell."""
+        if self._groups is None:
+            first, second = self.inputs.probes[:2]
+            is_sized = self.thresholds.sizes_by_data
+            pair = (self.float32(first), self.float32(second)) if is_sized else None
+            self._groups = groups_of(self.output_names, *pair) if pair else ()
+        return self._groups
+
+    @property
+    def sized_by_data(self) -> frozenset[int]:
+        """Their indices among all outputs."""
+        return frozenset(index for group in self.groups for index in group.outputs)
 
     @property
     def floor(self) -> str:
-        """What `float64` was."""
+        """What `float64` was so far."""
         if self._no_float64:
             return f"mean of {NUM_STAND_INS + 1} perturbed float32 runs, as the module has no float64 path"
         return f"float64, but {', '.join(sorted(self._rounded))} in float32" if self._rounded else "float64"
+
+    def unrepeatable(self, names: Sequence[str] = ()) -> str:
+        """Why the module does not repeat its answers: f(a), f(b), f(a) must; empty where it does.
+
+        Args:
+            names: what to call the outputs, in the module's order; empty: their names in the module.
+        """
+        first, second = self.inputs.probes[:2]
+        if self._difference is None:
+            before, _ = self.float32(first), self.float32(second)
+            index = first_difference(before, self.again(first))
+            runs = functools.partial(self.again, first), functools.partial(self.again, second)
+            self._difference = index, why_unrepeatable(self.network, *runs) if index >= 0 else ""
+        index, why = self._difference
+        called = names if index < len(names) else self.output_names
+        return f"{called[index]} differs when the same input comes again after another: {why}" if why else ""
 
     def float32(self, probe: Probe) -> list[Array]:
         """Outputs of the module as it is, flattened."""
         if probe.rows:
             give_back()  # what smaller batches took, before the largest
         return self._answer("float32", probe, run_float32)
+
+    def again(self, probe: Probe) -> list[Array]:
+        """Outputs in float32, computed anew."""
+        return self._call(run_float32, probe)
+
+    def perturbed(self, probe: Probe, *, seed: int) -> list[Array]:
+        """Outputs in float32 with each weight moved by one rounding; inputs, too, where there is no float64.
+
+        Args:
+            probe: what to answer.
+            seed: of the signs of the roundings.
+        """
+        moved = bool(self._no_float64)
+        return self._answer(f"perturbed {seed} {moved}", probe, run_perturbed, seed=seed, move_inputs=moved)
 
     def float64(self, probe: Probe) -> list[Array]:
         """Outputs of the module computed in float64, flattened.
@@ -75,14 +123,20 @@ class Reference:
         where the module answers each row apart.
         """
         key = ("float64", *probe.key)
-        if probe.rows and key not in self._kept and (answer := self._put_together(probe)) is not None:
-            self._kept[key] = answer
-        if key in self._kept:
-            return self._kept[key]
-        options = {"scratch": self._scratch, "rounded": self._rounded}
-        if probe in self.inputs.probes[:2] and not self._no_float64:
+        if probe.rows and key not in self._answers:
+            batch = batch_name(self.inputs.specs) or ""
+            together = from_rows(probe, batch, float32=self.float32, float64=self.float64)
+            if together is not None:
+                self._answers[key] = together
+        if key in self._answers:
+            return self._answers[key]
+        options: dict[str, Any] = {"scratch": self._scratch, "rounded": self._rounded}
+        if not self._no_float64 and probe in self.inputs.probes[:2]:
             with contextlib.suppress(ModelError):  # recording may be too much for an unusual module
-                return self._answer("float64", probe, self._run_recorded, **options)
+                run = functools.partial(run_float64, **options)
+                self._answers[key], recorded = self._traced_call(run, probe, keep_additions=True)
+                self._additions[probe.key] = recorded.additions
+                return self._answers[key]
         if not self._no_float64:
             try:
                 return self._answer("float64", probe, run_float64, **options)
@@ -90,82 +144,47 @@ class Reference:
                 self._no_float64 = str(error)
         return self._stand_in(probe)
 
-    def traced(self, probe: Probe, receive: Receive, run: Run | None = None) -> Trace:
-        """What the module computes on a probe, operator by operator.
+    def additions(self, probe: Probe) -> list[Addition]:
+        """Residual additions of the float64 run on one of the first two probes; none where it can't be recorded."""
+        self.float64(probe)
+        return self._additions.get(probe.key, [])
 
-        Args:
-            probe: the probe.
-            receive: called with each value.
-            run: how to run it; None: in float64, if the module can.
+    def traced(self, probe: Probe) -> TracedValues:
+        """Every value that the module computes on a probe; kept until those of another probe are asked for.
 
         Raises:
-            ModelError: it can't be recorded.
+            ModelError: the module can't be recorded.
         """
-        how = run or (run_float32 if self._no_float64 else run_float64)
-        traces: list[Trace] = []
-
-        def recorded(model: nn.Module, args: Arguments, kwargs: Keywords) -> Any:
-            outputs: list[Any] = []
-            traces.append(trace(model, args, kwargs, run=lambda *call: outputs.append(how(*call)), receive=receive))
-            return outputs[0]
-
-        self._call(recorded, probe)
-        return traces[0]
-
-    def again(self, probe: Probe) -> list[Array]:
-        """Outputs in float32, computed anew."""
-        return self._call(run_float32, probe)
-
-    def perturbed(self, probe: Probe, *, seed: int) -> list[Array]:
-        """Outputs in float32 with each weight moved by one rounding; inputs, too, where there is no float64."""
-        moved = bool(self._no_float64)
-        return self._answer(f"perturbed {seed} {moved}", probe, run_perturbed, seed=seed, move_inputs=moved)
-
-    def release(self) -> None:
-        """Let the memory of the float64 runs and all that is kept go, unless it is to be kept."""
-        self.file_answers.clear()
-        if self._keep:
-            return
-        self._scratch = Scratch()
-        self._kept.clear()
-        self.trace_cache.clear()
-        self.additions.clear()
+        if probe.key not in self._traced:
+            self._traced.clear()
+            self._traced[probe.key] = TracedValues(functools.partial(self._record, probe))
+        return self._traced[probe.key]
 
     def forget(self, probe: Probe) -> None:
-        """Drop what is kept of a probe, unless it is to be kept or its rows are those of other probes, too."""
-        is_source = any(source.key == probe.key for other in self.inputs.probes for source, _ in other.rows)
-        if not self._keep and not is_source:
-            self._kept = {key: answer for key, answer in self._kept.items() if key[1:] != probe.key}
+        """Drop the answers to a probe, unless its rows are those of other probes, too."""
+        if not any(source.key == probe.key for other in self.inputs.probes for source, _ in other.rows):
+            self._answers = {key: answer for key, answer in self._answers.items() if key[1:] != probe.key}
 
-    def _put_together(self, probe: Probe) -> list[Array] | None:
-        """Float64 answers of other probes' rows, side by side; None where the module does not answer each row apart.
+    def release(self) -> None:
+        """Drop all answers, and the memory of the float64 runs."""
+        self._scratch = Scratch()
+        for memo in (self._answers, self._additions, self._traced):
+            memo.clear()
 
-        Its own float32 run on all the rows shows whether it does: it is no farther off than on those probes.
-        """
-        batch = batch_name(self.inputs.specs) or ""
-        sources = list({source.key: source for source, _ in probe.rows}.values())
-        answers: list[Array] = []
-        for index, torch32 in enumerate(self.float32(probe)):
-            float64 = {source.key: self.float64(source)[index] for source in sources}
-            if any(a.shape[:1] != (s.sizes[batch],) for a, s in zip(float64.values(), sources, strict=True)):
-                return None
-            rows = [float64[source.key][row] for source, row in probe.rows]
-            if any(row.shape != torch32.shape[1:] for row in rows) or len(rows) != len(torch32):
-                return None
-            together = np.stack(rows)
-            errors = [(self.float32(source)[index], float64[source.key]) for source in sources]
-            if not _is_as_near(torch32, together, errors):
-                return None
-            answers.append(together)
-        return answers
+    def _record(self, probe: Probe, receive: Receive, run: Run | None = None) -> Trace:
+        """Run the module, None: in float64 if it can, and hand on each value that it computes."""
+        return self._traced_call(run or (run_float32 if self._no_float64 else run_float64), probe, receive=receive)[1]
 
-    def _run_recorded(self, model: nn.Module, args: Arguments, kwargs: Keywords, **options: Any) -> Any:
-        """As `run_float64`, its residual additions recorded."""
-        outputs: list[Any] = []
-        run = functools.partial(run_float64, **options)
-        traced = trace(model, args, kwargs, run=lambda *call: outputs.append(run(*call)), keep_additions=True)
-        self._additions = traced.additions
-        return outputs[0]
+    def _traced_call(self, run: Run, probe: Probe, **options: Any) -> tuple[list[Array], Trace]:
+        """As `_call`, and what the recorder saw of the run."""
+        traces: list[Trace] = []
+
+        def recorded(network: nn.Module, args: Arguments, kwargs: Keywords) -> Any:
+            outputs: list[Any] = []
+            traces.append(trace(network, args, kwargs, run=lambda *call: outputs.append(run(*call)), **options))
+            return outputs[0]
+
+        return self._call(recorded, probe), traces[0]
 
     def _stand_in(self, probe: Probe) -> list[Array]:
         torch32 = self.float32(probe)
@@ -178,39 +197,32 @@ class Reference:
             for index, array in enumerate(torch32)
         ]
 
+    def _run_once(self) -> None:
+        """See to it that the module has run at least once."""
+        if not self._names:
+            self.float32(self.inputs.probes[0])
+
     def _answer(self, how: str, probe: Probe, run: Any, **options: Any) -> list[Array]:
         key = (how, *probe.key)
-        if key not in self._kept:
-            self._kept[key] = self._call(run, probe, **options)
-            if self._additions:
-                self.additions[probe.key], self._additions = self._additions, []
-        return self._kept[key]
+        if key not in self._answers:
+            self._answers[key] = self._call(run, probe, **options)
+        return self._answers[key]
 
     def _call(self, run: Any, probe: Probe, **options: Any) -> list[Array]:
         args, kwargs = self.inputs.arguments(self.inputs.arrays(probe))
         try:
-            with contextlib.nullcontext() if self.names else self.thresholds:
-                output = run(self.model, args, kwargs, **options)
+            with contextlib.nullcontext() if self._names else self._thresholds:
+                output = run(self.network, args, kwargs, **options)
         except Exception as error:  # the user's forward may raise anything; it becomes one sentence
             said = one_line(f"{type(error).__name__}: {error}")
             sizes = ", ".join(f"{name}={size}" for name, size in probe.sizes.items()) or "its fixed sizes"
             raise ModelError(
-                f"{type(self.model).__name__} raised at {sizes} ({probe.family} inputs, {run.__name__}): {said}; "
+                f"{type(self.network).__name__} raised at {sizes} ({probe.family} inputs, {run.__name__}): {said}; "
                 f"narrow the range or the bounds of its inputs (NAME=DTYPE[WORD:LOW..HIGH]@LOW..HIGH)."
             ) from error
         named = flatten(output)
-        self.names = tuple(name for name, _ in named)
+        self._names = self._names or tuple(name for name, _ in named)
         return [_array(tensor) for _, tensor in named]
-
-
-def _is_as_near(torch32: Array, float64: Array, others: list[tuple[Array, Array]]) -> bool:
-    """Is torch32 as near to float64 as in the other pairs? Integers must be equal."""
-    if torch32.dtype.kind != "f":
-        return np.array_equal(torch32, float64)
-    if any(a.shape != b.shape for a, b in others):
-        return False
-    limit = ROW_LIMIT * max(rms(a - b) for a, b in others)
-    return np.array_equal(np.isfinite(torch32), np.isfinite(float64)) and rms(torch32 - float64) <= limit
 
 
 def _array(tensor: torch.Tensor) -> Array:

@@ -1,5 +1,6 @@
 """Does a module give equal answers to equal inputs? f(a), f(b), f(a) must repeat; if not, why."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.module_tracker import ModuleTracker
 
-from tasks.core.forward.precision import run_float32
-from tasks.core.inputs.probes import Probe
-from tasks.core.reference.reference import Reference
+from tasks.core.arrays import Array
+
+Run = Callable[[], object]
+"""Runs a module once."""
 
 
 class _RandomOperators(TorchDispatchMode):
@@ -28,62 +30,56 @@ class _RandomOperators(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def unrepeatable(reference: Reference, names: list[str]) -> str:
-    """Why the module does not repeat its answers; empty where it does.
+def first_difference(before: Sequence[Array], after: Sequence[Array]) -> int:
+    """Index of the first output that differs between two answers to one input; -1: none does.
 
     Args:
-        reference: of the module; its answers to the first two probes are used.
-        names: of the outputs.
+        before: the first answer, one array an output.
+        after: the second one.
     """
-    if reference.unrepeatable is None:
-        reference.unrepeatable = _reason(reference, names)
-    return reference.unrepeatable
+    pairs = enumerate(zip(before, after, strict=False))
+    return next((index for index, (a, b) in pairs if not _equal(a, b)), -1)
 
 
-def _reason(reference: Reference, names: list[str]) -> str:
-    first, second = reference.inputs.probes[:2]
-    before = reference.float32(first)
-    reference.float32(second)
-    after = reference.again(first)
-    different = next((name for name, a, b in zip(names, before, after, strict=False) if not _equal(a, b)), None)
-    if different is None:
-        return ""
-    found = f"{different} differs when the same input comes again after another"
-    if operators := _random_operators(reference, first):
+def why_unrepeatable(network: nn.Module, first: Run, second: Run) -> str:
+    """What makes the answers differ, and what to do.
+
+    Args:
+        network: a module that does not repeat its answers.
+        first: runs it on one input.
+        second: runs it on another one.
+    """
+    if operators := _random_operators(first):
         return (
-            f"{found}: the module draws random numbers ({', '.join(operators)}), so no file can be proven equal to it; "
+            f"the module draws random numbers ({', '.join(operators)}), so no file can be proven equal to it; "
             f"take the randomness out of forward, or pass it in as an input"
         )
-    changed = _changed_state(reference, second)
+    changed = _changed_state(network, second)
     where = f" in {', '.join(changed)}" if changed else ""
-    return (
-        f"{found}: the module keeps state{where}, so no file can be proven equal to it; "
-        f"make the state an input and an output"
-    )
+    return f"the module keeps state{where}, so no file can be proven equal to it; make the state an input and an output"
 
 
-def _equal(a: Any, b: Any) -> bool:
+def _equal(a: Array, b: Array) -> bool:
     return a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
 
-def _random_operators(reference: Reference, probe: Probe) -> list[str]:
-    args, kwargs = reference.inputs.arguments(reference.inputs.arrays(probe))
+def _random_operators(run: Run) -> list[str]:
     with ModuleTracker() as tracker, _RandomOperators(tracker) as operators:
-        run_float32(reference.model, args, kwargs)
+        run()
     return list(operators.found)
 
 
-def _changed_state(reference: Reference, probe: Probe) -> list[str]:
+def _changed_state(network: nn.Module, run: Run) -> list[str]:
     """Buffers and plain attributes that one call changes."""
-    before = _state(reference.model)
-    reference.again(probe)
-    after = _state(reference.model)
+    before = _state(network)
+    run()
+    after = _state(network)
     return [name for name in after if before.get(name) != after[name]]
 
 
-def _state(model: nn.Module) -> dict[str, Any]:
+def _state(network: nn.Module) -> dict[str, Any]:
     state: dict[str, Any] = {}
-    for path, module in model.named_modules():
+    for path, module in network.named_modules():
         own = {k: v for k, v in vars(module).items() if not k.startswith("_") and not isinstance(v, nn.Module)}
         for name, value in {**own, **module._buffers}.items():
             state[f"{path}.{name}" if path else name] = _snapshot(value)

@@ -11,11 +11,16 @@ def structural_failure(
     onnx_outputs: Sequence[Array],
     torch32: Sequence[Array],
     names: Sequence[str],
+    *,
     sized_by_data: Collection[int] = (),
 ) -> str:
     """What differs in number, dtype, shape, NaN or Inf; empty where nothing does.
 
-    Outputs sized by data may have any number of items, which are matched elsewhere.
+    Args:
+        onnx_outputs: the file's answer, in the module's order.
+        torch32: the module's answer.
+        names: of the outputs.
+        sized_by_data: indices of outputs that may have any number of items, which are matched elsewhere.
     """
     if len(onnx_outputs) != len(torch32):
         return f"the file has {len(onnx_outputs)} outputs, the module {len(torch32)}"

@@ -11,8 +11,8 @@ import pytest
 from onnx import numpy_helper
 
 from tasks.core.localisation.reproduction import write_reproduction
-from tasks.core.proof.trial import Trial
 from tasks.core.proof.validation import validate
+from tasks.core.records.candidate import Candidate
 from tests.core.proof.proving import IMAGE, exported, weight
 from tests.models.tiny_models import Classifier
 
@@ -28,10 +28,11 @@ def reproduction(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weight("head.weight", lambda values: values * FACTOR)(proto)
     wrong = folder / "wrong.onnx"
     onnx.save(proto, wrong)
-    trial = Trial(file.graph.model_copy(update={"path": wrong, "sha256": "0" * 64}), file.inputs, file.reference)
-    assert validate(trial).verdict == "fail"
-    assert trial.defect is not None
-    write_reproduction(trial.defect, folder / "reproduction", file="wrong.onnx")
+    candidate = Candidate(file.graph.model_copy(update={"path": wrong, "sha256": "0" * 64}))
+    proof = validate(candidate, file.reference)
+    assert proof.evidence.verdict == "fail"
+    assert proof.defect is not None
+    write_reproduction(proof.defect, folder / "reproduction", file="wrong.onnx")
     return folder / "reproduction"
 
 

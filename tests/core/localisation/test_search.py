@@ -13,9 +13,9 @@ from torch import nn
 from tasks.core.localisation.file_values import FileValues
 from tasks.core.localisation.onnx_graph import OnnxGraph
 from tasks.core.localisation.search import hidden_defect, localise
-from tasks.core.localisation.traced_values import MATCHING_LIMIT, TracedValues
 from tasks.core.proof.trial import Trial
 from tasks.core.records.evidence import Blame
+from tasks.core.reference.traced_values import MATCHING_LIMIT
 from tests.core.proof.proving import IMAGE, Exported, Mutation, both, exported, swap, weight
 
 CLOSE_BY = weight("block.0.weight", lambda values: values * np.float32(1.01))
@@ -133,7 +133,7 @@ def test_a_true_file_has_nothing_to_blame(either: Exported) -> None:
     assert hidden_defect(trial, "normal") is None
     probe = either.inputs.probes[0]
     file = FileValues(
-        OnnxGraph(either.graph.path), TracedValues(either.reference, probe), either.inputs.arrays(probe),
+        OnnxGraph(either.graph.path), either.reference.traced(probe), either.inputs.arrays(probe),
         output_order=(0, 1), limit=MATCHING_LIMIT,
     )  # fmt: skip
     assert list(file.own_errors()) == []

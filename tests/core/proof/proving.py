@@ -13,8 +13,8 @@ from torch import nn
 from tasks.core.export.fallback import export
 from tasks.core.hashes import file_sha256
 from tasks.core.inputs.choice import Inputs, choose_inputs
-from tasks.core.proof.trial import Trial
 from tasks.core.proof.validation import validate
+from tasks.core.records.candidate import Candidate
 from tasks.core.records.evidence import Evidence
 from tasks.core.records.steps import Graph
 from tasks.core.reference.reference import Reference
@@ -28,29 +28,34 @@ Mutation = Callable[[onnx.ModelProto], None]
 class Exported:
     """A file, and what it is held against; it may be proven again and again, changed or not."""
 
-    graph: Graph
+    candidate: Candidate
     inputs: Inputs
     reference: Reference
 
+    @property
+    def graph(self) -> Graph:
+        """The file."""
+        return self.candidate.graph
+
     def prove(self, *, mutate: Mutation | None = None, constant_outputs: tuple[str, ...] = ()) -> Evidence:
         """Validate the file, or a copy that is broken first."""
-        graph = self.graph
+        candidate = self.candidate
         if mutate is not None:
-            proto = onnx.load(graph.path)
+            proto = onnx.load(self.graph.path)
             mutate(proto)
-            path = graph.path.with_name("mutated.onnx")
+            path = self.graph.path.with_name("mutated.onnx")
             onnx.save(proto, path)
-            graph = graph.model_copy(update={"path": path, "sha256": file_sha256(path)})
-        return validate(Trial(graph, self.inputs, self.reference, constant_outputs))
+            candidate = Candidate(self.graph.model_copy(update={"path": path, "sha256": file_sha256(path)}))
+        return validate(candidate, self.reference, constant_outputs=constant_outputs, keep=True).evidence
 
 
 def exported(model: nn.Module, inputs: tuple[str, ...], folder: Path, **fields: Any) -> Exported:
     """Export a live module to `model.onnx` in a folder."""
     spec = ExportSpec(model=model, name="tiny", inputs=inputs, **fields)
     chosen = choose_inputs(spec, model.eval())
-    reference = Reference(model, chosen, keep=True)
-    graph, _ = export(spec, model, chosen, reference=reference, provenance={}, folder=folder)
-    return Exported(graph, chosen, reference)
+    reference = Reference(model, chosen)
+    candidate, _ = export(spec, model, chosen, reference=reference, provenance={}, folder=folder)
+    return Exported(candidate, chosen, reference)
 
 
 def prove(

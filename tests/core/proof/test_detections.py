@@ -19,7 +19,7 @@ from tasks.core.proof.items import iou, partners_of
 from tasks.core.proof.trial import Observed, Trial
 from tasks.core.proof.verdict import judge
 from tasks.core.records.evidence import ProbeRecord
-from tasks.core.reference.groups import Group, groups_of, length
+from tasks.core.reference.groups import Group, length
 from tasks.core.reference.reference import Reference
 from tasks.core.spec.export_spec import ExportSpec
 from tests.core.reports.report_records import make_graph
@@ -50,21 +50,16 @@ def _nearly(answer: list[Array], seed: int) -> list[Array]:
     return [a * (1 + 1e-7 * noise.standard_normal(a.shape)) if a.dtype.kind == "f" else a for a in answer]
 
 
-def _bare_reference() -> Reference:
-    """A reference whose thresholds are still to be noted."""
-    return Reference(nn.Identity(), Inputs(specs=(), places=(), probes=()))
-
-
 def _count(
     onnx: list[Array], torch32: list[Array], *, scores: tuple[float, ...] = (), overlaps: tuple[float, ...] = ()
 ) -> ItemCount:
     """What becomes of the items, where the module compares scores and overlaps with these thresholds."""
-    reference = _bare_reference()
-    reference.thresholds.scores.update(scores)
-    reference.thresholds.overlaps.update(overlaps)
+    thresholds = Thresholds()
+    thresholds.scores.update(scores)
+    thresholds.overlaps.update(overlaps)
     count = ItemCount()
     runs = [_nearly(torch32, seed) for seed in range(3)]
-    align(GROUP, reference, onnx=[onnx], torch32=torch32, perturbed=runs[1:], float64=runs[0], count=count)
+    align(GROUP, thresholds, onnx=[onnx], torch32=torch32, perturbed=runs[1:], float64=runs[0], count=count)
     return count
 
 
@@ -218,10 +213,10 @@ def test_a_few_items_may_be_others_of_the_same_score(
 ) -> None:
     """Of two boxes of equal scores that suppress each other either may be left; a moved box without that is wrong."""
     moved = [((x, 2.0, right, 11.0), score, label) for (x, _, right, _), _, label in BLANK[:num_moved]]
-    reference, torch32, count = _bare_reference(), _answer(*BLANK), ItemCount()
-    reference.thresholds.overlaps.add(0.55)
+    thresholds, torch32, count = Thresholds(), _answer(*BLANK), ItemCount()
+    thresholds.overlaps.add(0.55)
     aligned = align(
-        GROUP, reference, onnx=[_answer(*moved, *BLANK[num_moved:])],
+        GROUP, thresholds, onnx=[_answer(*moved, *BLANK[num_moved:])],
         torch32=torch32, perturbed=[_nearly(torch32, 0)], float64=_nearly(torch32, 1), count=count,
         may_be_luck=may_be_luck,
     )  # fmt: skip
@@ -231,10 +226,9 @@ def test_a_few_items_may_be_others_of_the_same_score(
 
 def test_the_worst_level_counts() -> None:
     """Of several answers of the file the one with the most unmatched items is what counts, once."""
-    reference = _bare_reference()
     count, torch32 = ItemCount(), _answer(*FAR)
     aligned = align(
-        GROUP, reference, onnx=[torch32, _answer(*FAR[1:])],
+        GROUP, Thresholds(), onnx=[torch32, _answer(*FAR[1:])],
         torch32=torch32, perturbed=[], float64=_nearly(torch32, 0), count=count,
     )  # fmt: skip
     assert _fate(count) == (2, 0, 1)
@@ -245,7 +239,7 @@ def test_the_worst_level_counts() -> None:
 @pytest.mark.parametrize(("num_excused", "verdict"), [(1, "pass"), (2, "inconclusive")])
 def test_too_many_excuses_prove_nothing(num_excused: int, verdict: str) -> None:
     """One of ten may lie on an edge, two of ten are too many for a pass."""
-    reference = _bare_reference()
+    reference = Reference(nn.Identity(), Inputs(specs=(), places=(), probes=()))
     trial = Trial(make_graph(), reference.inputs, reference)
     boxes = Observed("boxes", num_elements=40, movements={"normal": 1e4}, still_share=0.0)
     boxes.items["normal"] = ItemCount(num_reference=10, num_matched=10 - num_excused, num_excused=num_excused)
@@ -298,11 +292,11 @@ def _reference(model: nn.Module, *inputs: str) -> Reference:
 def test_the_outputs_of_a_detector_are_one_group() -> None:
     """Boxes, scores and classes are told by shape and dtype, and the detector's thresholds are known by then."""
     reference = _reference(Detector(), "image=float32[1,3,64,64]")
-    assert groups_of(reference) == (GROUP,)
+    assert reference.groups == (GROUP,)
     assert 0.5 in reference.thresholds.scores
     assert reference.thresholds.overlaps == {0.4}
 
 
 def test_a_classifier_has_no_items() -> None:
     """Nothing of it is sized by data."""
-    assert groups_of(_reference(Classifier(), "image=float32[2,3,8,8]")) == ()
+    assert _reference(Classifier(), "image=float32[2,3,8,8]").groups == ()

@@ -10,7 +10,6 @@ import torch
 from tasks.core.errors import ExportError
 from tasks.core.export.fallback import export
 from tasks.core.inputs.choice import choose_inputs
-from tasks.core.proof.trial import Trial
 from tasks.core.proof.validation import validate
 from tasks.core.reference.reference import Reference
 from tasks.core.spec.export_spec import ExportSpec
@@ -118,10 +117,10 @@ def test_a_wrong_file_sends_auto_to_the_next_exporter(tmp_path: Path, monkeypatc
     spec = ExportSpec(model=model, name="tiny", inputs=("x=float32[batch,4]",))
     chosen = choose_inputs(spec, model)
     reference = Reference(model, chosen)
-    graph, _ = export(spec, model, chosen, reference=reference, provenance={}, folder=tmp_path)
-    assert graph.exporter == "dynamo"
-    assert "torchscript gave a wrong file" in graph.exporter_reason
-    assert validate(Trial(graph, chosen, reference)).verdict == "pass"
+    candidate, _ = export(spec, model, chosen, reference=reference, provenance={}, folder=tmp_path)
+    assert candidate.graph.exporter == "dynamo"
+    assert "torchscript gave a wrong file" in candidate.graph.exporter_reason
+    assert validate(candidate, reference).evidence.verdict == "pass"
 
 
 def test_integer_and_bool_outputs_are_equal(tmp_path: Path) -> None:

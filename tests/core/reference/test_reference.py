@@ -81,7 +81,7 @@ def test_rows_that_were_answered_are_not_run_again(runs: list[int]) -> None:
     for probe, answer in zip(probes, answers, strict=True):
         (x,) = reference.inputs.arrays(probe).values()
         true = torch.tanh(
-            torch.nn.functional.linear(torch.tensor(x).double(), *(p.double() for p in reference.model.parameters()))
+            torch.nn.functional.linear(torch.tensor(x).double(), *(p.double() for p in reference.network.parameters()))
         )
         assert np.allclose(answer, true.detach().numpy(), rtol=0, atol=1e-14)
 

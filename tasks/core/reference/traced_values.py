@@ -3,18 +3,17 @@
 import functools
 import hashlib
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.arrays import EPS32, Array, rms
 from tasks.core.forward.precision import run_float32, run_perturbed
-from tasks.core.forward.recorder import Run
+from tasks.core.forward.recorder import Receive, Run
 from tasks.core.forward.traces import Call, Trace
-from tasks.core.inputs.probes import Probe
-from tasks.core.reference.reference import Reference
 
+Record = Callable[[Receive, Run | None], Trace]
 MATCHING_LIMIT = 24.0
 """Noise ratio up to which a value is the same; three times the verdict's limit, as one probe is not pooled."""
 PEAK_LIMIT = 256.0
@@ -28,8 +27,11 @@ _NUM_SAMPLES = 32
 class TracedValues:
     """The values of one module on one probe, by number; float64 rounded to float32, and the noise of float32."""
 
-    def __init__(self, reference: Reference, probe: Probe) -> None:
+    def __init__(self, record: Record) -> None:
         """Run the module a few times.
+
+        Args:
+            record: runs it (None: in float64, if it can) and hands on each value.
 
         Raises:
             ModelError: it can't be recorded.
@@ -38,10 +40,10 @@ class TracedValues:
         self.noise: dict[int, float] = {}
         self._names: dict[int, str] = {}
         self._infinite: dict[int, Array] = {}
-        self.trace: Trace = reference.traced(probe, self._keep)
+        self.trace: Trace = record(self._keep, None)
         runs: list[Run] = [functools.partial(run_perturbed, seed=seed) for seed in range(NUM_PERTURBED)]
         for run in (run_float32, *runs):
-            reference.traced(probe, self._measure, run)
+            record(self._measure, run)
         self._by_size: dict[tuple[bool, int], list[int]] = {}
         self._same: dict[bytes, int] = {}
         self.first_of: dict[int, int] = {}

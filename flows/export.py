@@ -157,9 +157,9 @@ def _delivered(result: ExportResult, release: Release, output: Path | None) -> E
     """
     if output is None or result.verdict != "pass":
         return result.model_copy(update={"onnx_path": stored_file(release)})
-    from tasks.core.onnx_files.skeletons import (  # onnx: not to be imported at the start
+    from tasks.core.onnx_files.lazy_reading import (  # onnx: not to be imported at the start
         SIDECAR_KEY,
-        read_skeleton,
+        read_without_weights,
         sidecars,
     )
 
@@ -167,7 +167,7 @@ def _delivered(result: ExportResult, release: Release, output: Path | None) -> E
     if file_sha256(source) != result.onnx_sha256:
         raise ExportError(f"The stored file of {release.model_uri} is not the proven one; export it anew with --force.")
     others = [source.with_name(name) for name in sidecars(source)]
-    proven = {entry.value for entry in read_skeleton(source).metadata_props if entry.key == SIDECAR_KEY}
+    proven = {entry.value for entry in read_without_weights(source).metadata_props if entry.key == SIDECAR_KEY}
     if any(file_sha256(sidecar) not in proven for sidecar in others):
         raise ExportError(f"The stored weights of {release.model_uri} are not the proven ones; export with --force.")
     try:

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 import torch
 
-from tasks.core.onnx_files.skeletons import sidecars
+from tasks.core.onnx_files.lazy_reading import sidecars
 from tests.benchmarks.processes import measure
 from tests.models.wide_models import WideMLP
 

@@ -20,7 +20,7 @@ from tasks.core.export.frozen_values import FrozenValues
 from tasks.core.forward.fused_attention import without_fused_attention
 from tasks.core.forward.outputs import flat_forward
 from tasks.core.inputs.choice import Inputs
-from tasks.core.onnx_files.simplification import simplify
+from tasks.core.onnx_files.simplification import SIMPLIFY
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.input_spec import Dim
 
@@ -133,7 +133,7 @@ def _torchscript(model: nn.Module, inputs: Inputs, output_names: tuple[str, ...]
         )
         graph = ir.load(path)
     _add_weights(graph, model, inputs)
-    simplify(graph)
+    SIMPLIFY(graph)
     notes = {place: f"tracing froze a Python value at {place}" for place in frozen.places}
     doubts = [
         f"the model branches on values and {notes[place]}, of which no probe shows every side"

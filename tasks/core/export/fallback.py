@@ -15,7 +15,7 @@ from tasks.core.forward.outputs import name_outputs
 from tasks.core.inputs.choice import Inputs
 from tasks.core.inputs.probes import Probe
 from tasks.core.onnx_files import cleaning, reading, writing
-from tasks.core.onnx_files.skeletons import SIDECAR_KEY
+from tasks.core.onnx_files.lazy_reading import SIDECAR_KEY
 from tasks.core.records.candidate import Candidate
 from tasks.core.records.steps import Graph
 from tasks.core.reference.reference import Reference
@@ -69,9 +69,11 @@ def export(
                 beyond[error.name] = error.beyond
             continue
         why = reason if not refused else f"{'; '.join(refused)}, so {exporter}"
-        cleaning.name_output_dims(exported.graph, _observed_shapes(inputs, reference))
+        observed = _observed_shapes(inputs, reference)
         seconds = time.perf_counter() - started  # writing is not the exporter's
-        graph = _write(spec, network, exported, exporter=exporter, provenance=provenance, folder=folder)
+        graph = _write(
+            spec, network, exported, exporter=exporter, observed=observed, provenance=provenance, folder=folder
+        )
         graph = graph.model_copy(update={"exporter_reason": why, "beyond": beyond, "seconds": seconds})
         answers, wrong = _try_other_sizes(graph, inputs, reference)
         made = Candidate(graph, answers), exported.graph
@@ -99,15 +101,16 @@ def _write(
     exported: Exported,
     *,
     exporter: Exporter,
+    observed: cleaning.ObservedShapes,
     provenance: Mapping[str, str],
     folder: Path,
 ) -> Graph:
     """Clean the graph, write it with its provenance, and describe the file."""
     graph = exported.graph
-    cleaning.clean(graph)
     given = spec.input_names[len(graph.graph.inputs) :]
-    parameters = [name for name, _ in network.named_parameters()]
-    labels = cleaning.label_parameters(graph, given, parameters)
+    labelling = cleaning.LabelParametersPass(given, [name for name, _ in network.named_parameters()])
+    ir.passes.Sequential(cleaning.NameOutputDimsPass(observed), cleaning.CleanMetadataPass(), labelling)(graph)
+    labels = labelling.labels
     lost = [f"{label} has no parameter of its own in the graph" for label in given if label not in labels]
     for key, value in {**provenance, "assay.exporter": exporter, "assay.opset": str(spec.opset)}.items():
         graph.metadata_props[key] = value
@@ -179,7 +182,7 @@ def _gross_ratio(index: int, onnx: Array, probe: Probe, reference: Reference) ->
     return ratio(rms(onnx - wanted), max(rms(perturbed - wanted), EPS32 * rms(wanted)))
 
 
-def _observed_shapes(inputs: Inputs, reference: Reference) -> list[tuple[Mapping[str, int], list[tuple[int, ...]]]]:
+def _observed_shapes(inputs: Inputs, reference: Reference) -> cleaning.ObservedShapes:
     probes = {probe.key: probe for probe in (inputs.probes[0], *_other_sizes(inputs))}.values()
     return [(probe.sizes, [array.shape for array in reference.float32(probe)]) for probe in probes]
 

@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 
 from tasks.core.arrays import Array
+from tasks.core.onnx_files.lazy_reading import read_without_weights, values
 from tasks.core.onnx_files.reading import SCOPES
-from tasks.core.onnx_files.skeletons import read_skeleton, values
 from tasks.core.runtime.sessions import SessionError, answers
 
 _SHAPES = ("Shape", "Size")
@@ -23,7 +23,7 @@ class OnnxGraph:
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
-        self.proto: Any = read_skeleton(path)
+        self.proto: Any = read_without_weights(path)
         graph = self.proto.graph
         self.nodes: list[Any] = list(graph.node)
         self.inputs: list[list[str]] = [list(_inputs_of(node)) for node in self.nodes]

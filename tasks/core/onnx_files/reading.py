@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself."""
+"""Describe an ONNX file, or a graph, as records and as text."""
 
 import ast
 from collections.abc import Iterable
@@ -8,18 +8,30 @@ import onnx_ir as ir
 
 from tasks.core.errors import SpecError, one_line
 from tasks.core.hashes import file_sha256
-from tasks.core.onnx_files.skeletons import read_skeleton, sidecars
+from tasks.core.onnx_files.lazy_reading import read_without_weights, sidecars
 from tasks.core.records.steps import Graph, TensorType
+
+SCOPES = "pkg.torch.onnx.name_scopes"
+"""Key of a node's metadata: paths of the modules around the call that it comes from, as a Python list."""
+SOURCE = "assay.source"
+"""Key of a node's metadata: `package/file.py:LINE` of the model's code."""
+_SHORT_ATTRIBUTES = {
+    ir.AttributeType.INT,
+    ir.AttributeType.FLOAT,
+    ir.AttributeType.STRING,
+    ir.AttributeType.INTS,
+    ir.AttributeType.FLOATS,
+}
 
 
 def read_graph(path: Path) -> Graph:
-    """What a file says of itself.
+    """Describe a file by its own header: inputs, outputs, opset, size, hash.
 
     Raises:
-        SpecError: it is no ONNX file.
+        SpecError: there is no such file, it is no ONNX file, or a sidecar is missing, cut or a symbolic link.
     """
     try:
-        model = ir.from_proto(read_skeleton(path))
+        model = ir.from_proto(read_without_weights(path))
         needed = {path.parent / name: num_bytes for name, num_bytes in sidecars(path).items()}
     except FileNotFoundError as error:
         raise SpecError(f"There is no file {path}; name an .onnx file.") from error
@@ -54,15 +66,12 @@ def read_graph(path: Path) -> Graph:
 
 
 def state_of(path: Path) -> list[tuple[int, ...]]:
-    """By which a change of a file or of its sidecars is seen; nothing where there is no such file."""
+    """Inode, size in bytes and time of change of a file and its sidecars; empty if it can't be read."""
     try:
         stats = [part.stat() for part in (path, *(path.parent / name for name in sidecars(path)))]
     except Exception:  # it is gone, or no ONNX file any more, which protobuf says as it likes
         return []
     return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
-
-
-SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def tensor_types(values: Iterable[ir.Value]) -> tuple[TensorType, ...]:
@@ -77,7 +86,7 @@ def tensor_types(values: Iterable[ir.Value]) -> tuple[TensorType, ...]:
 
 
 def readable(model: ir.Model) -> str:
-    """The graph as text, one node a line, weights by shape."""
+    """Format the graph as text, one node a line."""
     lines = [f"inputs   {', '.join(map(str, tensor_types(model.graph.inputs)))}"]
     for node in model.graph:
         names = ", ".join(str(v.name) if v is not None else "-" for v in node.inputs)
@@ -87,15 +96,6 @@ def readable(model: ir.Model) -> str:
         lines.append(f"  {outputs} = {node.op_type}({names})" + (f" {{{attributes}}}" if attributes else "") + scope)
     lines.append(f"outputs  {', '.join(map(str, tensor_types(model.graph.outputs)))}")
     return "\n".join(lines)
-
-
-_SHORT_ATTRIBUTES = {
-    ir.AttributeType.INT,
-    ir.AttributeType.FLOAT,
-    ir.AttributeType.STRING,
-    ir.AttributeType.INTS,
-    ir.AttributeType.FLOATS,
-}
 
 
 def _dims(value: ir.Value) -> str:

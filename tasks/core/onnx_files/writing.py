@@ -1,4 +1,4 @@
-"""Write a graph as deterministic bytes, its weights streamed."""
+"""Write a model as deterministic bytes, streaming its weights."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from tasks.core.onnx_files.skeletons import GRAPH_FIELD, INITIALIZER_FIELD, RAW_DATA_FIELD, SIDECAR_KEY
+from tasks.core.onnx_files.lazy_reading import GRAPH_FIELD, INITIALIZER_FIELD, RAW_DATA_FIELD, SIDECAR_KEY
 
 MAX_FILE_BYTES = 2**31 - 1
 """Protobuf's limit for one message."""
@@ -18,10 +18,17 @@ STREAMED_BYTES = 1024
 
 
 def write(model: ir.Model, path: Path) -> tuple[str, Path | None]:
-    """Write the model; return the file's SHA-256 and the sidecar, if the weights exceed 2 GB.
+    """Write a model, with its weights in a sidecar if they exceed protobuf's limit of 2 GB.
 
-    A sidecar is called by its content, as its name stands in the file: two files in one folder whose weights
-    differ need two, and a file replaced by another keeps its own. Its SHA-256 goes into the file's metadata.
+    The sidecar is named by its content, because the file refers to it by name: two files in one folder whose weights
+    differ need two sidecars. Its SHA-256 goes into the file's metadata.
+
+    Args:
+        model: gets the metadata entry; is otherwise unchanged.
+        path: of the file, which is replaced.
+
+    Returns:
+        The file's SHA-256, and the path of the sidecar or None.
     """
     weights = {
         n: v for n, v in model.graph.initializers.items() if v.const_value and v.const_value.nbytes > STREAMED_BYTES
@@ -40,7 +47,7 @@ def write(model: ir.Model, path: Path) -> tuple[str, Path | None]:
 
 
 def _inline(weights: Mapping[str, ir.Value]) -> list[tuple[bytes, ir.TensorProtocol | None]]:
-    """Each initializer's message without its values, and the tensor whose bytes complete it."""
+    """Serialized TensorProto of each initializer without its values, and the tensor whose bytes complete it."""
     messages: list[tuple[bytes, ir.TensorProtocol | None]] = []
     for name, value in weights.items():
         assert value.const_value is not None
@@ -64,7 +71,7 @@ def _tensor_header(name: str, tensor: ir.TensorProtocol) -> onnx.TensorProto:
 
 
 def _offsets(weights: Mapping[str, ir.Value]) -> Iterator[tuple[str, ir.TensorProtocol, int]]:
-    """Place the tensors one after another, each at a page of 4,096 bytes so that it can be mapped."""
+    """Name, tensor and byte offset of each initializer, aligned to pages of 4,096 bytes so that it can be mapped."""
     offset = 0
     for name, value in weights.items():
         assert value.const_value is not None
@@ -73,7 +80,7 @@ def _offsets(weights: Mapping[str, ir.Value]) -> Iterator[tuple[str, ir.TensorPr
 
 
 def _write_sidecar(weights: Mapping[str, ir.Value], folder: Path) -> tuple[Path, str]:
-    """Write a file named by its SHA-256; return both."""
+    """Write the external data to a file named by its SHA-256; return path and hash."""
     part = folder / "weights.part"
     with part.open("wb") as file:
         out = _HashedFile(file)
@@ -85,7 +92,7 @@ def _write_sidecar(weights: Mapping[str, ir.Value], folder: Path) -> tuple[Path,
 
 
 def _write_message(path: Path, header: onnx.ModelProto, tensors: list[tuple[bytes, ir.TensorProtocol | None]]) -> str:
-    """Write a ModelProto whose graph is the header's with `tensors` added, without building it in memory."""
+    """Write the header with `tensors` added to its graph as initializers, without building the message in memory."""
     graph = header.graph.SerializeToString(deterministic=True)
     header.ClearField("graph")
     pieces = []
@@ -129,7 +136,7 @@ def _varint(value: int) -> Iterator[int]:
 
 
 class _HashedFile:
-    """A file that knows the SHA-256 and the size in bytes of what was written to it."""
+    """Count and hash the bytes written to a file."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

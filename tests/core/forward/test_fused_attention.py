@@ -1,5 +1,7 @@
 """The switch of the fused attention kernel."""
 
+import contextlib
+
 import pytest
 import torch
 
@@ -13,9 +15,9 @@ def test_the_switch_is_as_before_afterwards(was_enabled: bool) -> None:
     before = mha.get_fastpath_enabled()
     mha.set_fastpath_enabled(was_enabled)
     try:
-        with pytest.raises(ValueError, match="stop"), without_fused_attention():
+        with contextlib.suppress(ValueError), without_fused_attention():
             assert not mha.get_fastpath_enabled()
-            raise ValueError("stop")
+            raise ValueError
         assert mha.get_fastpath_enabled() is was_enabled
     finally:
         mha.set_fastpath_enabled(before)

@@ -1,4 +1,4 @@
-"""Files are written weight by weight: the right bytes, deterministic, without what is private."""
+"""Files are written weight by weight: the right bytes, deterministic."""
 
 import hashlib
 from pathlib import Path
@@ -8,21 +8,8 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
-import torch
 
-from tasks.core.export.exporters import run_exporter
-from tasks.core.inputs.choice import choose_inputs
-from tasks.core.onnx_files import cleaning as graph_files
-from tasks.core.spec.export_spec import ExportSpec
-from tests.models.tiny_models import Classifier
-
-
-@pytest.fixture(scope="module", params=["dynamo", "torchscript"])
-def graph(request: pytest.FixtureRequest) -> ir.Model:
-    """A freshly exported classifier."""
-    model = Classifier().eval()
-    inputs = choose_inputs(ExportSpec(model=model, inputs=("image=float32[batch,3,8,8]",)), model)
-    return run_exporter(request.param, model, inputs, output_names=("scores",), opset=20).graph
+from tasks.core.onnx_files import writing
 
 
 def _scores(path: Path) -> np.ndarray:
@@ -32,7 +19,7 @@ def _scores(path: Path) -> np.ndarray:
 
 def test_the_written_file_is_the_graph(graph: ir.Model, tmp_path: Path) -> None:
     """A streamed file passes onnx's full check and holds the same initializers as one that onnx wrote."""
-    sha256, sidecar = graph_files.write(graph, tmp_path / "ours.onnx")
+    sha256, sidecar = writing.write(graph, tmp_path / "ours.onnx")
     assert sidecar is None
     assert sha256 == hashlib.sha256((tmp_path / "ours.onnx").read_bytes()).hexdigest()
     onnx.checker.check_model(tmp_path / "ours.onnx", full_check=True)
@@ -45,9 +32,9 @@ def test_the_written_file_is_the_graph(graph: ir.Model, tmp_path: Path) -> None:
 
 def test_large_weights_go_into_a_sidecar(graph: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Above the limit there is one sidecar, named by its hash, which is in the file; the answers are the same."""
-    graph_files.write(graph, tmp_path / "whole.onnx")
-    monkeypatch.setattr(graph_files, "MAX_FILE_BYTES", 64 << 20)
-    _, sidecar = graph_files.write(graph, tmp_path / "model.onnx")
+    writing.write(graph, tmp_path / "whole.onnx")
+    monkeypatch.setattr(writing, "MAX_FILE_BYTES", 64 << 20)
+    _, sidecar = writing.write(graph, tmp_path / "model.onnx")
     assert sidecar is not None
     sha256 = hashlib.sha256(sidecar.read_bytes()).hexdigest()
     assert sidecar == tmp_path / f"weights-{sha256[:16]}.data"
@@ -60,47 +47,16 @@ def test_large_weights_go_into_a_sidecar(graph: ir.Model, tmp_path: Path, monkey
 
 def test_other_weights_have_another_sidecar(graph: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two models put into one folder keep their own weights; equal weights share one sidecar."""
-    monkeypatch.setattr(graph_files, "MAX_FILE_BYTES", 64 << 20)
-    _, first = graph_files.write(graph, tmp_path / "first.onnx")
+    monkeypatch.setattr(writing, "MAX_FILE_BYTES", 64 << 20)
+    _, first = writing.write(graph, tmp_path / "first.onnx")
     before = _scores(tmp_path / "first.onnx")
-    assert graph_files.write(graph, tmp_path / "same.onnx")[1] == first
+    assert writing.write(graph, tmp_path / "same.onnx")[1] == first
     large = max(graph.graph.initializers.values(), key=lambda value: value.const_value.nbytes)
     kept = large.const_value
     large.const_value = ir.tensor(kept.numpy() * np.float32(2), name=large.name)
-    _, second = graph_files.write(graph, tmp_path / "second.onnx")
+    _, second = writing.write(graph, tmp_path / "second.onnx")
     large.const_value = kept
     graph.metadata_props.pop("assay.sidecar_sha256")
     assert second != first
     assert np.array_equal(_scores(tmp_path / "first.onnx"), before)
     assert not np.array_equal(_scores(tmp_path / "second.onnx"), before)
-
-
-def test_nothing_of_the_builders_machine_stays(graph: ir.Model, tmp_path: Path) -> None:
-    """No path, no stack trace; the module path of each node and one line of its source stay."""
-    graph_files.clean(graph)
-    graph_files.write(graph, tmp_path / "model.onnx")
-    content = (tmp_path / "model.onnx").read_bytes()
-    for private in (b"site-packages", b"stack_trace", str(Path(torch.__file__).parents[2]).encode(), b'File "'):
-        assert private not in content
-    names = [n.name + str(dict(n.metadata_props)) for n in graph.graph]
-    assert any("tiny_models.py:" in name or "conv" in name for name in names)
-
-
-def test_labels_follow_the_order_of_the_parameters(tmp_path: Path) -> None:
-    """The i-th label names the i-th parameter; what the graph does not hold is left out."""
-    model = Classifier().eval()
-    inputs = choose_inputs(ExportSpec(model=model, inputs=("image=float32[batch,3,8,8]",)), model)
-    graph = run_exporter("torchscript", model, inputs, output_names=("scores",), opset=20).graph
-    parameters = [name for name, _ in model.named_parameters()]
-    found = graph_files.label_parameters(graph, [f"learned_{i}" for i in range(99)], parameters)
-    assert found == {f"learned_{i}": name for i, name in enumerate(parameters)}
-    graph_files.write(graph, tmp_path / "model.onnx")
-    assert _scores(tmp_path / "model.onnx").shape == (3, 5)
-
-
-def test_a_graph_can_be_read(graph: ir.Model) -> None:
-    """--verbose shows inputs, a line a node, and outputs."""
-    text = graph_files.readable(graph)
-    assert text.startswith("inputs   image: float32[batch, 3, 8, 8]")
-    assert "Conv(" in text
-    assert text.splitlines()[-1].startswith("outputs  scores: float32[")

@@ -1,4 +1,4 @@
-"""A skeleton is the file without its weights: it says the same, and damage does not hide in what was left out."""
+"""Models read with their weights left on disk: they say the same, and damage does not hide in what was left out."""
 
 import os
 from pathlib import Path
@@ -10,8 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tasks.core.errors import SpecError
 from tasks.core.onnx_files.checks import structural_findings
+from tasks.core.onnx_files.lazy_reading import read_without_weights, sidecars, values, weights_as_inputs
 from tasks.core.onnx_files.reading import read_graph
-from tasks.core.onnx_files.skeletons import read_skeleton, sidecars, values, without_weights
 
 WEIGHTS = np.random.default_rng(0).standard_normal((32, 64)).astype(np.float32)
 
@@ -28,14 +28,14 @@ def _save(path: Path, *tensors: TensorProto) -> Path:
     return path
 
 
-def test_a_skeleton_says_what_the_file_says(tmp_path: Path) -> None:
+def test_all_but_the_large_weights_is_read(tmp_path: Path) -> None:
     """All but the large weight is the same message, and the weight's values are found in the file itself."""
     path = _save(tmp_path / "model.onnx", numpy_helper.from_array(WEIGHTS, "w"))
-    skeleton, whole = read_skeleton(path), onnx.load(path)
-    assert np.array_equal(values(skeleton.graph.initializer[0], path), WEIGHTS)
-    assert skeleton.ByteSize() < WEIGHTS.nbytes
-    skeleton.graph.initializer[0].CopyFrom(whole.graph.initializer[0])
-    assert skeleton == whole
+    lazy, whole = read_without_weights(path), onnx.load(path)
+    assert np.array_equal(values(lazy.graph.initializer[0], path), WEIGHTS)
+    assert lazy.ByteSize() < WEIGHTS.nbytes
+    lazy.graph.initializer[0].CopyFrom(whole.graph.initializer[0])
+    assert lazy == whole
     assert sidecars(path) == {}
 
 
@@ -43,7 +43,7 @@ def test_a_hard_link_is_read_as_well(tmp_path: Path) -> None:
     """A file of two names, as MLflow's store holds them, gives its values, though onnx refuses such external data."""
     path = _save(tmp_path / "model.onnx", numpy_helper.from_array(WEIGHTS, "w"))
     os.link(path, tmp_path / "other.onnx")
-    assert np.array_equal(values(read_skeleton(path).graph.initializer[0], path), WEIGHTS)
+    assert np.array_equal(values(read_without_weights(path).graph.initializer[0], path), WEIGHTS)
 
 
 def test_a_sidecar_is_named(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_a_sidecar_is_named(tmp_path: Path) -> None:
         save_as_external_data=True, location="weights.data", size_threshold=1024,
     )  # fmt: skip
     assert sidecars(path) == {"weights.data": (tmp_path / "weights.data").stat().st_size}
-    assert np.array_equal(values(read_skeleton(path).graph.initializer[0], path), WEIGHTS)
+    assert np.array_equal(values(read_without_weights(path).graph.initializer[0], path), WEIGHTS)
     assert read_graph(path).size_bytes == path.stat().st_size + (tmp_path / "weights.data").stat().st_size
 
 
@@ -105,7 +105,7 @@ def test_shapes_are_inferred_through_a_weight(tmp_path: Path) -> None:
     """A weight whose dims do not fit the graph is found, although its values are not read."""
     path = _save(tmp_path / "model.onnx", numpy_helper.from_array(WEIGHTS.T.copy(), "w"))
     assert "onnx.checker finds" in structural_findings(read_graph(path))[0]
-    assert [value.name for value in without_weights(read_skeleton(path)).graph.input] == ["x", "w"]
+    assert [value.name for value in weights_as_inputs(read_without_weights(path)).graph.input] == ["x", "w"]
 
 
 @pytest.mark.parametrize("cut", [1, 100, 5000])
@@ -114,4 +114,4 @@ def test_a_truncated_file_is_refused(tmp_path: Path, cut: int) -> None:
     path = _save(tmp_path / "model.onnx", numpy_helper.from_array(WEIGHTS, "w"))
     path.write_bytes(path.read_bytes()[:-cut])
     with pytest.raises(Exception, match=r"(?i)late|parsing|number"):
-        read_skeleton(path)
+        read_without_weights(path)

@@ -1,4 +1,4 @@
-"""Read an ONNX file without its weights: what is large stays in the file, as external data is in another."""
+"""Read an ONNX file with its large initializers left on disk, as external data that lie in the file itself."""
 
 import mmap
 from collections.abc import Iterator
@@ -11,30 +11,30 @@ import onnx
 from numpy.typing import NDArray
 
 LARGE_BYTES = 1024
-"""Smaller initializers are read: shapes and the like, which decide what a graph means."""
+"""Size up to which initializers are read: shapes and other constants that shape inference needs."""
 SIDECAR_KEY = "assay.sidecar_sha256"
-"""In a file's metadata, where it has a sidecar."""
+"""Key of a model's metadata: the SHA-256 of its external data, where it has any."""
 GRAPH_FIELD, INITIALIZER_FIELD, RAW_DATA_FIELD = 7, 5, 9
 """Numbers in onnx.proto of ModelProto.graph, GraphProto.initializer, TensorProto.raw_data."""
 _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
 """Protobuf's wire types."""
 
 _PACKED = ("INT4", "UINT4", "FLOAT4E2M1", "INT2", "UINT2")
-"""Dtypes of several elements a byte."""
+"""Dtypes with several elements in one byte."""
 
 _Field = tuple[int, int, int, int]
-"""Number, where its tag begins, where its content begins, where it ends."""
+"""Field number, and the byte offsets of its tag, its content and its end."""
 
 
-def read_skeleton(path: Path) -> onnx.ModelProto:
-    """Read a model; large initializers are external data that lie in the file itself.
+def read_without_weights(path: Path) -> onnx.ModelProto:
+    """Read a model with its large initializers left on disk, as external data that lie in the file itself.
 
-    Parsed as a whole, a file of n bytes takes 2 n of memory. An initializer that is anything but plain bytes of
-    the size that its dims and dtype say is read as it is, for others to judge.
+    Parsing a whole file of n bytes takes 2 n of memory. An initializer whose bytes do not fit its dims and dtype is
+    read as it is, so that the checker sees it.
 
     Raises:
-        OSError: it can't be read.
-        ValueError, or protobuf's DecodeError: it is empty, or no protobuf.
+        OSError: the file can't be read.
+        ValueError, or protobuf's DecodeError: the file is empty or no protobuf.
     """
     path = path.resolve()
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -45,16 +45,17 @@ def read_skeleton(path: Path) -> onnx.ModelProto:
                 continue
             for inner, inner_begin, inner_content, inner_end in _fields(data, content, end):
                 if inner == INITIALIZER_FIELD:
-                    model.graph.initializer.append(_tensor(data, inner_content, inner_end, path.name))
+                    model.graph.initializer.append(_tensor(data, inner_content, inner_end, name=path.name))
                 else:
                     model.graph.MergeFromString(data[inner_begin:inner_end])
     return model
 
 
 def sidecars(path: Path) -> dict[str, int]:
-    """The other files that hold tensors of this one, and how many bytes each has at least."""
+    """Names of the files that hold external data of a model, and the least number of bytes that each must have."""
     sizes: dict[str, int] = {}
-    for tensor in _tensors(read_skeleton(path).graph):
+    model = read_without_weights(path)
+    for tensor in (tensor for part in (model.graph, *model.functions) for tensor in _tensors(part)):
         name = location(tensor)
         if name not in ("", path.resolve().name):
             said = {entry.key: entry.value for entry in tensor.external_data}
@@ -64,13 +65,18 @@ def sidecars(path: Path) -> dict[str, int]:
 
 
 def location(tensor: onnx.TensorProto) -> str:
-    """Name of the file that holds a tensor's values; empty where the message itself does."""
+    """Name of the file that holds a tensor's external data; empty if the values are in the message."""
     is_external = tensor.data_location == onnx.TensorProto.EXTERNAL
     return next((entry.value for entry in tensor.external_data if entry.key == "location"), "") if is_external else ""
 
 
 def values(tensor: onnx.TensorProto, path: Path) -> NDArray[Any]:
-    """The values of an initializer of a skeleton, wherever they lie."""
+    """Load the values of an initializer.
+
+    Args:
+        tensor: of a model from `read_without_weights`.
+        path: the file from which that was read.
+    """
     if location(tensor) != path.name:
         return np.asarray(onnx.numpy_helper.to_array(tensor, str(path.parent)))
     # onnx refuses external data in a file of several hard links; this is the very file that was read
@@ -79,8 +85,8 @@ def values(tensor: onnx.TensorProto, path: Path) -> NDArray[Any]:
     return np.fromfile(path, dtype, prod(tensor.dims), offset=offset).reshape(tensor.dims)
 
 
-def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which initializers that are external data are inputs of their dtype and dims."""
+def weights_as_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Copy a model, with initializers that are external data turned into inputs of the same dtype and dims."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     inputs = {value.name for value in copy.graph.input}
@@ -93,16 +99,16 @@ def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Initializers and constants, those of branches and loops, too."""
-    yield from graph.initializer
+def _tensors(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.TensorProto]:
+    """Initializers and tensor attributes, including those in the bodies of branches and loops."""
+    yield from getattr(graph, "initializer", ())
     for attribute in (attribute for node in graph.node for attribute in node.attribute):
         yield from (attribute.t, *attribute.tensors)
         for inner in (attribute.g, *attribute.graphs):
             yield from _tensors(inner)
 
 
-def _tensor(data: mmap.mmap, begin: int, end: int, name: str) -> onnx.TensorProto:
+def _tensor(data: mmap.mmap, begin: int, end: int, *, name: str) -> onnx.TensorProto:
     fields = list(_fields(data, begin, end))
     raw = [field for field in fields if field[0] == RAW_DATA_FIELD]
     if len(raw) != 1 or raw[0][3] - raw[0][2] <= LARGE_BYTES:
@@ -127,7 +133,7 @@ def _parsed(message: bytes) -> onnx.TensorProto:
 
 
 def _size_bytes(tensor: onnx.TensorProto) -> int | None:
-    """What its dims and dtype make; None for dtypes that are unknown or packed."""
+    """Number of bytes by dims and dtype; None for dtypes that are unknown or packed."""
     try:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     except KeyError:

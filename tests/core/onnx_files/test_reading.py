@@ -1,0 +1,49 @@
+"""Files described as records and as text."""
+
+from pathlib import Path
+
+import onnx_ir as ir
+import pytest
+
+from tasks.core.errors import SpecError
+from tasks.core.onnx_files.reading import read_graph, readable, state_of
+from tasks.core.onnx_files.writing import write
+
+
+def test_a_graph_can_be_read(graph: ir.Model) -> None:
+    """--verbose shows inputs, a line a node, and outputs."""
+    text = readable(graph)
+    assert text.startswith("inputs   image: float32[batch, 3, 8, 8]")
+    assert "Conv(" in text
+    assert text.splitlines()[-1].startswith("outputs  scores: float32[")
+
+
+def test_a_file_is_described_by_its_header(graph: ir.Model, tmp_path: Path) -> None:
+    """Hash, size, opset, names and dims of a file that was written a moment ago are its own."""
+    sha256, _ = write(graph, tmp_path / "model.onnx")
+    record = read_graph(tmp_path / "model.onnx")
+    assert (record.sha256, record.opset, record.num_nodes) == (sha256, 20, graph.graph.num_nodes())
+    assert record.size_bytes == (tmp_path / "model.onnx").stat().st_size
+    assert [(value.name, value.dtype, value.dims[1:]) for value in record.inputs] == [("image", "float32", (3, 8, 8))]
+    assert record.exporter_reason.startswith("the file was made by pytorch")
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "There is no file"), (b"", "can't be read"), (b"PK..", "ONNX")])
+def test_what_is_no_onnx_file_is_one_sentence(content: bytes | None, words: str, tmp_path: Path) -> None:
+    """A missing, an empty and a foreign file are refused before anything is run."""
+    if content is not None:
+        (tmp_path / "model.onnx").write_bytes(content)
+    with pytest.raises(SpecError, match=words):
+        read_graph(tmp_path / "model.onnx")
+
+
+def test_a_change_of_the_file_is_seen(graph: ir.Model, tmp_path: Path) -> None:
+    """The state differs after the file was replaced, and is empty once it is gone."""
+    path = tmp_path / "model.onnx"
+    write(graph, path)
+    before = state_of(path)
+    assert before == state_of(path)
+    path.replace(tmp_path / "older.onnx")
+    assert state_of(path) == []
+    write(graph, path)
+    assert state_of(path) != before

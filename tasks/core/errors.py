@@ -6,7 +6,7 @@ AssayError              2
 ├── ModelError          2   the module
 ├── InputsError         2   its inputs
 ├── ExportError         1   no exporter gave a file
-│   ├── NarrowedError   1   (export/exporters.py) a dynamic dimension came out narrower than asked
+│   ├── NarrowedError   1   (export/exported.py) a dynamic dimension came out narrower than asked
 │   └── CrashError      1   a process died
 ├── VerdictError        1   the file is not proven
 ├── SweepError          1   not every model of a sweep is

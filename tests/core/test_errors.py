@@ -6,7 +6,7 @@ import pytest
 
 from tasks.core import errors
 from tasks.core.errors import one_line
-from tasks.core.export.exporters import NarrowedError
+from tasks.core.export.exported import NarrowedError
 
 
 def tree(root: type[errors.AssayError] = errors.AssayError) -> list[type[errors.AssayError]]:

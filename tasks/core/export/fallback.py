@@ -10,7 +10,8 @@ from torch import nn
 
 from tasks.core.arrays import EPS32, Array, ratio, rms
 from tasks.core.errors import ExportError, SpecError
-from tasks.core.export.exporters import Exported, Exporter, NarrowedError, exporter_order, run_exporter
+from tasks.core.export.exported import Exported, NarrowedError
+from tasks.core.export.exporters import Exporter, exporter_order, run_exporter
 from tasks.core.forward.outputs import name_outputs
 from tasks.core.inputs.choice import Inputs
 from tasks.core.inputs.probes import Probe

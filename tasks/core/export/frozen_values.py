@@ -1,7 +1,7 @@
-"""What tracing freezes: Python values taken from tensors, and which of them the values of an input decide.
+"""Python values that `torch.jit.trace` makes constants, and which of them depend on the values of an input.
 
-A Python value that follows from a shape is proven at other sizes. One that follows from values may have chosen a
-branch, and no probe shows that another is never taken. PyTorch's graph of the trace tells the two apart.
+A Python value that depends on shapes only is proven at other sizes. One that depends on values may have chosen a
+branch, and no probe shows that another is never taken. The data flow in the trace's graph tells the two apart.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import torch
 from tasks.core.source_lines import callers, innermost
 
 _KNOWN = tuple(f"{folder}/" for folder in getattr(find_spec("torchvision"), "submodule_search_locations", ()))
-"""torchvision's code is known: it asks whether there are boxes at all, and gives the same either way."""
+"""torchvision's code is exempt: it branches on whether there are boxes at all, with the same result either way."""
 _TO_PYTHON = [
     *((torch.Tensor, name) for name in (
         "__bool__", "__complex__", "__float__", "__index__", "__int__", "__len__", "allclose", "equal", "is_nonzero",
@@ -26,18 +26,19 @@ _TO_PYTHON = [
     )),
     *((torch, name) for name in ("allclose", "equal", "is_nonzero")),
 ]  # fmt: skip
-"""What gives a Python value of a tensor."""
+"""Functions that convert a tensor to a Python value."""
 _SIZES = {
     "aten::dim", "aten::len", "aten::numel", "aten::size", "aten::_shape_as_tensor",
     "aten::empty_like", "aten::new_empty", "aten::new_ones", "aten::new_zeros", "aten::ones_like", "aten::rand_like",
     "aten::randn_like", "aten::zeros_like",
 }  # fmt: skip
-"""Operators that see no values."""
+"""Operators whose result depends on shapes only."""
 _SIZED_BY_VALUES = {
     "aten::argwhere", "aten::bincount", "aten::masked_select", "aten::nonzero", "aten::nonzero_numpy",
     "aten::repeat_interleave", "aten::unique_consecutive", "aten::unique_dim", "aten::_unique", "aten::_unique2",
     "torchvision::nms",
 }  # fmt: skip
+"""Operators whose output's shape depends on values."""
 _VIEWS = {
     "aten::alias", "aten::chunk", "aten::detach", "aten::diagonal", "aten::expand", "aten::narrow", "aten::permute",
     "aten::reshape", "aten::select", "aten::slice", "aten::split", "aten::squeeze", "aten::t", "aten::transpose",
@@ -47,7 +48,7 @@ _VIEWS = {
 
 
 class FrozenValues:
-    """Within `watched`, what `torch.jit`'s tracer takes for good is noted."""
+    """Note the lines at which code run by `torch.jit`'s tracer converts tensors to Python values."""
 
     def __init__(self, num_inputs: int) -> None:
         """Make it.
@@ -55,17 +56,17 @@ class FrozenValues:
         Args:
             num_inputs: number of tensors given to the module; the graph's further inputs are its parameters.
         """
-        self.places: dict[str, bool] = {}
-        """`file.py:LINE` -> do an input's values decide what was taken there?"""
+        self.lines: dict[str, bool] = {}
+        """`file.py:LINE` -> does a value converted there depend on the values of an input?"""
         self._num_inputs = num_inputs
         self._sized_by_shapes: set[tuple[int, bool]] = set()
-        """Values of the graph whose sizes the inputs' shapes alone decide."""
+        """Values of the graph, by number, whose sizes depend on the inputs' shapes only."""
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[Self]:
-        """Within this context each function that gives a Python value is noted before it runs.
+        """Within this context each conversion to a Python value is noted before it runs.
 
-        A mode of torch functions would see them, too, but PyTorch's exporter crashes under one (MViT-v2).
+        A TorchFunctionMode would see them, too, but PyTorch's exporter crashes under one (MViT-v2).
         """
         with contextlib.ExitStack() as stack:
             for owner, name in _TO_PYTHON:
@@ -88,11 +89,11 @@ class FrozenValues:
         frame = sys._getframe(2)
         file, line = innermost(callers(frame)) or (frame.f_code.co_filename, frame.f_lineno)
         decided = not _is_harmless(file, line) and any(self._is_decided(t, by_size=by_size) for t in tensors)
-        place = f"{Path(file).name}:{line}"
-        self.places[place] = self.places.get(place, False) or decided
+        noted = f"{Path(file).name}:{line}"
+        self.lines[noted] = self.lines.get(noted, False) or decided
 
     def _is_decided(self, tensor: torch.Tensor, *, by_size: bool) -> bool:
-        """Do an input's values decide those of the tensor, or its size?"""
+        """Does the tensor, or its size, depend on the values of an input?"""
         graph = torch._C._get_tracing_state().graph()
         inputs = {value.unique() for value in list(graph.inputs())[: self._num_inputs]}
         try:
@@ -118,19 +119,19 @@ class FrozenValues:
 
 
 def _setter(owner: Any, name: str) -> Callable[[], None]:
-    """What gives an attribute back, or what the owner inherited."""
+    """Make the call that restores an attribute, or deletes it where it was inherited."""
     if name in vars(owner):
         return functools.partial(setattr, owner, name, vars(owner)[name])
     return functools.partial(delattr, owner, name)
 
 
 def _is_harmless(file: str, line: int) -> bool:
-    """Is it known code, or an assertion, behind which there is no other branch?"""
+    """Is the line exempt code, or an assertion, which has no other branch?"""
     return file.startswith(_KNOWN) or linecache.getline(file, line).lstrip().startswith("assert ")
 
 
 def _sources(value: Any, only_size: bool) -> Iterator[tuple[Any, bool]]:
-    """The values from which one is computed, and whether only their sizes matter."""
+    """The operands of the node that produced a value, each with whether only its size matters."""
     node = value.node()
     kind = node.kind()
     for block in node.blocks():
@@ -138,12 +139,12 @@ def _sources(value: Any, only_size: bool) -> Iterator[tuple[Any, bool]]:
     is_sized_by_values = kind in _SIZED_BY_VALUES or bool(list(node.blocks())) or _has_mask(node)
     for other in node.inputs():
         sees_sizes = only_size and not is_sized_by_values
-        # what is no tensor says of which size something shall be
+        # an operand that is no tensor may be a size of the result
         yield other, (sees_sizes or kind in _SIZES) and _is_tensors(other)
 
 
 def _writers(value: Any) -> Iterator[Any]:
-    """Nodes that write into a value's memory, or into a view of it."""
+    """Nodes that write into a value's memory in place, or into a view of it."""
     waiting = [value]
     while waiting:
         for use in waiting.pop().uses():
@@ -154,7 +155,7 @@ def _writers(value: Any) -> Iterator[Any]:
 
 
 def _has_mask(node: Any) -> bool:
-    """Is it an indexing whose number of results depends on values?"""
+    """Is the node an indexing by a bool mask, whose number of results depends on values?"""
     if node.kind() != "aten::index":
         return False
     indices = [value for listed in list(node.inputs())[1:] for value in listed.node().inputs()]

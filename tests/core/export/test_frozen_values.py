@@ -106,10 +106,10 @@ def test_what_follows_from_shapes_is_noted_only(question: str, tmp_path: Path) -
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 @pytest.mark.parametrize("question", BY_VALUES)
 def test_what_values_decide_is_found(question: str, tmp_path: Path) -> None:
-    """Its place is a line of the code that asked."""
-    places = _frozen(Asks(BY_VALUES[question]), tmp_path)
-    assert True in places.values()
-    assert all(place.startswith("test_frozen_values.py:") for place in places)
+    """The line is that of the code that asked."""
+    lines = _frozen(Asks(BY_VALUES[question]), tmp_path)
+    assert True in lines.values()
+    assert all(line.startswith("test_frozen_values.py:") for line in lines)
 
 
 @pytest.mark.parametrize("model", [AsksWeights, Asserts])
@@ -124,4 +124,4 @@ def _frozen(model: nn.Module, folder: Path) -> dict[str, bool]:
             model.eval(), (torch.randn(3, 4),), str(folder / "model.onnx"),
             dynamo=False, input_names=["x"], dynamic_axes={"x": {0: "batch"}},
         )  # fmt: skip
-    return frozen.places
+    return frozen.lines

@@ -97,6 +97,12 @@ def one_line(said: object) -> str:
     return " ".join(str(said).split())[:300].rstrip(".")
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Was memory exhausted? PyTorch's allocator says so in a RuntimeError of its own words."""
+    words = ("can't allocate memory", "out of memory", "std::bad_alloc")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
 def cause_of_death(status: int | None) -> str:
     """How a process ended, for a sentence about it.
 

@@ -19,13 +19,13 @@ _Tree = dict[int | str, Any]
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where one input stands in a call of forward."""
+class ArgumentPath:
+    """Path to one input within the arguments of forward."""
 
     argument: int | str
     """Position or keyword of the argument."""
     keys: tuple[int | str, ...] = ()
-    """The way into it: indices of lists and tuples, keys of dicts."""
+    """Path inside the argument: indices of lists and tuples, keys of dicts."""
     annotation: Any = None
     """Forward's annotation of the argument, which tells a tuple from a list."""
 
@@ -35,61 +35,75 @@ def forward_parameters(model: nn.Module) -> list[str]:
     return [name for name, p in inspect.signature(model.forward).parameters.items() if p.kind in _NAMED]
 
 
-def places_of(names: Sequence[str], model: nn.Module) -> tuple[Place, ...]:
-    """Where each input stands: `image` is an argument, `images.0` and `batch.pixels` lie inside one.
+def argument_paths(names: Sequence[str], model: nn.Module) -> tuple[ArgumentPath, ...]:
+    """Read names of inputs as paths: `image` is an argument, `images.0` and `batch.pixels` lie inside one.
 
     If every name begins with a parameter of forward, that parameter takes it, by keyword where it can be;
     otherwise all are passed by position, one argument a name.
+
+    Args:
+        names: one an input.
+        model: whose forward takes them.
 
     Raises:
         SpecError: names contradict each other, or leave a gap in a list.
     """
     parameters = inspect.signature(model.forward).parameters
-    ways = [name.split(".") for name in names]
-    if not all(way[0] in parameters and _is_way(parameters[way[0]], way) for way in ways):
-        return tuple(Place(index) for index in range(len(names)))
+    split = [name.split(".") for name in names]
+    if not all(words[0] in parameters and _fits(words, parameters[words[0]]) for words in split):
+        return tuple(ArgumentPath(index) for index in range(len(names)))
     annotations = _annotations(model)
     order = list(parameters)
-    by_position = any(parameters[way[0]].kind in _POSITIONAL for way in ways)
-    places = []
-    for way in ways:
-        kind, keys = parameters[way[0]].kind, tuple(int(key) if key.isdigit() else key for key in way[1:])
-        argument: int | str = way[0]
+    by_position = any(parameters[first].kind in _POSITIONAL for first, *_ in split)
+    paths = []
+    for first, *rest in split:
+        kind, keys = parameters[first].kind, tuple(int(key) if key.isdigit() else key for key in rest)
+        argument: int | str = first
         if kind is inspect.Parameter.VAR_POSITIONAL:
-            argument, keys = order.index(way[0]) + int(keys[0]), keys[1:]
+            argument, keys = order.index(first) + int(keys[0]), keys[1:]
         elif kind is inspect.Parameter.VAR_KEYWORD:
             argument, keys = str(keys[0]), keys[1:]
         elif by_position and kind is not inspect.Parameter.KEYWORD_ONLY:
-            argument = order.index(way[0])
-        places.append(Place(argument, keys, annotations.get(way[0])))
-    _check(names, places)
-    return tuple(places)
+            argument = order.index(first)
+        paths.append(ArgumentPath(argument, keys, annotations.get(first)))
+    _check(names, paths)
+    return tuple(paths)
 
 
-def forward_order(places: Sequence[Place], model: nn.Module) -> list[int]:
-    """The order in which forward has its arguments, and exporters put them; what lies in one stays as given."""
+def forward_order(paths: Sequence[ArgumentPath], model: nn.Module) -> list[int]:
+    """Indices that sort inputs by forward's signature, as exporters do; those inside one argument stay as given.
+
+    Args:
+        paths: of the inputs.
+        model: whose forward takes them.
+    """
     order = {name: index for index, name in enumerate(inspect.signature(model.forward).parameters)}
-    ranks = [p.argument if isinstance(p.argument, int) else order.get(p.argument, len(order)) for p in places]
-    return sorted(range(len(places)), key=lambda index: ranks[index])
+    ranks = [p.argument if isinstance(p.argument, int) else order.get(p.argument, len(order)) for p in paths]
+    return sorted(range(len(paths)), key=lambda index: ranks[index])
 
 
-def build_arguments(places: Sequence[Place], tensors: Sequence[torch.Tensor]) -> Arguments:
-    """Args and kwargs of forward that hold these tensors at these places."""
+def build_arguments(paths: Sequence[ArgumentPath], tensors: Sequence[torch.Tensor]) -> Arguments:
+    """Build args and kwargs of forward.
+
+    Args:
+        paths: of the inputs.
+        tensors: one a path.
+    """
     arguments: _Tree = {}
     annotations: dict[int | str, Any] = {}
-    for place, tensor in zip(places, tensors, strict=True):
-        annotations[place.argument] = place.annotation
-        _put(arguments, (place.argument, *place.keys), tensor)
+    for path, tensor in zip(paths, tensors, strict=True):
+        annotations[path.argument] = path.annotation
+        _put(arguments, (path.argument, *path.keys), tensor)
     built = {argument: _built(value, annotations[argument]) for argument, value in arguments.items()}
     args = tuple(built[key] for key in sorted(key for key in built if isinstance(key, int)))
     return args, {key: value for key, value in built.items() if isinstance(key, str)}
 
 
-def _is_way(parameter: inspect.Parameter, way: list[str]) -> bool:
-    """Does the name say enough for this parameter? `*rest` takes `rest.0`, `**options` takes `options.scale`."""
+def _fits(words: list[str], parameter: inspect.Parameter) -> bool:
+    """Can the parameter take a name of these words? `*rest` takes `rest.0`, `**options` takes `options.scale`."""
     if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-        return len(way) > 1 and way[1].isdigit()
-    return len(way) > 1 if parameter.kind is inspect.Parameter.VAR_KEYWORD else True
+        return len(words) > 1 and words[1].isdigit()
+    return len(words) > 1 if parameter.kind is inspect.Parameter.VAR_KEYWORD else True
 
 
 def _annotations(model: nn.Module) -> Mapping[str, Any]:
@@ -99,15 +113,15 @@ def _annotations(model: nn.Module) -> Mapping[str, Any]:
         return {}
 
 
-def _put(tree: _Tree, way: tuple[int | str, ...], value: Any) -> None:
-    *inner, last = way
+def _put(tree: _Tree, keys: tuple[int | str, ...], value: Any) -> None:
+    *inner, last = keys
     for key in inner:
         tree = tree.setdefault(key, {})
     tree[last] = value
 
 
 def _built(value: Any, annotation: Any) -> Any:
-    """Lists, tuples and dicts out of a tree: indices make a list, or a tuple where forward says so."""
+    """Turn a tree into lists, tuples and dicts: indices make a list, or a tuple where the annotation says so."""
     if not isinstance(value, dict):
         return value
     item = _item_annotation(annotation)
@@ -124,33 +138,32 @@ def _origin(annotation: Any) -> Any:
 
 
 def _item_annotation(annotation: Any) -> Any:
-    """What a list's items or a dict's values are said to be."""
+    """Annotation of a list's items or of a dict's values."""
     inner = [a for a in typing.get_args(annotation) if a is not Ellipsis and a is not type(None)]
     if len(inner) == 1 and type(None) in typing.get_args(annotation):
         return _item_annotation(inner[0])
     return inner[-1] if inner else None
 
 
-def _check(names: Sequence[str], places: Sequence[Place]) -> None:
-    """Hold the names against each other.
+def _check(names: Sequence[str], paths: Sequence[ArgumentPath]) -> None:
+    """Check the names against each other.
 
     Raises:
         SpecError: one lies inside another, a container has indices and keys, or an index is missing.
     """
     inside: dict[tuple[int | str, ...], set[int | str]] = {}
-    ways = {(place.argument, *place.keys): name for name, place in zip(names, places, strict=True)}
-    for way, name in ways.items():
-        for length in range(1, len(way)):
-            inside.setdefault(way[:length], set()).add(way[length])
-            if way[:length] in ways:
-                raise SpecError(
-                    f"{name} lies inside {ways[way[:length]]}, which is an input itself; declare one of them."
-                )
-    positions = sorted({place.argument for place in places if isinstance(place.argument, int)})
+    named = {(p.argument, *p.keys): name for name, p in zip(names, paths, strict=True)}
+    for path, name in named.items():
+        for length in range(1, len(path)):
+            outer = path[:length]
+            inside.setdefault(outer, set()).add(path[length])
+            if outer in named:
+                raise SpecError(f"{name} lies inside {named[outer]}, which is an input itself; declare one of them.")
+    positions = sorted({p.argument for p in paths if isinstance(p.argument, int)})
     if positions != list(range(len(positions))):
         raise SpecError(f"{', '.join(names)} leave out a positional argument before the last; declare every one.")
-    for way, keys in inside.items():
-        name = ".".join(map(str, way)) if isinstance(way[0], str) else f"argument {'.'.join(map(str, way))}"
+    for path, keys in inside.items():
+        name = f"{'' if isinstance(path[0], str) else 'argument '}{'.'.join(map(str, path))}"
         indices = sorted(key for key in keys if isinstance(key, int))
         if indices and len(indices) < len(keys):
             raise SpecError(f"{name} has indices and keys ({_shown(keys)}); a list takes 0, 1…, a dict takes words.")

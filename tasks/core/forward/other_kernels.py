@@ -1,4 +1,4 @@
-"""Operators of float32 computed with the errors that another sound kernel may have."""
+"""Float32 operators computed with the rounding errors that another correct kernel may have."""
 
 from typing import Any
 
@@ -7,16 +7,15 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _LONG_SUM = 256
-"""Terms from which the order of a sum shows."""
+"""Number of terms from which the order of a sum has a visible effect."""
 _LANES = (4, 1)
-"""Lanes in which ONNX Runtime averages: of a plain layout, and of one with channels side by side."""
-
+"""Numbers of partial sums in ONNX Runtime's averages: in the layout NCHW, and in one with blocks of channels."""
 _LEAST_SIGMOID = 2.0**-26
-"""About sigmoid(-18), where ONNX Runtime's kernel stops."""
+"""About sigmoid(-18), the least value of ONNX Runtime's kernel."""
 
 
 class OtherKernels(TorchDispatchMode):
-    """Compute sigmoids, instance norms and long averages with the errors that another sound float32 kernel may have.
+    """Compute sigmoids, instance norms and long averages with the errors that another correct float32 kernel may have.
 
     ONNX Runtime's sigmoid has an error that is eps32 of 1 rather than of the value, and never gives less than
     sigmoid(-18) = 1.5e-8: on deepCR's real weights it is off by 4e-9 (rms) at outputs of 2e-6, PyTorch's by
@@ -28,15 +27,15 @@ class OtherKernels(TorchDispatchMode):
     """
 
     def __init__(self, seed: int) -> None:
-        """Make it.
+        """Choose kernels.
 
         Args:
-            seed: chooses the layout whose averages are added up.
+            seed: chooses the layout whose order of addition is used in averages.
         """
         super().__init__()  # type: ignore[no-untyped-call]  # torch's own
         self._num_lanes = _LANES[seed % len(_LANES)]
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: PLR0917
         aten = torch.ops.aten
         if func is aten.sigmoid.default:
             return _other_sigmoid(args[0])

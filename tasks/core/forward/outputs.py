@@ -1,4 +1,4 @@
-"""Flatten what forward returns into named tensors, in an order of our own."""
+"""Flatten what forward returns into named tensors, in the order of the structure."""
 
 import dataclasses
 import functools
@@ -14,10 +14,14 @@ from tasks.core.errors import ModelError, SpecError
 
 
 def flatten(output: Any, prefix: str = "") -> list[tuple[str, torch.Tensor]]:
-    """Names and tensors of a tensor, dict, tuple, list, named tuple or dataclass, nested as they like.
+    """Flatten a tensor, dict, tuple, list, named tuple or dataclass, nested to any depth, into names and tensors.
 
-    A dict's keys and a dataclass's fields name their values, places in a tuple are numbered; a lone
+    A dict's keys and a dataclass's fields name their values, items of a tuple are numbered; a lone
     tensor is `output`. None is left out.
+
+    Args:
+        output: what forward returned.
+        prefix: of the names.
 
     Raises:
         ModelError: there is something that ONNX can't hold, or no tensor at all.
@@ -30,6 +34,10 @@ def flatten(output: Any, prefix: str = "") -> list[tuple[str, torch.Tensor]]:
 
 def name_outputs(found: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
     """The names of the outputs: those asked for, else those found in the structure.
+
+    Args:
+        found: names from `flatten`.
+        names: those asked for, in the same order; empty: none were.
 
     Raises:
         SpecError: their number differs.
@@ -46,8 +54,8 @@ def flat_forward(model: nn.Module, arguments: Callable[..., tuple[Any, Any]] | N
     Exporters label outputs by position and order dicts in ways of their own, which swaps names.
 
     Args:
-        model: its forward is replaced for a while.
-        arguments: makes args and kwargs of forward from a list of tensors; forward then takes these one by one.
+        model: gets another forward within the context.
+        arguments: builds args and kwargs of forward from a list of tensors, which forward then takes one by one.
     """
     forward: Callable[..., Any] = model.forward
 
@@ -72,7 +80,7 @@ def flat_forward(model: nn.Module, arguments: Callable[..., tuple[Any, Any]] | N
 
 
 def _unique(named: list[tuple[str, torch.Tensor]]) -> list[tuple[str, torch.Tensor]]:
-    """Number the names that two places share, such as the keys `a.b` and `a_b`."""
+    """Number names that occur twice, such as those of the keys `a.b` and `a_b`."""
     taken: set[str] = set()
     unique = []
     for name, tensor in named:

@@ -1,10 +1,9 @@
-"""Run a module in float32, in float64, or with its weights moved by one rounding error.
+"""Run a module in float32, in float64, or in float32 with its weights perturbed by one rounding error.
 
-`copy.deepcopy(model).double()` is no sound float64 twin: deepcopy raises on modules that keep
-non-leaf tensors or weight norm, and `.double()` is undone wherever forward casts. Here the module
-itself runs: each submodule's own tensors are raised while that submodule is running, and a dispatch
-mode raises every other float32 tensor and dtype argument that an operator meets. At most the
-tensors of the modules now on the call stack exist twice.
+`copy.deepcopy(model).double()` is no sound float64 reference: deepcopy raises on modules that keep non-leaf tensors or
+weight norm, and `.double()` is undone wherever forward casts. Here the module itself runs: each submodule's own tensors
+are cast to float64 while that submodule is running, and a dispatch mode casts every other float32 tensor and dtype
+argument of an operator. At most the tensors of the modules now on the call stack exist twice.
 """
 
 import contextlib
@@ -18,36 +17,37 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_map
 
 from tasks.core.arrays import EPS32
+from tasks.core.errors import is_out_of_memory
 from tasks.core.forward.fused_attention import without_fused_attention
 from tasks.core.forward.other_kernels import OtherKernels
 
 _SIGN_PERIOD = 8191
-"""Signs repeat after a prime number of weights, so that no row meets the same ones."""
+"""Signs repeat after a prime number of weights, so that rows of a matrix get different ones."""
 
-Arguments = tuple[Any, ...]
-Keywords = dict[str, Any]
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
 _Own = tuple[str, torch.Tensor, torch.Tensor]
-"""Full name, the tensor that a module owns, and its lasting data."""
+"""Full name, a tensor that a module owns, and the data that it has outside the context."""
 Transform = Callable[[nn.Module, list[_Own]], list[torch.Tensor]]
 _PLAIN_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 """Layers that call no other layer and never return a view of their weights."""
 
 
 class _RaiseToFloat64(TorchDispatchMode):
-    """Replace every float32 tensor and dtype argument of every operator by float64.
+    """Cast every float32 tensor and dtype argument of every operator to float64.
 
-    An operator that refuses float64, as custom ones do, runs in float32; what it gives is raised.
+    An operator that refuses float64, as custom ones do, runs in float32, and its result is cast.
     """
 
     def __init__(self, rounded: set[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's own
         self._rounded = rounded
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: PLR0917
         try:
             return func(*tree_map(_raised, args), **tree_map(_raised, kwargs or {}))
-        except Exception:  # a custom operator may raise anything
-            if func._schema.is_mutable:
+        except Exception as error:  # a custom operator may raise anything
+            if func._schema.is_mutable or is_out_of_memory(error):
                 raise
             answer = func(*tree_map(_lowered, args), **tree_map(_lowered, kwargs or {}))
             self._rounded.add(str(func))
@@ -70,26 +70,32 @@ def _lowered(value: Any) -> Any:
     return value
 
 
-def run_float32(model: nn.Module, args: Arguments, kwargs: Keywords) -> Any:
-    """Call `model` as it is, without gradients."""
+def run_float32(model: nn.Module, args: Args, kwargs: Kwargs) -> Any:
+    """Call a module as it is, without gradients.
+
+    Args:
+        model: any module.
+        args: of forward.
+        kwargs: of forward.
+    """
     with torch.no_grad():
         return model(*args, **kwargs)
 
 
 class Scratch:
-    """Memory for the raised weights of one layer after another, kept between calls.
+    """A buffer for the float64 weights of one layer after another, kept between calls.
 
-    Fresh memory costs more than the arithmetic: AlexNet's float64 run takes 1.1 s without, 0.4 s with it.
+    Allocating costs more than the arithmetic: AlexNet's float64 run takes 1.1 s without the buffer, 0.4 s with it.
     """
 
     def __init__(self) -> None:
         self._buffer = torch.empty(0, dtype=torch.float64)
 
     def like(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Float64 tensors of these shapes, side by side; what was given before is void."""
+        """Views of the buffer with these shapes, float64; they replace those of the call before."""
         num_elements = sum(tensor.numel() for tensor in tensors)
         if num_elements > self._buffer.numel():
-            self._buffer = torch.empty(0, dtype=torch.float64)  # let the old one go first
+            self._buffer = torch.empty(0, dtype=torch.float64)  # free the old one first
             self._buffer = torch.empty(num_elements, dtype=torch.float64)
         pieces = self._buffer[:num_elements].split([tensor.numel() for tensor in tensors])
         return [piece.view(tensor.shape) for piece, tensor in zip(pieces, tensors, strict=True)]
@@ -97,20 +103,20 @@ class Scratch:
 
 def run_float64(
     model: nn.Module,
-    args: Arguments,
-    kwargs: Keywords,
+    args: Args,
+    kwargs: Kwargs,
     *,
     scratch: Scratch | None = None,
     rounded: set[str] | None = None,
 ) -> Any:
-    """Call `model` with float32 inputs, weights, constants and intermediate values raised to float64.
+    """Call a module with float32 inputs, weights, constants and intermediate values cast to float64.
 
     Args:
         model: any module.
-        args: of forward.
-        kwargs: of forward.
-        scratch: memory to use again.
-        rounded: gets the names of operators that refused float64 and ran in float32.
+        args: of forward, float32.
+        kwargs: of forward, float32.
+        scratch: buffer to use again.
+        rounded: the names of operators that refused float64 and ran in float32 are added to it.
     """
     scratch = scratch or Scratch()
     rounded = set() if rounded is None else rounded
@@ -133,12 +139,18 @@ def run_float64(
         torch.set_default_dtype(previous_dtype)
 
 
-def run_perturbed(model: nn.Module, args: Arguments, kwargs: Keywords, *, seed: int, move_inputs: bool = False) -> Any:
-    """Call `model` as another float32 implementation might: weights off by one rounding, other kernels.
+def run_perturbed(model: nn.Module, args: Args, kwargs: Kwargs, *, seed: int, move_inputs: bool = False) -> Any:
+    """Call a module as another float32 implementation might: weights off by one rounding, other kernels.
 
-    Each weight w is moved to float32(w +- w * eps32 / 2), signs drawn from `seed`; eps32 / 2 is the
-    largest relative error of one rounding, and float32 represents the result as the next number.
-    With `move_inputs` so are the float32 inputs.
+    Each weight w becomes float32(w +- w * eps32 / 2); eps32 / 2 is the largest relative error of one rounding, and
+    float32 represents the result as the next number.
+
+    Args:
+        model: any module.
+        args: of forward.
+        kwargs: of forward.
+        seed: of the signs, and of the choice of kernels.
+        move_inputs: perturb the float32 inputs, too.
     """
     if move_inputs:
         args, kwargs = tree_map(lambda value: _moved_input(value, seed), (args, kwargs))
@@ -169,7 +181,7 @@ def _off_by_half_eps(tensor: torch.Tensor, seed: str) -> torch.Tensor:
 
 @contextlib.contextmanager
 def _leafwise(model: nn.Module, transform: Transform) -> Iterator[None]:
-    """Swap the data of each submodule's own float32 tensors while that submodule runs."""
+    """Within this context each submodule's own float32 tensors have transformed data while that submodule runs."""
     own: dict[nn.Module, list[_Own]] = {
         module: [
             (f"{prefix}.{name}", tensor, tensor.data)

@@ -1,7 +1,7 @@
 """Record what a module computes, operator by operator: values, module paths and source lines.
 
-A dispatch mode sees each ATen operator as the module calls it. It is entered within forward, so that it
-lies above the mode that raises to float64 and sees the same operators in every precision.
+A dispatch mode sees each ATen operator as the module calls it. It is entered inside forward, so that it is above
+the mode that casts to float64 and sees the same operators in every precision.
 """
 
 import contextlib
@@ -20,24 +20,24 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from tasks.core.arrays import Array
+from tasks.core.forward.decompositions import intermediates
 from tasks.core.forward.fused_attention import without_fused_attention
-from tasks.core.forward.operator_parts import parts_of
-from tasks.core.forward.precision import Arguments, Keywords, run_float32
+from tasks.core.forward.precision import Args, Kwargs, run_float32
 from tasks.core.forward.traces import Addition, Call, Trace
 from tasks.core.source_lines import callers, innermost, without_folder
 
-Run = Callable[[nn.Module, Arguments, Keywords], Any]
+Run = Callable[[nn.Module, Args, Kwargs], Any]
 Receive = Callable[[int, Call, Array], None]
-"""Gets the number of a value, the call that gave it, and a copy of it."""
+"""Takes the number of a value, the call that computed it, and a copy of it."""
 MAX_KEPT = 65_536
-"""Elements that are kept of a sum or branch, spread evenly."""
+"""Number of elements, evenly spaced, that are kept of a sum or branch."""
 _UNINITIALISED = ("aten.empty", "aten.new_empty", "aten.empty_like", "aten.empty_strided")
 
 
 def trace(
     model: nn.Module,
-    args: Arguments,
-    kwargs: Keywords,
+    args: Args,
+    kwargs: Kwargs,
     *,
     run: Run = run_float32,
     receive: Receive | None = None,
@@ -49,9 +49,9 @@ def trace(
         model: any module.
         args: of forward.
         kwargs: of forward.
-        run: how to run it, e.g. `run_float64`.
-        receive: called with a copy of each value, as float32 if it is a float; None: no value is copied.
-        keep_additions: keep some elements of the sums and branches of residual additions, and nothing else.
+        run: how to call the module, e.g. `run_float64`.
+        receive: called with a copy of each value that depends on an input, as float32 if it is a float.
+        keep_additions: keep elements of the sums and branches of residual additions.
     """
     recorder = _Recorder(model, receive, keep_additions)
     with recorder.watching():
@@ -70,7 +70,7 @@ class _Recorder(TorchDispatchMode):
         self._numbers: Any = WeakIdKeyDictionary()
         self._views: dict[int, list[weakref.ref[torch.Tensor]]] = {}
         self._running: list[tuple[str, str, int]] = []
-        """Path and class of each module on the call stack, and the number of calls before its own."""
+        """Path, class and number of calls before its own, of each module on the call stack."""
         self._num_values = 0
 
     @contextlib.contextmanager
@@ -104,14 +104,14 @@ class _Recorder(TorchDispatchMode):
     def _run(self, forward: Any, args: Any, kwargs: Any) -> Any:
         tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, torch.Tensor)]
         for tensor in tensors:
-            self._give(self._new(tensor), Call("input", "", "", "", ()), tensor)
+            self._pass_on(self._new(tensor), Call("input", "", "", "", ()), tensor)
         with self:
             output = forward(*args, **kwargs)
         leaves = [value for value in _leaves(output) if isinstance(value, torch.Tensor)]
         self.trace.outputs = tuple(self._number_of(tensor) for tensor in leaves)
         return output
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: PLR0917
         kwargs = kwargs or {}
         leaves = tree_leaves((args, kwargs))
         tensors = [value for value in leaves if isinstance(value, torch.Tensor)]
@@ -126,7 +126,7 @@ class _Recorder(TorchDispatchMode):
         call = Call(str(func), path, module_class, _source_line(), tuple(inputs))
         self._record(call, outputs, mutates=func._schema.is_mutable)
         if self._receive is not None:
-            self._record_parts(call, before, outputs[0])
+            self._record_intermediates(call, before, outputs[0])
         if branch is not None:
             self.trace.additions.append(Addition(call, self._some(outputs[0]), branch))
         return output
@@ -142,47 +142,47 @@ class _Recorder(TorchDispatchMode):
             trace.constants.update(call.outputs)
             return
         for number, tensor in zip(call.outputs, outputs, strict=True):
-            trace.giver[number] = index
+            trace.producer[number] = index
             if is_constant:
                 trace.constants.add(number)
-            self._give(number, call, tensor)
-        for tensor in viewers:  # what else shows the memory that was written
+            self._pass_on(number, call, tensor)
+        for tensor in viewers:  # other views of the memory that was written
             inputs = (self._number_of(tensor), *call.outputs)
             other = Call(f"{call.name} seen", call.module_path, call.module_class, call.source, inputs)
             self._record(other, [tensor], mutates=False)
 
-    def _record_parts(self, call: Call, tensors: list[torch.Tensor], output: torch.Tensor) -> None:
+    def _record_intermediates(self, call: Call, tensors: list[torch.Tensor], output: torch.Tensor) -> None:
         numbers = []
-        for part in parts_of(call.name, tensors, output):
+        for value in intermediates(call.name, tensors, output):
             number = self._num_values
             self._num_values += 1
             numbers.append(number)
-            self.trace.giver[number] = self.trace.giver.get(call.outputs[0], 0)
-            self._give(number, call, part)
-        call.parts = tuple(numbers)
+            self.trace.producer[number] = self.trace.producer.get(call.outputs[0], 0)
+            self._pass_on(number, call, value)
+        call.intermediates = tuple(numbers)
 
     def _branch(self, func: Any, tensors: list[torch.Tensor], inputs: list[int]) -> Array | None:
-        """Elements of the branch, where an operator is the addition that ends a residual block and they are wanted."""
+        """Some elements of the branch, if the operator is an addition that ends a residual block."""
         is_addition = str(func).startswith(("aten.add.Tensor", "aten.add_.Tensor")) and len(inputs) == 2
         if not is_addition or not self._keep_additions or inputs[0] == inputs[1]:
             return None
         if tensors[0].shape != tensors[1].shape or not tensors[0].is_floating_point():
             return None
         path, _, since = self._running[-1] if self._running else ("", "", 0)
-        place = self.trace.branch(inputs, module_path=path, since=since)
-        return None if place is None else self._some(tensors[place])
+        index = self.trace.branch(inputs, module_path=path, since=since)
+        return None if index is None else self._some(tensors[index])
 
     def _some(self, tensor: torch.Tensor) -> Array:
         with _disable_current_modes():
             flat = tensor.detach().reshape(-1)
         return _copy(flat[:: -(-flat.numel() // MAX_KEPT) or 1])
 
-    def _give(self, number: int, call: Call, tensor: torch.Tensor) -> None:
+    def _pass_on(self, number: int, call: Call, tensor: torch.Tensor) -> None:
         if self._receive is not None and number not in self.trace.constants:
             self._receive(number, call, _copy(tensor))
 
     def _number_of(self, tensor: torch.Tensor) -> int:
-        """The number of a tensor; one never met is a constant."""
+        """The number of a tensor; one that was not computed in this run is a constant."""
         number = self._numbers.get(tensor)
         if number is None:
             number = self._new(tensor)
@@ -196,7 +196,7 @@ class _Recorder(TorchDispatchMode):
         return number
 
     def _viewers(self, written: torch.Tensor) -> list[torch.Tensor]:
-        """Other living tensors that share the memory of one that was written."""
+        """Other tensors, still referenced, that share the storage of one that was written."""
         storage = written.untyped_storage()._cdata
         found = {
             id(t): t for t in (ref() for ref in self._views.get(storage, ())) if t is not None and t is not written
@@ -206,7 +206,7 @@ class _Recorder(TorchDispatchMode):
 
 @contextlib.contextmanager
 def _without_mkldnn() -> Iterator[None]:
-    """Switch mkldnn off: it runs a whole LSTM as one operator, in float32 only."""
+    """Within this context mkldnn is off: it runs a whole LSTM as one operator, in float32 only."""
     enabled = torch._C._get_mkldnn_enabled()
     torch._C._set_mkldnn_enabled(False)
     try:

@@ -1,4 +1,4 @@
-"""Where a module decides by its values how many items it gives: what it compares scores and overlaps with."""
+"""Thresholds by which a module decides how many items it returns: of scores, and of overlaps."""
 
 from typing import Any
 
@@ -10,18 +10,18 @@ _COMPARISONS = ("aten.gt.Scalar", "aten.ge.Scalar", "aten.lt.Scalar", "aten.le.S
 
 
 class Thresholds(TorchDispatchMode):
-    """Within this context, notes thresholds and operators whose result is sized by data."""
+    """A mode that notes thresholds, and whether an operator had an output whose shape depends on values."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's own
         self.scores: set[float] = set()
         """Numbers that floating-point tensors were compared with."""
         self.overlaps: set[float] = set()
-        """Limits of intersection over union, of non-maximum suppression."""
+        """Limits of intersection over union in non-maximum suppression."""
         self.sizes_by_data = False
-        """Some operator's result was sized by what is in the tensors, not by their shapes."""
+        """Did the shape of some operator's output depend on values?"""
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: PLR0917
         kwargs = kwargs or {}
         name = str(func)
         if name in _COMPARISONS and args[0].is_floating_point():

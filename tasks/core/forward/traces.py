@@ -1,4 +1,4 @@
-"""What one run of a module computed: its operators, and the values that pass between them, by number."""
+"""Record of one run of a module: a data-flow graph of operators and of values, which have numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,15 +13,15 @@ class Call:
     name: str
     """With its overload, e.g. `aten.relu.default`."""
     module_path: str
-    """Of the innermost module that is running."""
+    """Path of the innermost module whose forward was running."""
     module_class: str
     source: str
     """`package/file.py:LINE` of the innermost frame outside PyTorch."""
     inputs: tuple[int, ...]
-    """Numbers of the values that its tensor arguments are; parameters are left out."""
+    """Numbers of its tensor arguments, without parameters."""
     outputs: tuple[int, ...] = ()
-    parts: tuple[int, ...] = ()
-    """Values on its way to its outputs, which exporters may spell out (see operator_parts)."""
+    intermediates: tuple[int, ...] = ()
+    """Numbers of values that exporters compute on the way to the outputs (see decompositions)."""
 
 
 @dataclass
@@ -37,11 +37,11 @@ class Addition:
 
 @dataclass
 class Trace:
-    """What one run of a module computed."""
+    """Calls and values of one run, in order."""
 
     calls: list[Call] = field(default_factory=list)
-    giver: dict[int, int] = field(default_factory=dict)
-    """Number of a value -> index of the call that gave it; inputs and constants have none."""
+    producer: dict[int, int] = field(default_factory=dict)
+    """Number of a value -> index of the call that computed it; inputs and constants have none."""
     outputs: tuple[int, ...] = ()
     """Numbers of the tensors that forward returned, in the order of pytree."""
     constants: set[int] = field(default_factory=set)
@@ -49,33 +49,36 @@ class Trace:
     additions: list[Addition] = field(default_factory=list)
 
     def call_of(self, value: int) -> Call | None:
-        """The call that gave a value."""
-        index = self.giver.get(value)
+        """The call that computed a value; None for inputs and constants."""
+        index = self.producer.get(value)
         return None if index is None else self.calls[index]
 
     def branch(self, operands: Sequence[int], *, module_path: str, since: int) -> int | None:
-        """Which operand of an addition is the branch of a residual block; None: it ends none.
+        """Find which operand of an addition x + f(x) is the branch f(x) of a residual block.
 
-        It is the one that is computed from the other. Where a shortcut has weights of its own, as a downsampling
-        convolution has, neither is; then both must come out of children of the running module, and the branch is the
-        longer way.
+        It is the one that is computed from the other. Where the shortcut has weights of its own, as a downsampling
+        convolution has, neither is; then both must be computed by children of the running module, and the branch is
+        the one with more operators.
 
         Args:
-            operands: numbers of the two.
+            operands: numbers of the two values.
             module_path: of the running module.
             since: number of calls before the module's own.
+
+        Returns:
+            0 or 1, or None if the addition ends no residual block.
         """
-        for place, trunk in ((0, 1), (1, 0)):
-            if self._descends(operands[place], operands[trunk]):
-                return place
-        lengths = [self._length_in_module(number, module_path, since) for number in operands]
+        for index, trunk in ((0, 1), (1, 0)):
+            if self._descends(operands[index], operands[trunk]):
+                return index
+        lengths = [self._num_operators(number, module_path, since) for number in operands]
         return lengths.index(max(lengths)) if all(lengths) else None
 
-    def _length_in_module(self, value: int, module_path: str, since: int) -> int:
-        """Number of operators on the way to a value since the module began; 0 where no child of it is among them."""
+    def _num_operators(self, value: int, module_path: str, since: int) -> int:
+        """Number of the module's calls that a value is computed from; 0 if none of them is a child module's."""
         waiting, seen = [value], set[int]()
         while waiting:
-            index = self.giver.get(waiting.pop(), -1)
+            index = self.producer.get(waiting.pop(), -1)
             if index >= since and index not in seen:
                 seen.add(index)
                 waiting += self.calls[index].inputs
@@ -84,9 +87,9 @@ class Trace:
 
     def _descends(self, value: int, ancestor: int) -> bool:
         waiting, seen = [value], {value}
-        first = self.giver.get(ancestor, -1)
+        first = self.producer.get(ancestor, -1)
         while waiting:
-            index = self.giver.get(waiting.pop(), -1)
+            index = self.producer.get(waiting.pop(), -1)
             if index < first or index < 0:
                 continue
             if ancestor in self.calls[index].inputs:

@@ -10,7 +10,14 @@ from torch import nn
 
 from tasks.core.arrays import Array
 from tasks.core.errors import InputsError, SpecError, one_line
-from tasks.core.forward.arguments import Arguments, Place, build_arguments, forward_order, forward_parameters, places_of
+from tasks.core.forward.arguments import (
+    ArgumentPath,
+    Arguments,
+    argument_paths,
+    build_arguments,
+    forward_order,
+    forward_parameters,
+)
 from tasks.core.forward.precision import run_float32
 from tasks.core.inputs.probes import Probe, base_family, draw, plan_probes
 from tasks.core.inputs.samples import checked_sample, input_of, read_sample
@@ -30,7 +37,7 @@ class Inputs:
 
     specs: tuple[InputSpec, ...]
     """One an input, every size chosen."""
-    places: tuple[Place, ...]
+    argument_paths: tuple[ArgumentPath, ...]
     """Where forward takes each of them."""
     probes: tuple[Probe, ...]
     refused: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -58,7 +65,7 @@ class Inputs:
 
     def arguments(self, arrays: Mapping[str, Array]) -> Arguments:
         """Args and kwargs of forward."""
-        return build_arguments(self.places, self.tensors(arrays))
+        return build_arguments(self.argument_paths, self.tensors(arrays))
 
     @property
     def from_tensors(self) -> Callable[[Sequence[torch.Tensor]], Arguments] | None:
@@ -66,9 +73,9 @@ class Inputs:
 
         Exporters see a forward that takes tensors only, wherever the module's own has lists and dicts.
         """
-        is_plain = all(isinstance(place.argument, str) and not place.keys for place in self.places)
-        is_plain |= all(place == Place(index) for index, place in enumerate(self.places))
-        return None if is_plain else functools.partial(build_arguments, self.places)
+        is_plain = all(isinstance(path.argument, str) and not path.keys for path in self.argument_paths)
+        is_plain |= all(path == ArgumentPath(index) for index, path in enumerate(self.argument_paths))
+        return None if is_plain else functools.partial(build_arguments, self.argument_paths)
 
     def example_arrays(self, seed: int = 0) -> dict[str, Array]:
         """What the exporter traces with: the traced sizes, with values that no probe has."""
@@ -77,7 +84,7 @@ class Inputs:
     def traced_arguments(self) -> Arguments:
         """The same as the exporter passes it: tensors only."""
         tensors = self.tensors(self.example_arrays())
-        return build_arguments(self.places, tensors) if self.from_tensors is None else (tuple(tensors), {})
+        return build_arguments(self.argument_paths, tensors) if self.from_tensors is None else (tuple(tensors), {})
 
     def example(self) -> Arguments:
         """The same as args and kwargs of forward."""
@@ -111,7 +118,7 @@ def example_of(spec: ExportSpec, model: nn.Module) -> Arguments:
     """
     inputs = _unproven_inputs(spec, model, read_sample(spec.sample) if spec.sample else None)
     args, kwargs = inputs.example()
-    if [place.keys for place in inputs.places] != [(0,)]:
+    if [path.keys for path in inputs.argument_paths] != [(0,)]:
         return args, kwargs
     glaring = Probe(family="wide", seed=GLARING_SEED, sizes=traced_sizes(inputs.specs))
     others = [inputs.arguments(arrays) for arrays in (inputs.example_arrays(seed=-1), draw(inputs.specs, glaring))]
@@ -141,11 +148,11 @@ def declared_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Arr
 
 def _unproven_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> Inputs:
     declared = declared_inputs(spec, model, sample)
-    places = places_of([item.name for item in declared], model)
-    order = forward_order(places, model)
+    paths = argument_paths([item.name for item in declared], model)
+    order = forward_order(paths, model)
     named = _renamed(declared, spec.input_names) if spec.input_names else declared
     specs = with_sizes(tuple(named[index] for index in order), sample)
-    return Inputs(specs, tuple(places[index] for index in order), probes=())
+    return Inputs(specs, tuple(paths[index] for index in order), probes=())
 
 
 def default_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:

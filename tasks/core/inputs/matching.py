@@ -8,7 +8,7 @@ from torch import nn
 
 from tasks.core.arrays import Array
 from tasks.core.errors import InputsError
-from tasks.core.forward.arguments import forward_parameters, places_of
+from tasks.core.forward.arguments import argument_paths, forward_parameters
 from tasks.core.forward.outputs import flatten
 from tasks.core.forward.precision import run_float32
 from tasks.core.inputs.choice import Inputs, choose_inputs, declared_inputs
@@ -102,7 +102,7 @@ def _match_forward(
     What is known of the inputs besides gives ranges, sizes to trace at, and inputs that the file lacks.
     """
     paths = [spec.name for spec in known] or [value.name for value in graph.inputs]
-    nested = any(place.keys for place in places_of(paths, model))
+    nested = any(path.keys for path in argument_paths(paths, model))
     names = paths if nested else forward_parameters(model)
     ours = _named_as_forward(model, names, [value.name for value in graph.inputs], keep=set(sample))
     like = {spec.name: spec for spec in known}

@@ -12,7 +12,7 @@ from torch import nn
 from tasks.core.arrays import Array
 from tasks.core.errors import ModelError, one_line
 from tasks.core.forward.outputs import flatten
-from tasks.core.forward.precision import Arguments, Keywords, Scratch, run_float32, run_float64, run_perturbed
+from tasks.core.forward.precision import Args, Kwargs, Scratch, run_float32, run_float64, run_perturbed
 from tasks.core.forward.recorder import Receive, Run, trace
 from tasks.core.forward.thresholds import Thresholds
 from tasks.core.forward.traces import Addition, Trace
@@ -179,7 +179,7 @@ class Reference:
         """As `_call`, and what the recorder saw of the run."""
         traces: list[Trace] = []
 
-        def recorded(network: nn.Module, args: Arguments, kwargs: Keywords) -> Any:
+        def recorded(network: nn.Module, args: Args, kwargs: Kwargs) -> Any:
             outputs: list[Any] = []
             traces.append(trace(network, args, kwargs, run=lambda *call: outputs.append(run(*call)), **options))
             return outputs[0]

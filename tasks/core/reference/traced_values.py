@@ -110,7 +110,7 @@ class TracedValues:
             following: dict[int, None] = {}
             for value in level:
                 call = self.trace.call_of(value)
-                for taken in (*call.parts, *call.inputs) if call is not None else ():
+                for taken in (*call.intermediates, *call.inputs) if call is not None else ():
                     if taken not in found and taken in self.values:
                         following[taken] = None
             found |= following

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tasks.core.errors import InputsError, SpecError
-from tasks.core.forward.arguments import build_arguments, forward_order, places_of
+from tasks.core.forward.arguments import argument_paths, build_arguments, forward_order
 from tasks.core.inputs.choice import choose_inputs
 from tasks.core.spec.export_spec import ExportSpec
 from tests.core.proof.proving import prove
@@ -44,7 +44,7 @@ class Positions(nn.Module):
 def placed(model: nn.Module, *names: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Args and kwargs with as many tensors, which hold 0, 1, 2 and so on."""
     tensors = [torch.full((1,), float(index)) for index in range(len(names))]
-    return build_arguments(places_of(names, model), tensors)
+    return build_arguments(argument_paths(names, model), tensors)
 
 
 def test_paths_build_lists_dicts_and_tuples() -> None:
@@ -74,7 +74,7 @@ def test_positional_parameters_are_passed_by_position() -> None:
     args, kwargs = placed(Positions(), "scale", "rest.1", "first", "rest.0")
     assert [float(value) for value in args] == [2, 3, 1]
     assert {name: float(value) for name, value in kwargs.items()} == {"scale": 0}
-    assert forward_order(places_of(("scale", "rest.0", "first"), Positions()), Positions()) == [2, 1, 0]
+    assert forward_order(argument_paths(("scale", "rest.0", "first"), Positions()), Positions()) == [2, 1, 0]
 
 
 def test_names_with_dots_that_forward_does_not_know_are_plain() -> None:
@@ -96,13 +96,13 @@ def test_names_with_dots_that_forward_does_not_know_are_plain() -> None:
 def test_paths_that_contradict_are_one_sentence(names: tuple[str, ...], words: str) -> None:
     """A gap in a list, a list that is a dict, an input inside another: each is told by its names."""
     with pytest.raises(SpecError, match=words):
-        places_of(names, Lists())
+        argument_paths(names, Lists())
 
 
 def test_a_positional_argument_that_is_left_out_is_one_sentence() -> None:
     """What comes after a hole has no position."""
     with pytest.raises(SpecError, match=r"rest\.1 leave out a positional argument"):
-        places_of(("first", "rest.1"), Positions())
+        argument_paths(("first", "rest.1"), Positions())
 
 
 def test_a_path_into_nothing_is_told_by_the_module() -> None:

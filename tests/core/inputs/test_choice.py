@@ -93,7 +93,7 @@ def test_names_of_forward_are_keywords() -> None:
     """Inputs that are all named like parameters are passed by keyword, in any order."""
     inputs = chosen(Echo(), "mask=bool[batch,4]", "ids=int64[batch,4]@0..9")
     args, kwargs = inputs.example()
-    assert [place.argument for place in inputs.places] == ["ids", "mask"]
+    assert [path.argument for path in inputs.argument_paths] == ["ids", "mask"]
     assert args == ()
     assert (kwargs["ids"].dtype, kwargs["mask"].dtype) == (torch.int64, torch.bool)
 
@@ -102,7 +102,7 @@ def test_other_names_are_positions() -> None:
     """With one name that forward does not know all are passed by position, in the order given."""
     inputs = chosen(Echo(), "tokens=int64[batch,4]@0..9", "mask=bool[batch,4]")
     args, kwargs = inputs.example()
-    assert [place.argument for place in inputs.places] == [0, 1]
+    assert [path.argument for path in inputs.argument_paths] == [0, 1]
     assert [value.dtype for value in args] == [torch.int64, torch.bool]
     assert kwargs == {}
 

@@ -239,7 +239,7 @@ def test_the_worst_level_counts() -> None:
 @pytest.mark.parametrize(("num_excused", "verdict"), [(1, "pass"), (2, "inconclusive")])
 def test_too_many_excuses_prove_nothing(num_excused: int, verdict: str) -> None:
     """One of ten may lie on an edge, two of ten are too many for a pass."""
-    reference = Reference(nn.Identity(), Inputs(specs=(), places=(), probes=()))
+    reference = Reference(nn.Identity(), Inputs(specs=(), argument_paths=(), probes=()))
     trial = Trial(make_graph(), reference.inputs, reference)
     boxes = Observed("boxes", num_elements=40, movements={"normal": 1e4}, still_share=0.0)
     boxes.items["normal"] = ItemCount(num_reference=10, num_matched=10 - num_excused, num_excused=num_excused)

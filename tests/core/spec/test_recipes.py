@@ -6,7 +6,7 @@ import pytest
 from torchvision import models
 
 from tasks.core.errors import WeightsError
-from tasks.core.forward.arguments import places_of
+from tasks.core.forward.arguments import argument_paths
 from tasks.core.inputs.choice import choose_inputs
 from tasks.core.spec.catalog import resolve
 from tasks.core.spec.export_spec import ExportSpec
@@ -58,8 +58,8 @@ def test_a_detectors_input_is_one_image_of_its_list() -> None:
     """The recipe's path leads into forward's list."""
     spec = resolve(ExportSpec(model="ssdlite320_mobilenet_v3_large", weights="random"))
     model = OneImage().model.eval()
-    (place,) = places_of([item.name for item in spec.inputs], model)
-    assert (place.argument, place.keys) == ("images", (0,))
+    (path,) = argument_paths([item.name for item in spec.inputs], model)
+    assert (path.argument, path.keys) == ("images", (0,))
 
 
 def test_int8_weights_are_one_sentence() -> None:

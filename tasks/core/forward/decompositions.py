@@ -1,4 +1,4 @@
-"""Values on the way through an ATen operator that exporters spell out as nodes of their own."""
+"""Intermediate values of ATen operators that exporters decompose into several nodes."""
 
 import math
 from collections.abc import Callable
@@ -6,23 +6,23 @@ from collections.abc import Callable
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
-_Parts = Callable[[list[torch.Tensor], torch.Tensor], list[torch.Tensor]]
+_Decomposition = Callable[[list[torch.Tensor], torch.Tensor], list[torch.Tensor]]
 
 
-def parts_of(name: str, tensors: list[torch.Tensor], output: torch.Tensor) -> list[torch.Tensor]:
-    """Intermediate values of one call.
+def intermediates(name: str, tensors: list[torch.Tensor], output: torch.Tensor) -> list[torch.Tensor]:
+    """Compute the intermediate values of one call; none for operators that are one node in ONNX.
 
     Args:
         name: the operator, e.g. `aten.addmm.default`.
         tensors: its tensor arguments, in order.
         output: its first output.
     """
-    parts = _PARTS.get(name.removeprefix("aten.").split(".")[0].rstrip("_"))
-    if parts is None:
+    decomposition = _DECOMPOSITIONS.get(name.removeprefix("aten.").split(".")[0].rstrip("_"))
+    if decomposition is None:
         return []
     with _disable_current_modes():
         wide = [t.to(output.dtype) if t.is_floating_point() else t for t in tensors]
-        return parts(wide, output)
+        return decomposition(wide, output)
 
 
 def _without_bias(tensors: list[torch.Tensor], output: torch.Tensor) -> list[torch.Tensor]:
@@ -70,7 +70,7 @@ def _mish(tensors: list[torch.Tensor], _output: torch.Tensor) -> list[torch.Tens
     return [softplus, torch.tanh(softplus)]
 
 
-_PARTS: dict[str, _Parts] = {
+_DECOMPOSITIONS: dict[str, _Decomposition] = {
     "addmm": _without_bias,
     "convolution": _convolution,
     "silu": _silu,

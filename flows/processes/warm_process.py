@@ -20,7 +20,7 @@ from typing import Any, ParamSpec, TypeVar
 from pebble import ProcessExpired, ProcessPool
 
 from tasks.core.errors import CrashError, cause_of_death
-from tasks.core.runtime.owned_processes import end_with
+from tasks.core.runtime.owned_processes import end_with_owner
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -113,7 +113,7 @@ class WarmProcess:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
         # one model each: what its code does to PyTorch, as another default dtype, must not reach the next one's proof
-        prepare = (os.getpid(), self._num_threads, self._is_silent)
+        prepare = (self._num_threads, self._is_silent)
         pool = ProcessPool(1, 1, initializer=_prepare, initargs=prepare, context=context)
         assert pool.active, "asking starts it"
         return pool
@@ -143,7 +143,7 @@ class WarmProcesses:
             process.close()
 
 
-def _prepare(owner: int, num_threads: int | None, is_silent: bool) -> None:
+def _prepare(num_threads: int | None, is_silent: bool) -> None:
     """Get a new process ready, and let it end with its owner, however that ends."""
     import torch
 
@@ -153,7 +153,9 @@ def _prepare(owner: int, num_threads: int | None, is_silent: bool) -> None:
         os.dup2(2, 1)  # what a model prints is no result
     if is_silent and not os.environ.get("PREFECT_LOGGING_EXTRA_LOGGERS"):
         logging.getLogger("assay").propagate = False  # what the steps say would mix with the lines of the sweep
-    end_with(owner)
+    owner = multiprocessing.parent_process()
+    assert owner is not None
+    end_with_owner(owner.sentinel)
 
 
 def _called(call: Callable[P, T], args: Any, kwargs: Any) -> T:

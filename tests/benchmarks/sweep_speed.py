@@ -32,7 +32,7 @@ for name in sys.argv[2:]:
 """
 SWEEP = """
 import sys
-from flows.temporary_server import TemporaryServer
+from flows.processes.temporary_server import TemporaryServer
 from tasks.core.catalog import make_spec, resolve
 server = TemporaryServer()
 server.start()

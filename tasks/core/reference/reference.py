@@ -22,7 +22,7 @@ from tasks.core.reference.groups import Group, groups_of
 from tasks.core.reference.repeatability import first_difference, why_unrepeatable
 from tasks.core.reference.rows import from_rows
 from tasks.core.reference.traced_values import TracedValues
-from tasks.core.runtime.memory import give_back
+from tasks.core.runtime.memory import release_free_memory
 
 NUM_STAND_INS = 4
 """Perturbed float32 runs whose mean with torch32 stands in for float64 where there is none."""
@@ -98,7 +98,7 @@ class Reference:
     def float32(self, probe: Probe) -> list[Array]:
         """Outputs of the module as it is, flattened."""
         if probe.rows:
-            give_back()  # what smaller batches took, before the largest
+            release_free_memory()  # what smaller batches took, before the largest
         return self._answer("float32", probe, run_float32)
 
     def again(self, probe: Probe) -> list[Array]:

@@ -1,4 +1,4 @@
-"""Give freed memory back to the system, so that what never exists at once never adds up.
+"""Return freed memory to the system, so that the peak is of what exists at once, not of all that ever did.
 
 glibc keeps what was freed in pieces of less than 32 MB: a ResNet-50's session, gone, still held 212 MiB, the next
 one took 260 MiB more, and so on.
@@ -16,17 +16,17 @@ _USUAL = 32 << 20
 """What glibc itself settles at as blocks of that size come and go; mapping each takes 3 s of a ResNet-50's proof."""
 
 
-def give_back() -> None:
-    """Return all pages that are free; nothing happens where the C library can't."""
+def release_free_memory() -> None:
+    """Return all free pages to the system; does nothing where the C library is not glibc."""
     if (libc := _glibc()) is not None:
         libc.malloc_trim(0)
 
 
 @contextlib.contextmanager
-def given_back() -> Iterator[None]:
-    """Within this context blocks of 1 MB and more are mapped one by one, and go back when they are freed.
+def freed_eagerly() -> Iterator[None]:
+    """Within this context allocate blocks of 1 MB and more each by a map of its own, returned when it is freed.
 
-    For work that takes many copies of weights one after another. What is free goes back at both ends.
+    For work that copies weights one after another. All free pages are returned at both ends, too.
     """
     libc = _glibc()
     if libc is None:

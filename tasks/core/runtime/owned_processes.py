@@ -1,4 +1,8 @@
-"""Processes of this project that do not outlive the one they work for, however that ends."""
+"""Processes that end when the process that started them, their owner, has ended, even by SIGKILL.
+
+Their standard input is a pipe whose write end only the owner holds and never writes to: the kernel closes it with the
+owner, and whoever waits for it to become readable knows.
+"""
 
 import os
 import signal
@@ -6,58 +10,66 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
+from multiprocessing.connection import wait
 from typing import Any
-
-import psutil
 
 from tasks.core.paths import PROJECT_FOLDER
 
-_WATCH_SECONDS = 1.0
 _STOP_SECONDS = 60.0
 _NOT_PASSED_ON = ("PYTHONFAULTHANDLER", "PYTHONDEVMODE")
 """Variables with which Python writes pages about a crash."""
+_owned: weakref.WeakSet[subprocess.Popen[bytes]] = weakref.WeakSet()
 
 
 def start(module: str, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-    """Run `python -P -m MODULE OWNER ARGUMENTS...`; nothing in the working directory is imported.
+    """Run `python -P -m MODULE ARGUMENTS...`; nothing in the working directory is imported.
 
     Args:
-        module: one of this project; it is to call `end_with(OWNER)`.
-        arguments: further ones.
-        options: of `subprocess.Popen`.
+        module: name of a module of this project that calls `end_with_owner`.
+        arguments: its command-line arguments.
+        options: keyword arguments of `subprocess.Popen`.
 
     Raises:
         OSError: it can't be started.
     """
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
     path = os.pathsep.join(filter(None, (str(PROJECT_FOLDER), os.environ.get("PYTHONPATH"))))
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", module, str(os.getpid()), *arguments],
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", module, *arguments],
         env={**environment, "PYTHONPATH": path},
-        stdin=subprocess.DEVNULL,
+        bufsize=0,
+        stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         **options,
     )
+    _owned.add(process)
+    return process
 
 
-def end_with(owner: int, *, gently: bool = False) -> None:
-    """From now on watch the owner; when it has ended, end this process.
+def end_with_owner(sentinel: int = 0, *, gently: bool = False) -> None:
+    """End this process once its owner has ended; returns at once.
 
     Args:
-        owner: its process id.
-        gently: with SIGTERM first, and a minute for it.
+        sentinel: file descriptor that becomes readable then; the default is the standard input that `start` gives.
+        gently: send SIGTERM first, and allow 60 s for it.
     """
-    threading.Thread(target=_watch, args=(owner, gently), daemon=True).start()
+    threading.Thread(target=_end_after, args=(sentinel, gently), daemon=True).start()
 
 
-def _watch(owner: int, gently: bool) -> None:
-    try:
-        process = psutil.Process(owner)
-        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(_WATCH_SECONDS)
-    except psutil.NoSuchProcess:
-        pass
+def _end_after(sentinel: int, gently: bool) -> None:
+    wait([sentinel])
     if gently:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(_STOP_SECONDS)
     os._exit(1)
+
+
+def _disown() -> None:
+    """Close the write ends in a fork of the owner: it may live longer."""
+    for process in _owned:
+        if process.stdin is not None:
+            process.stdin.close()
+
+
+os.register_at_fork(after_in_child=_disown)

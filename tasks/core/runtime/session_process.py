@@ -1,15 +1,14 @@
 """The process in which ONNX Runtime runs files: it has neither PyTorch nor the module.
 
-python -P -m tasks.core.runtime.session_process OWNER FILE_DESCRIPTOR
+python -P -m tasks.core.runtime.session_process FILE_DESCRIPTOR
 
-Started by `tasks.core.runtime.sessions`, which tells it over a socket `(number, verb, content)`:
+Started by `tasks.core.runtime.session_client`, which sends it `(number, verb, content)` over a socket:
 
     open   the arguments of `_opened`   -> None
     run    arrays by name               -> a list of arrays, of objects where NumPy has no dtype
     close  None                         -> None
 
-and gets `(number, outcome, content)`: `done` and the above, or `refused` or `memory` and why. The process ends when
-its owner does.
+and receives `(number, outcome, content)`: `done` and the above, or `refused` or `memory` and the reason.
 """
 
 import re
@@ -26,8 +25,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from tasks.core.errors import one_line
-from tasks.core.runtime.memory import give_back, given_back
-from tasks.core.runtime.owned_processes import end_with
+from tasks.core.runtime.memory import freed_eagerly, release_free_memory
+from tasks.core.runtime.owned_processes import end_with_owner
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
 _LEVELS = {
@@ -46,8 +45,8 @@ def main() -> None:
     """Answer until there is nobody to answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a file that crashes it is found out without one
-    end_with(int(sys.argv[1]))
-    connection: Any = Connection(int(sys.argv[2]))
+    end_with_owner()
+    connection: Any = Connection(int(sys.argv[1]))
     session = None
     try:
         connection.send((0, "done", None))
@@ -59,9 +58,9 @@ def main() -> None:
                     found = _answer(session, content)
                 else:
                     session = None
-                    give_back()
+                    release_free_memory()
                 if verb == "open":
-                    with given_back():
+                    with freed_eagerly():
                         session = _opened(**content)
             except Exception as error:  # its exception classes share no public base
                 said = _said(error)

@@ -16,7 +16,7 @@ from tasks.core.runtime.reservations import Growth, reserved
 
 _HOLD = """
 import sys, time
-from tasks.core.reservations import reserved
+from tasks.core.runtime.reservations import reserved
 with reserved(int(sys.argv[1]), title="other"):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 _START = """
-from flows.temporary_server import TemporaryServer
+from flows.processes.temporary_server import TemporaryServer
 server = TemporaryServer()
 server.start()
 with server.ready():
@@ -20,7 +20,7 @@ server.stop()
 
 _STAY = """
 import time
-from flows.temporary_server import TemporaryServer
+from flows.processes.temporary_server import TemporaryServer
 server = TemporaryServer()
 server.start()
 with server.ready():

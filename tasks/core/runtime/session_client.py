@@ -1,0 +1,162 @@
+"""The owner's side of ONNX Runtime's process: start it, send it requests, receive its responses, tell why it ended."""
+
+import contextlib
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from tasks.core.arrays import Array
+from tasks.core.errors import CrashError, cause_of_death
+from tasks.core.runtime import owned_processes
+
+_POLL_SECONDS = 1.0
+"""At least as often a waiting thread runs Python code, where the exception of a task's time limit can be raised."""
+_STOP_SECONDS = 5.0
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP)
+"""Signals that a process raises by what it does; others are sent to it from outside."""
+
+
+class SessionError(Exception):
+    """ONNX Runtime refused the file or the inputs, or crashed; the caller makes a finding of it."""
+
+    num_answered: int | None = None
+    """How many inputs were answered before; None: the file itself was refused."""
+
+
+class SessionClient:
+    """One process that runs `session_process`, with at most one open session. Requests and responses are numbered."""
+
+    def __init__(self) -> None:
+        """Start the process; it imports while the caller goes on."""
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # closed when the process has ended
+        self._connection, theirs = Pipe()
+        with theirs:
+            handle = theirs.fileno()
+            self._process = owned_processes.start(
+                "tasks.core.runtime.session_process", str(handle), pass_fds=[handle], stderr=self._stderr
+            )
+        self._num_sent = 0
+        self._has_responded = False
+        self._session: dict[str, Any] | None = None
+        """What it was last told to open."""
+        self._opening: int | None = None
+        """The number of that request, while its response is to come."""
+
+    @property
+    def runs(self) -> bool:
+        """Can it be sent requests?"""
+        return not self._connection.closed and self._process.poll() is None
+
+    def open(self, model: Path | bytes, *, level: str, threads: int | None, folder: Path | None) -> None:
+        """Request a session, unless it is the one that is open; returns at once.
+
+        Args:
+            model: path of the file, or a serialised ModelProto.
+            level: of graph optimisation, `off` or `all`.
+            threads: within an operator; None: as many as PyTorch has.
+            folder: of the sidecars, of a model that has no path.
+        """
+        session = {
+            "model": model if isinstance(model, bytes) else str(model.resolve()),
+            "folder": str(folder.resolve()) if folder else None,
+            "level": level,
+            "threads": threads or torch.get_num_threads(),
+        }
+        if session != self._session:
+            self._opening = self._send("open", session)
+            self._session = session
+
+    def await_session(self) -> None:
+        """Wait until the session is open.
+
+        Raises:
+            SessionError: the file was refused, or crashed the process.
+            CrashError: the process ended for another reason.
+        """
+        if self._opening is not None:
+            number, self._opening = self._opening, None
+            self._receive(number)
+
+    def run(self, arrays: Mapping[str, Array]) -> list[Array]:
+        """Run the open session on arrays by input name; outputs in the file's order.
+
+        Raises:
+            SessionError: the inputs were refused, or a kernel failed or crashed.
+            CrashError: the process ended for another reason.
+        """
+        outputs: list[Array] = self._receive(self._send("run", arrays))
+        return outputs
+
+    def close_session(self) -> None:
+        """Request that the session be closed, if there is one; returns at once."""
+        if self._session is not None and self.runs:
+            self._send("close", None)
+        self._session = self._opening = None
+
+    def kill(self) -> int | None:
+        """End the process, at work or not; its exit status as `subprocess` gives it, None if it can't be killed."""
+        self._connection.close()
+        self._process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_STOP_SECONDS)
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._stderr.close()
+        return self._process.returncode
+
+    @contextlib.contextmanager
+    def killed_if_interrupted(self) -> Iterator[Self]:
+        """Kill the process where anything but a SessionError leaves this context: half a request may have been sent."""
+        try:
+            yield self
+        except SessionError:
+            raise
+        except BaseException:
+            self.kill()
+            raise
+
+    def _send(self, verb: str, content: Any) -> int:
+        self._num_sent += 1
+        try:
+            self._connection.send((self._num_sent, verb, content))
+        except OSError:
+            raise self._death() from None
+        return self._num_sent
+
+    def _receive(self, number: int) -> Any:
+        """Wait for the response to a request; earlier ones are dropped, as nobody waits for them any more."""
+        answered = None
+        try:
+            while answered != number:
+                while not self._connection.poll(_POLL_SECONDS):
+                    pass
+                answered, outcome, content = self._connection.recv()
+                self._has_responded = True
+        except (EOFError, OSError):
+            raise self._death() from None
+        if outcome == "memory":
+            raise CrashError(f"ONNX Runtime found too little memory ({content}); free some, or use a smaller batch.")
+        if outcome == "refused":
+            raise SessionError(content)
+        return content
+
+    def _death(self) -> Exception:
+        """Clean up after the process, and tell its end: a crash is the file's doing, all else is not."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_STOP_SECONDS)
+        self._stderr.seek(0)
+        lines = [line.strip() for line in self._stderr.read().decode(errors="replace").splitlines()]
+        said = next((f": {line[:200]}" for line in reversed(lines) if line), "")
+        status = self.kill()
+        how = f"{cause_of_death(status)}{said}"
+        if not self._has_responded:
+            return CrashError(f"ONNX Runtime could not be started: its process {how}; see that it imports.")
+        if status is not None and -status in _CRASHES:
+            return SessionError(f"its process {how}")
+        return CrashError(f"The process in which ONNX Runtime runs files {how}; run it again.")

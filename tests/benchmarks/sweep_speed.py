@@ -22,9 +22,9 @@ MODELS = ("convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "mnasn
           "resnext50_32x4d", "shufflenet_v2_x1_0", "squeezenet1_1", "vit_b_32")  # fmt: skip
 PREPARE = """
 import sys, torch
-from tasks.core.building import build_with_weights
-from tasks.core.catalog import make_spec, resolve
-from tasks.core.weights import find_weights
+from tasks.core.model.building import build_with_weights
+from tasks.core.spec.catalog import make_spec, resolve
+from tasks.core.weights.find import find_weights
 for name in sys.argv[2:]:
     spec = resolve(make_spec(model=name, weights="random"), use_catalog=False)
     model, _ = build_with_weights(spec, find_weights(spec, None))
@@ -33,7 +33,7 @@ for name in sys.argv[2:]:
 SWEEP = """
 import sys
 from flows.processes.temporary_server import TemporaryServer
-from tasks.core.catalog import make_spec, resolve
+from tasks.core.spec.catalog import make_spec, resolve
 server = TemporaryServer()
 server.start()
 from flows.sweep import SweepOptions, sweep

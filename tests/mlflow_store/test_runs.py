@@ -194,16 +194,16 @@ def test_a_dead_tracking_server_is_named_in_seconds(store: str, monkeypatch: pyt
 _EIGHT = """
 import multiprocessing, pathlib, time
 import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store  # once, before the forks
-from tasks import tracking
+from tasks.mlflow_store import store
 
 def connect():
-    client = tracking.connect()
-    client.create_run(tracking.experiment_id_of(client))
+    client = store.connect()
+    client.create_run(store.experiment_id_of(client))
 
 if __name__ == "__main__":
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=connect) for _ in range(8)]
-    folder = tracking.MLFLOW_DATABASE.parent
+    folder = store.MLFLOW_DATABASE.parent
     assert folder == pathlib.Path.cwd(), folder  # the copy, never the project
     (folder / "mlflow.db.part").write_text("left by a process that was killed while it made the store")
     for process in processes:
@@ -213,7 +213,7 @@ if __name__ == "__main__":
         time.sleep(0.05)
     for process in processes:
         process.join()
-    (experiment,) = tracking.connect().search_experiments(filter_string="name='onnx-exports'")
+    (experiment,) = store.connect().search_experiments(filter_string="name='onnx-exports'")
     print([process.exitcode for process in processes], experiment.artifact_location)
 """
 

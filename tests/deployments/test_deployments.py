@@ -16,13 +16,14 @@ import mlflow
 import pytest
 import yaml
 
+from deployments import serve
 from flows.export import ExportSpec
 from tasks.core.hashes import file_sha256
 from tasks.core.spec.catalog import read_catalog
 
 ROOT = Path(__file__).parents[2]
 SERVE = [sys.executable, str(ROOT / "deployments" / "serve.py")]
-EVERY_SECONDS = 10
+EVERY_SECONDS = 5
 STEPS = ["fetch_weights", "instantiate_model", "create_inputs", "export_onnx", "validate_onnx", "log_export"]
 
 
@@ -86,6 +87,13 @@ def until(found: Callable[[], Any], *, process: subprocess.Popen[bytes], seconds
         assert time.monotonic() < deadline, f"nothing after {seconds} s"
         time.sleep(0.5)
     return value
+
+
+def start_run(server: str, deployment: dict[str, Any], *, parameters: dict[str, Any], state: str = "SCHEDULED") -> None:
+    """Ask the server for a run of a deployment, as its form does."""
+    body = {"parameters": parameters, "state": {"type": state}}
+    answer = httpx.post(f"{server}/deployments/{deployment['id']}/create_flow_run", json=body, timeout=60)
+    assert answer.status_code == 201, answer.text
 
 
 def num_tasks(server: str, run: dict[str, Any]) -> int:
@@ -179,64 +187,63 @@ def test_the_form_takes_what_the_catalog_takes(
     server: str, deployed: dict[str, dict[str, Any]], given: dict[str, Any]
 ) -> None:
     """The server accepts inputs written as on the command line, and weights left empty."""
-    body = {"parameters": {"spec": {"model": "digits", **given}}, "state": {"type": "CANCELLED"}}
-    answer = httpx.post(f"{server}/deployments/{deployed['on-demand']['id']}/create_flow_run", json=body)
-    assert answer.status_code == 201, answer.text
+    start_run(server, deployed["on-demand"], parameters={"spec": {"model": "digits", **given}}, state="CANCELLED")
 
 
-def test_a_worker_elsewhere_exports(
+def test_a_worker_elsewhere_exports_and_sweeps(
     server: str, deployed: dict[str, dict[str, Any]], environment: dict[str, str], store: str, tmp_path: Path
 ) -> None:
-    """A worker started in another folder completes `prefect deployment run`, and the proven file outlives the run."""
+    """A worker in another folder does what `prefect deployment run` asks for, and the proven file outlives the run.
+
+    A deployed sweep proves its models side by side, and fails in the end where one of them is not proven.
+    """
     environment = environment | {"PREFECT_API_URL": server, "MLFLOW_TRACKING_URI": store}
     prefect = [sys.executable, "-m", "prefect"]
-    command = [*prefect, "worker", "start", "--pool", "assay", "--type", "process"]
-    with running(command, tmp_path, environment) as process:
+    swept = {"specs": [{"model": "digits", "name": "swept"}, {"model": "digitz"}]}
+    with running(
+        [*prefect, "worker", "start", "--pool", "assay", "--type", "process"], tmp_path, environment
+    ) as process:
         subprocess.run([*prefect, "deployment", "run", "export-model/digits-hourly"], env=environment, check=True)
-        (run,) = until(lambda: finished_runs(server, "digits-hourly"), process=process, seconds=120)
+        (run,) = until(lambda: finished_runs(server, "digits-hourly"), process=process, seconds=180)
+        start_run(server, deployed["catalog-nightly"], parameters=swept)
         said = steps_said(server, run)  # before the worker ends: the last logs are sent after the run
+        (sweep,) = until(lambda: finished_runs(server, "catalog-nightly"), process=process, seconds=180)
     assert run["state_type"] == "COMPLETED"
     assert said == STEPS
     version = mlflow.MlflowClient(store).get_model_version_by_alias("digits", "champion")
-    (graph,) = (tmp_path / "mlruns").rglob("model.onnx")
-    assert file_sha256(graph) == version.tags["assay.onnx_sha256"]
-
-
-def test_a_worker_sweeps(
-    server: str, deployed: dict[str, dict[str, Any]], environment: dict[str, str], store: str, tmp_path: Path
-) -> None:
-    """A deployed sweep proves its models side by side, and fails in the end where one of them is not proven."""
-    assert "catalog-nightly" in deployed
-    environment = environment | {"PREFECT_API_URL": server, "MLFLOW_TRACKING_URI": store}
-    prefect = [sys.executable, "-m", "prefect"]
-    specs = json.dumps([{"model": "digits"}, {"model": "digitz"}])
-    run = [*prefect, "deployment", "run", "sweep-models/catalog-nightly", "--param", f"specs={specs}"]
-    with running([*prefect, "worker", "start", "--pool", "assay"], tmp_path, environment) as process:
-        subprocess.run(run, env=environment, check=True)
-        (found,) = until(lambda: finished_runs(server, "catalog-nightly"), process=process, seconds=180)
-    assert found["state_type"] == "FAILED"
-    assert "1 of 2 models are not proven" in found["state"]["message"]
-    assert mlflow.MlflowClient(store).get_model_version_by_alias("digits", "champion")
+    hashes = {file_sha256(graph) for graph in (tmp_path / "mlruns").rglob("model.onnx")}
+    assert version.tags["assay.onnx_sha256"] in hashes
+    assert sweep["state_type"] == "FAILED"
+    assert "1 of 2 models are not proven" in sweep["state"]["message"]
+    assert mlflow.MlflowClient(store).get_model_version_by_alias("swept", "champion")
 
 
 @pytest.mark.parametrize(
     ("arguments", "api_url", "status", "said"),
     [
-        ([], None, 3, "start one with `prefect server start`"),
+        ([], "", 3, "start one with `prefect server start`"),
         ([], "http://127.0.0.1:9/api", 3, "127.0.0.1:9"),
-        (["digit"], None, 2, "'digit' is no entry of deployments/catalog.yaml"),
-        (["--cron", "hourly"], None, 2, "The schedule is wrong"),
+        (["digit"], "", 2, "'digit' is no entry of deployments/catalog.yaml"),
+        (["--cron", "hourly"], "", 2, "The schedule is wrong"),
     ],
     ids=["no server", "dead server", "no entry", "no cron"],
 )
 def test_serving_says_what_is_wrong(
-    environment: dict[str, str], tmp_path: Path, arguments: list[str], api_url: str | None, status: int, said: str
+    arguments: list[str], api_url: str, status: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`serve.py` says in one sentence what is wrong and what to do, with exit status 3 where a server lacks."""
-    environment = environment | ({"PREFECT_API_URL": api_url} if api_url else {})
-    found = subprocess.run(
-        [*SERVE, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert found.returncode == status
-    assert said in found.stderr
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: api_url or None, PREFECT_CLIENT_MAX_RETRIES: 0}):
+        assert serve.main(arguments) == status
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert len(printed.err.splitlines()) == 1
+
+
+def test_serving_from_any_folder_needs_a_server(environment: dict[str, str], tmp_path: Path) -> None:
+    """As a user starts it, without a server: the sentence, and status 3."""
+    found = subprocess.run(SERVE, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert found.returncode == 3
+    assert "start one with `prefect server start`" in found.stderr
     assert len(found.stderr.splitlines()) == 1

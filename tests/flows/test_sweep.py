@@ -1,4 +1,7 @@
-"""Many models side by side: a real pool of processes, real crashes, a real MLflow store, a real Ctrl-C."""
+"""Many models side by side: a real pool of processes, real crashes, a real MLflow store, a real Ctrl-C.
+
+Most sweeps are started in this process, whose fork server then serves them all.
+"""
 
 import json
 import os
@@ -6,12 +9,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import psutil
 import pytest
+
+from flows.command_line.sweep import main
+from flows.command_line.verify import main as verify_main
+from flows.processes import sweep_workers
+from flows.processes.export_here import services
+from flows.processes.warm_process import WarmProcess
+from tasks.core.spec.catalog import make_spec, resolve
+from tests.flows.in_process import Ran
+from tests.flows.processes.late_imports import num_imports
 
 PROJECT = Path(__file__).resolve().parents[2]
 MANY = f"{PROJECT}/tests/models/many_models.py"
@@ -29,20 +42,15 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, str(PROJECT / "flows/sweep.py"), *arguments, *INPUT]
 
 
-def run(*arguments: str, cwd: Path, status: int = 0, **environment: str) -> list[dict[str, Any]]:
-    """Run flows/sweep.py as a user does; give its results."""
-    process = subprocess.run(
-        command(*arguments, "--json", "out.json"),
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    assert process.returncode == status, process.stdout + process.stderr
-    assert "Traceback" not in process.stdout + process.stderr
-    results: list[dict[str, Any]] = json.loads((cwd / "out.json").read_text())["results"]
-    return results
+def peculiar(*names: str) -> list[str]:
+    """Import paths of models whose code does what it should not."""
+    return [f"{PROJECT}/tests/models/peculiar_models.py:{name}" for name in names]
+
+
+@pytest.fixture
+def sweep(call: Callable[..., Ran]) -> Callable[..., Ran]:
+    """A function that calls the command line's main."""
+    return lambda *arguments: call(main, *arguments, *INPUT)
 
 
 def parent_runs(client: mlflow.MlflowClient) -> list[Any]:
@@ -52,10 +60,20 @@ def parent_runs(client: mlflow.MlflowClient) -> list[Any]:
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_a_sweep_is_one_run_with_its_models_below(tmp_path: Path, own_store: mlflow.MlflowClient) -> None:
-    """Each model is proven in a run below the sweep's, which holds a table of all; again, all are unchanged."""
-    first = run(*models("Net0", "Net1", "Net2"), cwd=tmp_path)
-    assert {r["name"]: r["verdict"] for r in first} == dict.fromkeys(("Net0", "Net1", "Net2"), "pass")
+def test_a_sweep_is_one_run_with_its_models_below(
+    tmp_path: Path, own_store: mlflow.MlflowClient, sweep: Callable[..., Ran]
+) -> None:
+    """Each model is proven in a run below the sweep's, which holds a table of all; again, all are unchanged.
+
+    The first sweep is a process as a user starts it: what a model prints does not reach the JSON on standard output.
+    """
+    asked = [*models("Net0", "Net1"), *peculiar("Prints")]
+    process = subprocess.run(command(*asked, "--json", "-"), cwd=tmp_path, capture_output=True, text=True, timeout=500)
+    assert process.returncode == 0, process.stderr
+    assert "Traceback" not in process.stderr
+    first = json.loads(process.stdout)["results"]
+    names = ["Net0", "Net1", "Prints"]
+    assert [(r["name"], r["verdict"]) for r in first] == [(name, "pass") for name in names]
     (parent,) = parent_runs(own_store)
     below = own_store.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     assert {run.info.run_id for run in below} == {r["run_id"] for r in first}
@@ -63,80 +81,81 @@ def test_a_sweep_is_one_run_with_its_models_below(tmp_path: Path, own_store: mlf
     assert parent.data.metrics["num_pass"] == 3
     table = json.loads(Path(own_store.download_artifacts(parent.info.run_id, "comparison.json")).read_text())
     assert table["columns"][:3] == ["model", "verdict", "noise ratio"]
-    assert sorted(row[0] for row in table["data"]) == ["Net0", "Net1", "Net2"]
+    assert sorted(row[0] for row in table["data"]) == names
 
-    second = run(*models("Net0", "Net1", "Net2"), cwd=tmp_path)
-    assert all(r["unchanged"] and r["verdict"] == "pass" for r in second)
-    assert {r["version"] for r in second} == {"1"}
+    second = sweep(*asked)
+    assert second.status == 0, second.err
+    assert all(r["unchanged"] and r["verdict"] == "pass" for r in second.results)
+    assert {r["version"] for r in second.results} == {"1"}
     assert len(parent_runs(own_store)) == 2
 
 
 @pytest.mark.usefixtures("prefect_server", "own_store")
-def test_a_crash_costs_one_model_only(tmp_path: Path) -> None:
-    """A process that dies or hangs in the exporter is one recorded error that says how, and the others are proven."""
-    says = {"Segfault": "killed by SIGSEGV", "Killed": "killed by SIGKILL", "Hang": "longer than 25 s"}
-    results = run(*models("Net0", *says, "Net1"), "--workers", "2", "--timeout", "25", cwd=tmp_path, status=1)
-    found = {r["name"]: r for r in results}
-    assert found["Net0"]["verdict"] == found["Net1"]["verdict"] == "pass"
-    for name, sentence in says.items():
-        assert found[name]["verdict"] == "error"
-        assert sentence in found[name]["reason"]
-        assert found[name]["error"]["type"] == "CrashError"
+def test_a_crash_costs_one_model_only(sweep: Callable[..., Ran]) -> None:
+    """A process that is killed in the exporter is one recorded error that says how, and the others are proven."""
+    ran = sweep(*models("Net0", "Killed", "Net1"), "--workers", "2")
+    assert ran.status == 1, ran.err
+    assert ran.verdicts == ["pass", "error", "pass"]
+    assert "killed by SIGKILL" in ran.named["Killed"]["reason"]
+    assert ran.named["Killed"]["error"]["type"] == "CrashError"
 
 
 @pytest.mark.usefixtures("prefect_server", "own_store")
-@pytest.mark.parametrize("program", ["flows/sweep.py", "flows/export.py"])
-def test_what_a_models_code_does_stays_with_it(tmp_path: Path, program: str) -> None:
-    """Neither a patched PyTorch nor a crash, an exit or prints reach the next model's proof, or the JSON."""
-    names = ("Patches", "Segfault", "Exits", "Leaves", "Interrupts", "Prints", "Relu")
-    peculiar = [f"{PROJECT}/tests/models/peculiar_models.py:{name}" for name in names if name != "Segfault"]
-    asked = [peculiar[0], *models("Segfault"), *peculiar[1:]]
-    one_by_one = ["--workers", "1"] if program == "flows/sweep.py" else []
-    process = subprocess.run(
-        [sys.executable, str(PROJECT / program), *asked, *INPUT, *one_by_one, "--json", "-"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    results = {r["name"]: r for r in json.loads(process.stdout)["results"]}
-    assert tuple(results) == names, "in the order asked"
-    assert {results[name]["verdict"] for name in ("Segfault", "Exits", "Leaves", "Interrupts")} == {"error"}
-    assert "SIGSEGV" in results["Segfault"]["reason"]
-    assert "ended by its own code" in results["Leaves"]["reason"]
-    assert results["Prints"]["verdict"] == results["Relu"]["verdict"] == "pass"
-    assert process.returncode == 2, "a model that raises is bad input"
+def test_what_hangs_is_given_up(sweep: Callable[..., Ran]) -> None:
+    """A process that hangs in the exporter is ended after --timeout, and the result says so."""
+    ran = sweep(*models("Hang"), "--timeout", "4")
+    assert (ran.status, ran.verdicts) == (1, ["error"])
+    assert "longer than 4 s" in ran.results[0]["reason"]
+    assert ran.results[0]["error"]["type"] == "CrashError"
 
-    verify = [sys.executable, str(PROJECT / "flows/verify.py"), peculiar[-1], results["Relu"]["onnx_path"]]
-    again = subprocess.run([*verify, *INPUT], cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert again.returncode == 0, "a process of its own says the same of the file: " + again.stdout
+
+@pytest.mark.usefixtures("prefect_server", "own_store")
+def test_what_a_models_code_does_stays_with_it(sweep: Callable[..., Ran], call: Callable[..., Ran]) -> None:
+    """Neither a patched PyTorch nor a crash or an exit reaches the next model's proof."""
+    ran = sweep(
+        *peculiar("Patches"), *models("Segfault"), *peculiar("Exits", "Leaves", "Interrupts", "Relu"),
+        "--workers", "1",
+    )  # fmt: skip
+    assert list(ran.named) == ["Patches", "Segfault", "Exits", "Leaves", "Interrupts", "Relu"], "in the order asked"
+    assert ran.verdicts[1:] == ["error", "error", "error", "error", "pass"]
+    assert "SIGSEGV" in ran.named["Segfault"]["reason"]
+    assert "ended by its own code" in ran.named["Leaves"]["reason"]
+    assert ran.status == 2, "a model that raises is bad input"
+    again = call(verify_main, *peculiar("Relu"), ran.named["Relu"]["onnx_path"], *INPUT)
+    assert again.status == 0, "another process says the same of the file: " + again.err
 
 
 @pytest.mark.usefixtures("prefect_server", "own_store")
 def test_a_warm_process_has_imported_what_it_needs() -> None:
     """Each model has a fresh one, so that what is imported late is imported once a model (559 modules, 0.7 s)."""
-    command = [sys.executable, "-m", "tests.flows.processes.late_imports"]
-    process = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
-    assert process.returncode == 0, process.stderr
-    assert int(process.stdout.split()[-1]) < 150
+    spec = resolve(make_spec(model="squeezenet1_1", weights="random", inputs=["x=float32[batch,3,64,64]"]))
+    process = WarmProcess(is_silent=True)
+    try:
+        assert process.run("an export", 300, num_imports, spec, services()) < 150
+    finally:
+        process.close()
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server", "own_store")
 @pytest.mark.parametrize("name", ["Segfault", "Killed", "Hang"])
-def test_fifteen_of_sixteen_are_proven(tmp_path: Path, name: str) -> None:
+def test_fifteen_of_sixteen_are_proven(sweep: Callable[..., Ran], name: str) -> None:
     """Whatever kills the process of one model, fifteen others are proven in the same sweep."""
     names = [f"Net{number}" for number in range(NUM_MODELS - 1)]
-    results = run(*models(*names, name), "--workers", "2", "--timeout", "60", cwd=tmp_path, status=1)
-    assert len(results) == NUM_MODELS
-    assert sum(r["verdict"] == "pass" for r in results) == NUM_MODELS - 1
-    assert [r["name"] for r in results if r["verdict"] == "error"] == [name]
+    ran = sweep(*models(*names, name), "--workers", "2", "--timeout", "60")
+    assert ran.status == 1, ran.err
+    assert len(ran.results) == NUM_MODELS
+    assert sum(verdict == "pass" for verdict in ran.verdicts) == NUM_MODELS - 1
+    assert [r["name"] for r in ran.results if r["verdict"] == "error"] == [name]
 
 
 @pytest.mark.usefixtures("prefect_server", "own_store")
-def test_what_is_wrong_is_said_and_the_rest_exported(tmp_path: Path) -> None:
+def test_what_is_wrong_is_said_and_the_rest_exported(sweep: Callable[..., Ran]) -> None:
     """A model that does not exist is a result with its sentence and status 2; the others are exported."""
-    results = run(*models("Net0", "Nett1"), cwd=tmp_path, status=2)
-    found = {r["name"]: r for r in results}
-    assert found["Net0"]["verdict"] == "pass"
-    assert "has no callable 'Nett1'" in found["Nett1"]["reason"]
+    ran = sweep(*models("Net0", "Nett1"))
+    assert ran.status == 2, ran.err
+    assert ran.named["Net0"]["verdict"] == "pass"
+    assert "has no callable 'Nett1'" in ran.named["Nett1"]["reason"]
 
 
 @pytest.mark.parametrize(
@@ -149,45 +168,46 @@ def test_what_is_wrong_is_said_and_the_rest_exported(tmp_path: Path) -> None:
         (["resnet18", "resnet18"], "Two models are called resnet18"),
     ],
 )
-@pytest.mark.usefixtures("prefect_server", "own_store")
-def test_bad_input_is_one_sentence(tmp_path: Path, arguments: list[str], says: str) -> None:
+@pytest.mark.usefixtures("prefect_server", "store")
+def test_bad_input_is_one_sentence(
+    arguments: list[str], says: str, call: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a sweep can't do is said in one sentence, with status 2, or 3 where a scheduler is out of reach."""
-    process = subprocess.run(
-        [sys.executable, str(PROJECT / "flows/sweep.py"), *arguments, "--weights", "random"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert process.returncode == (3 if "tcp" in str(arguments) else 2), process.stderr
-    (line,) = process.stderr.strip().splitlines()
-    assert says in line
+    monkeypatch.setattr(sweep_workers, "CONNECT_SECONDS", 0.5)
+    ran = call(main, *arguments, "--weights", "random")
+    assert ran.status == (3 if "tcp" in str(arguments) else 2), ran.err
+    assert says in ran.sentence
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_an_interrupted_sweep_goes_on(tmp_path: Path, own_store: mlflow.MlflowClient) -> None:
+def test_an_interrupted_sweep_goes_on(
+    tmp_path: Path, own_store: mlflow.MlflowClient, sweep: Callable[..., Ran]
+) -> None:
     """After Ctrl-C no process is left and what is proven stays; --resume goes on with the same run, redoing none."""
     flag = tmp_path / "flag"
     environment = {**os.environ, "SLOW_MODEL_FLAG": str(flag), "SLOW_MODEL_SECONDS": "100"}
     arguments = [*models("Net0", "Net1", "Slow"), "--workers", "2"]
     with subprocess.Popen(
         command(*arguments), cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
-    ) as sweep:
+    ) as process:
         deadline = time.monotonic() + 200
         while not (flag.exists() and len(proven(own_store)) == 2):
             assert time.monotonic() < deadline
-            assert sweep.poll() is None
+            assert process.poll() is None
             time.sleep(0.5)
-        children = psutil.Process(sweep.pid).children(recursive=True)
-        sweep.send_signal(signal.SIGINT)
-        assert sweep.wait(60) == 130
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive
     (interrupted,) = parent_runs(own_store)
     assert interrupted.info.status == "KILLED"
 
     before = proven(own_store)
-    results = run(*arguments, "--resume", cwd=tmp_path, SLOW_MODEL_SECONDS="0")
-    assert all(r["verdict"] == "pass" for r in results)
+    resumed_sweep = sweep(*arguments, "--resume")
+    assert resumed_sweep.verdicts == ["pass"] * 3
     assert {name: version for name, version in proven(own_store).items() if name != "Slow"} == before
-    assert {r["run_id"] for r in results if r["name"] != "Slow"} == set(before.values())
+    assert {r["run_id"] for r in resumed_sweep.results if r["name"] != "Slow"} == set(before.values())
     (resumed,) = parent_runs(own_store)
     assert resumed.info.run_id == interrupted.info.run_id
     assert resumed.info.status == "FINISHED"

@@ -1,4 +1,7 @@
-"""A reviewer's view: MLflow's pages in a real browser, from the folder layout that the project has."""
+"""A reviewer's view: MLflow's pages in a real browser, from the folder layout that the project has.
+
+`see` stands before `address`: where there is no browser, MLflow's UI need not start.
+"""
 
 import os
 import shutil
@@ -71,7 +74,7 @@ def see(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def test_the_version_page_answers_the_reviewer(
-    address: str, see: Callable[..., str], exported_digits: ExportResult
+    see: Callable[..., str], address: str, exported_digits: ExportResult
 ) -> None:
     """The version's page shows verdict, names, dims, opset, weights and the file's hash."""
     page = see(
@@ -88,7 +91,7 @@ def test_the_version_page_answers_the_reviewer(
     assert "champion" in page
 
 
-def test_the_report_of_a_run_can_be_read(address: str, see: Callable[..., str], exported_digits: ExportResult) -> None:
+def test_the_report_of_a_run_can_be_read(see: Callable[..., str], address: str, exported_digits: ExportResult) -> None:
     """The run's report.html is shown as a page, with the verdict, the plot's legend, the tables and the provenance."""
     page = see(
         f"{address}/#/experiments/1/runs/{exported_digits.run_id}/artifacts/report.html",
@@ -103,7 +106,7 @@ def test_the_report_of_a_run_can_be_read(address: str, see: Callable[..., str], 
 
 
 def test_the_run_page_is_found_from_the_link(
-    address: str, see: Callable[..., str], exported_digits: ExportResult
+    see: Callable[..., str], address: str, exported_digits: ExportResult
 ) -> None:
     """The address of the run opens its page with the parity among its metrics."""
     see(

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import onnx
 import pytest
 
 from flows.command_line.export import main
+from tests.flows.in_process import Ran
 from tests.models.real_models import CASES, SITE
 from tests.services.weights_server import WeightsServer
 
@@ -36,15 +38,6 @@ def results(path: Path) -> list[dict[str, Any]]:
     """The results of a --json file."""
     found: list[dict[str, Any]] = json.loads(path.read_text())["results"]
     return found
-
-
-def sentence(process: subprocess.CompletedProcess[str]) -> str:
-    """The one line that an error prints."""
-    lines = process.stderr.strip().splitlines()
-    assert len(lines) == 1, process.stderr
-    assert lines[0].startswith("error: ")
-    assert "Traceback" not in process.stdout + process.stderr
-    return lines[0]
 
 
 def test_help_names_every_option(tmp_path: Path) -> None:
@@ -84,28 +77,19 @@ def test_help_names_every_option(tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_gets_one_sentence_and_status_2(
-    arguments: list[str],
-    says: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    store: str,
-    prefect_server: str,
+    arguments: list[str], says: str, call: Callable[..., Ran], store: str, prefect_server: str
 ) -> None:
     """What is wrong and what to do, on one line, with the JSON written all the same."""
-    monkeypatch.chdir(tmp_path)
-    assert main([*arguments, "--json", "out.json"]) == 2
-    printed = capsys.readouterr()
-    assert printed.err.startswith("error: ")
-    assert len(printed.err.strip().splitlines()) == 1
-    assert says in printed.err
-    (result,) = results(tmp_path / "out.json")
+    ran = call(main, *arguments)
+    assert ran.status == 2
+    assert says in ran.sentence
+    (result,) = ran.results
     assert result["verdict"] == "error"
     assert says in result["error"]["message"]
 
 
 def test_an_export_from_any_folder_then_unchanged(tmp_path: Path, store: str, prefect_server: str) -> None:
-    """The default model passes, `-o` has the proven bytes, and the second run does nothing but say so."""
+    """The default model passes, `-o` has the proven bytes; the second run only says so, and imports no PyTorch."""
     process = run("--name", "from-any-folder", "-o", "out/", "--json", "out.json", cwd=tmp_path)
     assert process.returncode == 0, process.stderr
     (result,) = results(tmp_path / "out.json")
@@ -123,78 +107,78 @@ def test_an_export_from_any_folder_then_unchanged(tmp_path: Path, store: str, pr
         assert step in process.stdout
 
     file.unlink()
-    again = run("--name", "from-any-folder", "-o", "out/", "--json", "-", cwd=tmp_path)
+    program = (
+        "import sys; from flows.command_line.export import main;"
+        "status = main(['--name', 'from-any-folder', '-o', 'out/', '--json', '-']);"
+        "sys.exit(status or (7 if 'torch' in sys.modules else 0))"
+    )
+    again = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     (second,) = json.loads(again.stdout)["results"]
     assert (second["unchanged"], second["version"], second["run_id"]) == (True, "1", result["run_id"])
+    assert "unchanged" in again.stderr
     assert hashlib.sha256(file.read_bytes()).hexdigest() == result["onnx_sha256"]
 
 
-def test_unchanged_is_seen_without_importing_torch(tmp_path: Path, store: str, prefect_server: str) -> None:
-    """Nothing that costs seconds is imported to see that nothing is to be done."""
-    assert run("--name", "no-torch", cwd=tmp_path).returncode == 0
-    program = (
-        "import sys; from flows.command_line.export import main; status = main(['--name', 'no-torch']);"
-        "sys.exit(status or (7 if 'torch' in sys.modules else 0))"
-    )
-    process = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
-    assert process.returncode == 0, process.stdout + process.stderr
-    assert "unchanged" in process.stdout
-
-
-def test_a_changed_source_makes_a_new_version_that_names_it(tmp_path: Path, store: str, prefect_server: str) -> None:
+def test_a_changed_source_makes_a_new_version_that_names_it(
+    tmp_path: Path, call: Callable[..., Ran], store: str, prefect_server: str
+) -> None:
     """Editing the model's file gives version 2, and the reason says which file changed."""
     source = tmp_path / "net.py"
     shutil.copy(TINY, source)
     arguments = (f"{source}:Classifier", "--weights", "random", "--input", "image=float32[batch,3,8,8]")
-    assert run(*arguments, "--name", "edited", cwd=tmp_path).returncode == 0
+    assert call(main, *arguments, "--name", "edited").status == 0
     source.write_text(source.read_text() + "\n# a remark\n")
-    process = run(*arguments, "--name", "edited", "--json", "out.json", cwd=tmp_path)
-    assert process.returncode == 0, process.stderr
-    (result,) = results(tmp_path / "out.json")
+    ran = call(main, *arguments, "--name", "edited")
+    assert ran.status == 0, ran.err
+    (result,) = ran.results
     assert (result["version"], result["unchanged"]) == ("2", False)
     assert "source net.py" in result["reason"]
 
 
 def test_what_is_not_proven_has_status_1_and_leaves_the_output_alone(
-    tmp_path: Path, store: str, prefect_server: str
+    tmp_path: Path, call: Callable[..., Ran], store: str, prefect_server: str
 ) -> None:
     """A dead model is inconclusive: status 1, the run's address, and the old file still there."""
     old = tmp_path / "dead.onnx"
     old.write_bytes(b"precious")
-    process = run(
-        f"{TINY}:Zero", "--weights", "as-built", "--name", "dead", "-o", "dead.onnx", "--json", "out.json",
-        "--input", "image=float32[batch,3,8,8]", cwd=tmp_path,
+    ran = call(
+        main, f"{TINY}:Zero", "--weights", "as-built", "--name", "dead", "-o", "dead.onnx",
+        "--input", "image=float32[batch,3,8,8]",
     )  # fmt: skip
-    assert process.returncode == 1
-    assert "is exactly zero on every probe" in sentence(process)
+    assert ran.status == 1
+    assert "is exactly zero on every probe" in ran.sentence
     assert old.read_bytes() == b"precious"
-    (result,) = results(tmp_path / "out.json")
+    (result,) = ran.results
     assert (result["verdict"], result["version"]) == ("inconclusive", None)
-    assert result["run_url"] in process.stdout
+    assert result["run_url"] in ran.out
     assert Path(result["onnx_path"]).is_file(), "the file is kept with the run"
 
 
-def test_without_network_there_are_three_ways_out(tmp_path: Path, store: str, prefect_server: str) -> None:
+def test_without_network_there_are_three_ways_out(
+    tmp_path: Path, call: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, store: str, prefect_server: str
+) -> None:
     """A dead host gives status 3 and names the file, the mirror, and the cache folder with the file's name."""
-    process = run(
-        "alexnet", cwd=tmp_path, TORCH_HOME=str(tmp_path / "torch"), ASSAY_WEIGHTS_MIRROR="http://127.0.0.1:9"
-    )
-    assert process.returncode == 3
-    said = sentence(process)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("ASSAY_WEIGHTS_MIRROR", "http://127.0.0.1:9")
+    ran = call(main, "alexnet")
+    assert ran.status == 3
+    said = ran.sentence
     assert "could not be reached" in said
     for way_out in ("--weights FILE", "ASSAY_WEIGHTS_MIRROR", "alexnet-owt-7be5be79.pth", str(tmp_path / "torch")):
         assert way_out in said
 
 
+@pytest.mark.usefixtures("store", "prefect_server")
 def test_a_mirror_is_asked_for_torchvisions_own_file_and_a_wrong_one_is_refused(
-    tmp_path: Path, store: str, prefect_server: str, weights_server: WeightsServer, caches: Path
+    call: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, weights_server: WeightsServer, caches: Path
 ) -> None:
     """`alexnet` asks the mirror for alexnet-owt-7be5be79.pth; other bytes are refused and nothing is kept."""
     weights_server.put("/models/alexnet-owt-7be5be79.pth", b"not these")
-    process = run("alexnet", cwd=tmp_path, ASSAY_WEIGHTS_MIRROR=weights_server.url(""))
-    assert process.returncode == 2
-    assert "7be5be79" in sentence(process)
+    monkeypatch.setenv("ASSAY_WEIGHTS_MIRROR", weights_server.url(""))
+    ran = call(main, "alexnet")
+    assert ran.status == 2
+    assert "7be5be79" in ran.sentence
     assert [request.path for request in weights_server.requests] == ["/models/alexnet-owt-7be5be79.pth"]
     assert [path.name for path in caches.rglob("*.pth*") if not path.name.endswith(".lock")] == []
 
@@ -225,7 +209,10 @@ def test_a_dead_tracking_server_has_status_3(tmp_path: Path, prefect_server: str
     """MLflow out of reach is said in seconds, with the variable to check."""
     process = run(cwd=tmp_path, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert process.returncode == 3
-    assert "MLFLOW_TRACKING_URI" in sentence(process)
+    (line,) = process.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    assert "MLFLOW_TRACKING_URI" in line
+    assert "Traceback" not in process.stdout
 
 
 @pytest.mark.slow

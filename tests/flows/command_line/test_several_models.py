@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,18 @@ import mlflow
 import psutil
 import pytest
 
+from flows.command_line.export import main
+from tests.flows.in_process import Ran
+
 PROJECT = Path(__file__).resolve().parents[3]
 MANY = f"{PROJECT}/tests/models/many_models.py"
+PECULIAR = f"{PROJECT}/tests/models/peculiar_models.py"
 INPUT = ("--input", "x=float32[batch,6]", "--weights", "random")
 
 
 def command(*models: str) -> list[str]:
     """The command line."""
-    return [sys.executable, str(PROJECT / "flows/export.py"), *models, *INPUT, "--json", "out.json"]
+    return [sys.executable, str(PROJECT / "flows/export.py"), *models, *INPUT]
 
 
 def results(folder: Path) -> dict[str, dict[str, Any]]:
@@ -34,34 +39,40 @@ def work_folders(scratch: Path) -> list[Path]:
 
 
 @pytest.mark.usefixtures("prefect_server", "own_store")
-def test_a_model_that_cannot_even_be_loaded_costs_itself(tmp_path: Path) -> None:
-    """Its file crashes the process that imports it; the others are proven, shown step by step, and delivered."""
+def test_what_a_models_code_does_stays_with_it(tmp_path: Path) -> None:
+    """Neither a patched PyTorch nor a crash, an exit or prints reach the next model's proof, or the JSON.
+
+    One file crashes even the process that imports it; the others are shown step by step, and delivered.
+    """
     (tmp_path / "dies.py").write_text("import ctypes\n\nctypes.string_at(0)\n")
+    errors = ("Segfault", "Net", "Exits", "Leaves", "Interrupts")
+    names = ("Patches", *errors, "Prints", "Relu")
+    files = {"Segfault": MANY, "Net": "dies.py"}
+    asked = [f"{files.get(name, PECULIAR)}:{name}" for name in names]
     process = subprocess.run(
-        [*command(f"{MANY}:Net0", "dies.py:Net", f"{MANY}:Net1"), "-o", "out/"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert process.returncode == 1, process.stderr
-    found = results(tmp_path)
-    assert {name: result["verdict"] for name, result in found.items()} == {
-        "Net0": "pass", "Net": "error", "Net1": "pass",
-    }  # fmt: skip
+        [*command(*asked), "--json", "-", "-o", "out/"], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    found = {result["name"]: result for result in json.loads(process.stdout)["results"]}
+    assert tuple(found) == names, "in the order asked"
+    assert {found[name]["verdict"] for name in errors} == {"error"}
+    assert "SIGSEGV" in found["Segfault"]["reason"]
     assert "loading Net: its process was killed by SIGSEGV" in found["Net"]["reason"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["Net0.onnx", "Net1.onnx"]
-    assert process.stdout.count("validate_onnx") == 2
-    assert "Traceback" not in process.stdout + process.stderr
+    assert "ended by its own code" in found["Leaves"]["reason"]
+    assert found["Prints"]["verdict"] == found["Relu"]["verdict"] == "pass"
+    assert process.returncode == 2, "a model that raises is bad input"
+    proven = [name for name, result in found.items() if result["verdict"] == "pass"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(f"{name}.onnx" for name in proven)
+    assert process.stderr.count("validate_onnx") >= len(proven)
+    assert "Traceback" not in process.stderr
 
 
 @pytest.mark.usefixtures("prefect_server", "own_store")
-def test_bad_input_among_several_is_said_before_any_is_exported(tmp_path: Path) -> None:
+def test_bad_input_among_several_is_said_before_any_is_exported(call: Callable[..., Ran]) -> None:
     """One sentence about the model that does not exist, exit status 2, nothing done."""
-    process = subprocess.run(
-        command(f"{MANY}:Net0", f"{MANY}:Absent"), cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
-    assert process.returncode == 2
-    (line,) = process.stderr.strip().splitlines()
-    assert "Absent" in line
-    assert "validate_onnx" not in process.stdout
+    ran = call(main, f"{MANY}:Net0", f"{MANY}:Absent", *INPUT)
+    assert ran.status == 2
+    assert "Absent" in ran.sentence
+    assert "validate_onnx" not in ran.out
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -71,7 +82,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path: Path, own_store: mlflow
     scratch.mkdir()
     environment = {**os.environ, "SLOW_MODEL_FLAG": str(flag), "SLOW_MODEL_SECONDS": "100", "TMPDIR": str(scratch)}
     with subprocess.Popen(
-        command(f"{MANY}:Net0", f"{MANY}:Slow"),
+        [*command(f"{MANY}:Net0", f"{MANY}:Slow"), "--json", "out.json"],
         cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, start_new_session=True,
     ) as export:  # fmt: skip
         deadline = time.monotonic() + 200

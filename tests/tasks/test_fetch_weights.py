@@ -9,6 +9,8 @@ import torch
 
 from flows.export import ExportSpec, export_model
 from tasks.core.errors import WeightsError
+from tasks.core.hashes import tensors_sha256
+from tasks.core.weights.find import find_weights
 from tasks.fetch_weights import fetch_from_mlflow
 from tests.models.tiny_models import Classifier
 
@@ -37,10 +39,9 @@ def trained(store: str) -> Classifier:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("uri", ["models:/trained@best", "models:/trained/1", "runs:/{run_id}/checkpoint"])
-def test_weights_come_from_mlflow(uri: str, trained: Classifier, tmp_path: Path) -> None:
-    """An alias, a version and a run's state_dict each give the trained weights, and the origin is on record."""
-    uri = uri.format(run_id=trained.run_id)
+def test_weights_come_from_mlflow(trained: Classifier, tmp_path: Path) -> None:
+    """The weights of an alias are exported, and the origin stands in the file."""
+    uri = "models:/trained@best"
     spec = ExportSpec(model=TINY, name="from-mlflow", weights=uri, inputs=["image=float32[batch,3,8,8]"])
     result = export_model(spec, output=tmp_path / "model.onnx", force=True)
     assert result.verdict == "pass"
@@ -50,6 +51,16 @@ def test_weights_come_from_mlflow(uri: str, trained: Classifier, tmp_path: Path)
     assert {p.key: p.value for p in file.metadata_props}["assay.weights"] == uri
     biases = [onnx.numpy_helper.to_array(t) for t in file.graph.initializer if list(t.dims) == [5]]
     assert any(np.array_equal(bias, trained.head.bias.detach().numpy()) for bias in biases)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("uri", ["models:/trained@best", "models:/trained/1", "runs:/{run_id}/checkpoint"])
+def test_the_weights_are_those_that_were_logged(uri: str, trained: Classifier) -> None:
+    """An alias, a version and a run's state_dict each give the trained tensors, and the origin is on record."""
+    uri = uri.format(run_id=trained.run_id)
+    weights = find_weights(ExportSpec(model=TINY, weights=uri), fetch_from_mlflow)
+    assert (weights.kind, weights.origin) == ("mlflow", uri)
+    assert weights.tensors_sha256 == tensors_sha256(trained.state_dict())
 
 
 def test_what_mlflow_does_not_have_is_said_in_one_sentence(trained: Classifier) -> None:

@@ -20,6 +20,7 @@ from torch import nn
 
 import flows.verify
 from flows.command_line.verify import main
+from tests.flows.in_process import Ran
 from tests.models.foreign_models import Blend, CustomOperator, Heads, Tokens
 from tests.models.tiny_models import Classifier
 
@@ -46,42 +47,10 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def results(path: Path) -> list[dict[str, Any]]:
-    """The results of a --json file."""
-    found: list[dict[str, Any]] = json.loads(path.read_text())["results"]
-    return found
-
-
-class Ran:
-    """What a command line in this process came to."""
-
-    def __init__(self, status: int, results: list[dict[str, Any]], printed: tuple[str, str]) -> None:
-        self.status, self.results = status, results
-        self.out, self.err = printed
-        assert "Traceback" not in self.out + self.err
-
-    @property
-    def verdicts(self) -> list[str]:
-        """One a file."""
-        return [result["verdict"] for result in self.results]
-
-    @property
-    def notes(self) -> str:
-        """Of all files."""
-        return "; ".join(note for result in self.results for note in result["notes"])
-
-
 @pytest.fixture
-def verify(files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+def verify(files: Path, call: Callable[..., Ran]) -> Callable[..., Ran]:
     """Call the command line's main in the folder of the files."""
-
-    def call(*arguments: str) -> Ran:
-        monkeypatch.chdir(files)
-        status = main([*arguments, "--json", "out.json"])
-        printed = capsys.readouterr()
-        return Ran(status, results(files / "out.json"), (printed.out, printed.err))
-
-    return call
+    return lambda *arguments: call(main, *arguments, cwd=files)
 
 
 def _export(
@@ -219,26 +188,25 @@ def _swap_inputs(proto: onnx.ModelProto) -> None:
     proto.graph.input.extend(order)
 
 
-def test_several_files_get_a_result_each_in_their_order(files: Path) -> None:
+def test_several_files_get_a_result_each_in_their_order(verify: Callable[..., Ran], files: Path) -> None:
     """The untouched file passes, each mutated one fails and is explained, the status is 1; MLflow has all of it."""
     names = ["scaled.onnx", "true.onnx", "swapped_classes.onnx"]
-    process = run(*CLASSIFIER, "--name", "several", *names, "--json", "several.json", cwd=files)
-    assert process.returncode == 1, process.stderr
-    assert process.stderr == ""
-    found = results(files / "several.json")
+    ran = verify(*CLASSIFIER, "--name", "several", *names)
+    assert (ran.status, ran.err) == (1, "")
+    found = ran.results
     assert [result["file"] for result in found] == names
     assert [result["verdict"] for result in found] == ["fail", "pass", "fail"]
     assert [result["onnx_path"] for result in found] == [str(files / name) for name in names]
     for result in (found[0], found[2]):
         assert "times the noise of float32" in result["reason"]
         assert (result["blame"]["kind"], result["blame"]["parameter"]) == ("weights", "head.weight")
-        assert result["blame"]["sentence"] in process.stdout
+        assert result["blame"]["sentence"] in ran.out
     assert found[1]["reason"] == "true.onnx computes what the model computes"
     assert {"match_inputs", "validate_onnx", "log_export"} <= found[1]["seconds"].keys()
     for result in found:
-        assert result["run_url"] in process.stdout
-        assert Path(result["file"]).name in process.stdout.split("log_export")[-1], "the summary names each file"
-    assert "no version" not in process.stdout
+        assert result["run_url"] in ran.out
+        assert Path(result["file"]).name in ran.out.split("log_export")[-1], "the summary names each file"
+    assert "no version" not in ran.out
 
     client = mlflow.MlflowClient()
     for result in found:

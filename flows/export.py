@@ -26,8 +26,8 @@ from tasks.core.hashes import file_sha256
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.provenance.manifest import changes_without_weights, differences, make_manifest, same_weights
 from tasks.core.records.steps import ExportResult, Release
-from tasks.core.spec.catalog import resolve
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ExportSpec, ResolvedSpec
+from tasks.core.spec.resolve import resolve
 from tasks.log_export import log_export
 from tasks.mlflow_store.releases import download_graph, find_champion, stored_file
 
@@ -75,7 +75,7 @@ def export_model(
     return _judged(result)
 
 
-def find_unchanged(spec: ExportSpec, *, output: Path | None = None) -> ExportResult | None:
+def find_unchanged(spec: ResolvedSpec, *, output: Path | None = None) -> ExportResult | None:
     """The champion's export, if all that decides it is as it was; `output` is written. Needs no torch.
 
     Raises:

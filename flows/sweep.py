@@ -29,8 +29,9 @@ from tasks.core.errors import AssayError, CrashError, SpecError, SweepError, one
 from tasks.core.provenance.manifest import assay_sha256, package_versions
 from tasks.core.records.record import Record
 from tasks.core.records.steps import ExportResult
-from tasks.core.spec.catalog import make_spec, read_catalog, resolve
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.catalog import read_catalog
+from tasks.core.spec.export_spec import ExportSpec, ResolvedSpec
+from tasks.core.spec.resolve import make_spec, resolve
 from tasks.mlflow_store.sweeps import Sweep, logged_sweep
 
 __all__ = ["ExportSpec", "SweepError", "SweepOptions", "sweep", "sweep_models"]
@@ -84,7 +85,7 @@ def sweep_models(specs: list[ExportSpec] | None = None, options: SweepOptions = 
 
 
 def sweep(
-    specs: Sequence[ExportSpec],
+    specs: Sequence[ResolvedSpec],
     options: SweepOptions,
     *,
     tell: Tell | None = None,
@@ -133,7 +134,7 @@ def sweep(
     return [log.results[spec.title] for spec in specs]
 
 
-def _unchanged(spec: ExportSpec, log: Sweep) -> ExportResult | None:
+def _unchanged(spec: ResolvedSpec, log: Sweep) -> ExportResult | None:
     """Find the proven export, with this sweep's own figures if an earlier part of it made it."""
     known = find_unchanged(spec)
     past = log.past.get(spec.title) if known else None
@@ -141,7 +142,7 @@ def _unchanged(spec: ExportSpec, log: Sweep) -> ExportResult | None:
 
 
 def _export(
-    specs: Sequence[ExportSpec],
+    specs: Sequence[ResolvedSpec],
     options: SweepOptions,
     *,
     run_id: str,
@@ -161,7 +162,7 @@ def _export(
     with place as (runner, processes):
         with processes.taken() as process:
             costs = check_apart(specs, process, min(CHECK_SECONDS, options.timeout_seconds))
-        sound: list[tuple[float, ExportSpec]] = []
+        sound: list[tuple[float, ResolvedSpec]] = []
         for spec, cost in zip(specs, costs, strict=True):
             if isinstance(cost, AssayError):
                 add(failed(spec.title, cost))
@@ -181,7 +182,7 @@ def _export(
 class _Job:
     """Input of `export_side_by_side`, kept out of its parameters: Prefect sends those along with each task."""
 
-    specs: Sequence[ExportSpec]
+    specs: Sequence[ResolvedSpec]
     terms: Terms
     runner: TaskRunner[Any]
     stop: Callable[[], None]
@@ -213,7 +214,7 @@ def _work_off() -> None:
 
 
 @task(task_run_name="export-{spec.title}", cache_policy=NO_CACHE, persist_result=False)
-def export_one(spec: ExportSpec, terms: Terms) -> ExportResult:
+def export_one(spec: ResolvedSpec, terms: Terms) -> ExportResult:
     """Export one model on the machine that runs this task.
 
     Args:
@@ -234,7 +235,7 @@ def _result_of(future: Any, title: str) -> ExportResult:
     return result
 
 
-def _check_names(specs: Sequence[ExportSpec]) -> None:
+def _check_names(specs: Sequence[ResolvedSpec]) -> None:
     titles = [spec.title for spec in specs]
     if twice := sorted({title for title in titles if titles.count(title) > 1}):
         raise SpecError(f"Two models are called {twice[0]}; give one of them another name, or leave it out.")

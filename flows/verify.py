@@ -26,8 +26,8 @@ from tasks.core.provenance.attempts import Attempt
 from tasks.core.provenance.manifest import make_manifest
 from tasks.core.records.steps import ExportResult
 from tasks.core.reference.reference import Reference
-from tasks.core.spec.catalog import resolve
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ExportSpec, ResolvedSpec
+from tasks.core.spec.resolve import resolve
 from tasks.fetch_weights import fetch_weights
 from tasks.instantiate_model import instantiate_model
 from tasks.log_export import log_export
@@ -70,7 +70,7 @@ def verify_files(
     return results
 
 
-def _prove_each(spec: ExportSpec, files: Sequence[Path], *, declared: bool) -> Iterator[ExportResult]:
+def _prove_each(spec: ResolvedSpec, files: Sequence[Path], *, declared: bool) -> Iterator[ExportResult]:
     seconds: dict[str, float] = {}
     step = Steps(seconds)
     with step("fetch_weights") as say:

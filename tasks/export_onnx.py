@@ -13,14 +13,14 @@ from tasks.core.inputs.choice import Inputs
 from tasks.core.onnx_files.reading import readable
 from tasks.core.records.candidate import Candidate
 from tasks.core.reference.reference import Reference
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 
 log = logging.getLogger("assay")
 
 
 @task(task_run_name="export-{spec.title}", timeout_seconds=3600, cache_policy=NO_CACHE, persist_result=False)
 def export_onnx(
-    spec: ExportSpec,
+    spec: ResolvedSpec,
     network: nn.Module,
     inputs: Inputs,
     *,

@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.core.errors import ServiceError, WeightsError
 from tasks.core.records.steps import Weights
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.weights.find import find_weights
 
 _SUFFIXES = (".pth", ".pt", ".pt2", ".safetensors", ".ckpt", ".bin")
@@ -29,7 +29,7 @@ def _service_failed(_task: Any, _run: Any, state: Any) -> bool:
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def fetch_weights(spec: ExportSpec) -> Weights:
+def fetch_weights(spec: ResolvedSpec) -> Weights:
     """Find and verify the weights of a resolved spec."""
     return find_weights(spec, fetch_from_mlflow)
 

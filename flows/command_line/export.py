@@ -14,7 +14,7 @@ from flows.outcomes import failed, outcome
 from flows.processes.temporary_server import TemporaryServer
 from tasks.core.errors import AssayError, CrashError, SpecError
 from tasks.core.records.steps import ExportResult
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 
 _LATE_IMPORTS = ("git", "mlflow.pyfunc", "mlflow.store.model_registry.sqlalchemy_store", "prefect.flow_engine")
 """What libraries import when they first need it."""
@@ -79,7 +79,7 @@ class _Job:
             self.display.error(result.complaint)
 
 
-def _unchanged(spec: ExportSpec, job: _Job) -> bool:
+def _unchanged(spec: ResolvedSpec, job: _Job) -> bool:
     from flows.export import find_unchanged
 
     result = find_unchanged(spec, output=job.outputs[spec.title])
@@ -90,7 +90,7 @@ def _unchanged(spec: ExportSpec, job: _Job) -> bool:
     return result is not None
 
 
-def _export_alone(spec: ExportSpec, job: _Job) -> None:
+def _export_alone(spec: ResolvedSpec, job: _Job) -> None:
     """In this process, which starts sooner."""
     from tasks.core.model.preflight import check
 
@@ -115,7 +115,7 @@ def _export_alone(spec: ExportSpec, job: _Job) -> None:
         job.add(outcome(export, spec.title, verbose=job.options.verbose))
 
 
-def _export_apart(specs: list[ExportSpec], job: _Job) -> None:
+def _export_apart(specs: list[ResolvedSpec], job: _Job) -> None:
     """Each model in a process of its own: what one does to PyTorch or to its process is not the next one's."""
     from flows.processes.export_here import CHECK_SECONDS, check_apart, export_shown, services
     from flows.processes.warm_process import WarmProcess
@@ -145,7 +145,7 @@ def _export_apart(specs: list[ExportSpec], job: _Job) -> None:
         process.close()
 
 
-def _output_path(destination: str | None, spec: ExportSpec, num_specs: int) -> Path | None:
+def _output_path(destination: str | None, spec: ResolvedSpec, num_specs: int) -> Path | None:
     if destination is None:
         return None
     path = Path(destination).expanduser()

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tasks.core.errors import SpecError
-from tasks.core.spec.catalog import make_spec, resolve
-from tasks.core.spec.export_spec import DEFAULT_OPSET, ExportSpec
+from tasks.core.spec.export_spec import DEFAULT_OPSET, ExportSpec, ResolvedSpec
 from tasks.core.spec.input_spec import INPUT_SYNTAX
+from tasks.core.spec.resolve import make_spec, resolve
 from tasks.core.spec.weights_kinds import WEIGHTS_CHOICES
 
 DEFAULT_MODEL = "digits"
@@ -46,7 +46,7 @@ def add_spec_options(parser: argparse.ArgumentParser) -> None:
     add("--name", metavar="NAME", help="registered model name; default: the model's")
 
 
-def make_specs(options: argparse.Namespace, *, use_catalog: bool = True) -> list[ExportSpec]:
+def make_specs(options: argparse.Namespace, *, use_catalog: bool = True) -> list[ResolvedSpec]:
     """Make one resolved spec a model.
 
     Args:

@@ -12,9 +12,10 @@ from flows.command_line.sweep_display import SweepDisplay
 from flows.outcomes import failed
 from flows.processes.temporary_server import TemporaryServer
 from tasks.core.errors import AssayError, ExportError, SpecError
+from tasks.core.families.torchvision import TorchvisionFamily
 from tasks.core.records.steps import ExportResult
 from tasks.core.spec.catalog import read_catalog
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 
 LOCAL = "local"
 DEFAULT_TIMEOUT_SECONDS = 3600.0
@@ -98,7 +99,7 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Swee
         results.sort(key=lambda result: order[result.name])
 
 
-def _specs(options: argparse.Namespace) -> list[ExportSpec]:
+def _specs(options: argparse.Namespace) -> list[ResolvedSpec]:
     """The specs that were chosen.
 
     Raises:
@@ -109,9 +110,7 @@ def _specs(options: argparse.Namespace) -> list[ExportSpec]:
         options.models = options.models or list(read_catalog())
         specs += make_specs(options)
     if options.all_torchvision:
-        from torchvision import models
-
-        options.models = fnmatch.filter(models.list_models(), options.select)
+        options.models = fnmatch.filter(TorchvisionFamily().names(), options.select)
         # the catalog's entries of these names may differ from what torchvision has
         specs += make_specs(options, use_catalog=False) if options.models else []
     chosen = [spec for spec in specs if fnmatch.fnmatchcase(spec.title, options.select)]

@@ -13,7 +13,7 @@ from flows.outcomes import failed, outcome
 from flows.processes.warm_process import WarmProcess
 from tasks.core.errors import AssayError, CrashError, ModelError
 from tasks.core.records.steps import ExportResult
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 
 CHECK_SECONDS = 600.0
 """In which specs are checked; importing a model's own code may take a while."""
@@ -29,7 +29,7 @@ def services() -> dict[str, str]:
 
 
 def export_here(
-    spec: ExportSpec,
+    spec: ResolvedSpec,
     *,
     environment: Mapping[str, str],
     force: bool = False,
@@ -66,7 +66,7 @@ def export_here(
 
 
 def export_shown(
-    spec: ExportSpec,
+    spec: ResolvedSpec,
     *,
     to_stderr: bool,
     environment: Mapping[str, str],
@@ -92,7 +92,7 @@ def export_shown(
         display.close()
 
 
-def check_apart(specs: Sequence[ExportSpec], process: WarmProcess, max_seconds: float) -> list[AssayError | float]:
+def check_apart(specs: Sequence[ResolvedSpec], process: WarmProcess, max_seconds: float) -> list[AssayError | float]:
     """As `check_here`, in a process of its own: all specs at once, unless one kills the process."""
     try:
         return process.run("checking what was asked for", max_seconds, check_here, specs)
@@ -100,7 +100,7 @@ def check_apart(specs: Sequence[ExportSpec], process: WarmProcess, max_seconds: 
         return [_check_alone(spec, process, max_seconds) for spec in specs]
 
 
-def _check_alone(spec: ExportSpec, process: WarmProcess, max_seconds: float) -> AssayError | float:
+def _check_alone(spec: ResolvedSpec, process: WarmProcess, max_seconds: float) -> AssayError | float:
     try:
         (found,) = process.run(f"loading {spec.title}", max_seconds, check_here, [spec])
     except CrashError as error:
@@ -108,19 +108,20 @@ def _check_alone(spec: ExportSpec, process: WarmProcess, max_seconds: float) -> 
     return found
 
 
-def check_here(specs: Sequence[ExportSpec]) -> list[AssayError | float]:
+def check_here(specs: Sequence[ResolvedSpec]) -> list[AssayError | float]:
     """Of each spec what is wrong with it, or about how much it costs to export."""
     return [_checked(spec) for spec in specs]
 
 
-def _checked(spec: ExportSpec) -> AssayError | float:
-    from tasks.core.model.preflight import check, cost
+def _checked(spec: ResolvedSpec) -> AssayError | float:
+    from tasks.core.families.registry import family_of
+    from tasks.core.model.preflight import check
 
     try:
         check(spec)
     except AssayError as error:
         return type(error)(str(error))
-    return cost(spec)
+    return family_of(spec.model).gflop(spec.model)
 
 
 def _follow(environment: Mapping[str, str]) -> None:

@@ -17,7 +17,7 @@ from tasks.core.errors import ServiceError, SpecError
 from tasks.core.provenance.manifest import assay_sha256, package_versions
 from tasks.core.records.record import Record
 from tasks.core.records.steps import ExportResult
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 
 PROCESS_BYTES = 3e9
 """Memory for a process with PyTorch and a model of middling size."""
@@ -45,7 +45,7 @@ _here: WarmProcesses | None = None
 _making = threading.Lock()
 
 
-def export_warm(spec: ExportSpec, terms: Terms) -> ExportResult:
+def export_warm(spec: ResolvedSpec, terms: Terms) -> ExportResult:
     """Export one model in a warm process of this machine.
 
     Raises:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 PROJECT_FOLDER = Path(__file__).resolve().parents[2]
 CATALOG_FILE = PROJECT_FOLDER / "deployments" / "catalog.yaml"
-RECIPES_FILE = PROJECT_FOLDER / "tasks" / "core" / "spec" / "recipes.yaml"
 MLRUNS_FOLDER = PROJECT_FOLDER / "mlruns"
 MLFLOW_DATABASE = PROJECT_FOLDER / "mlflow.db"
 
@@ -15,10 +14,3 @@ def cache_folder() -> Path:
     chosen = os.environ.get("ASSAY_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(chosen) if chosen else Path(base) / "assay"
-
-
-def torchvision_folder() -> Path:
-    """Folder in which torch.hub and torchvision keep their downloads."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    torch_home = Path(os.environ.get("TORCH_HOME") or Path(base) / "torch")
-    return torch_home.expanduser() / "hub" / "checkpoints"

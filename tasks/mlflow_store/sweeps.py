@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from tasks.core.errors import AssayError
 from tasks.core.records.steps import ExportResult, Verdict
 from tasks.core.reports.sweep_page import headline, html_page, table_rows
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.mlflow_store.store import connect, experiment_id_of, run_url_of, service_errors
 
 TABLE_FILE = "comparison.json"
@@ -30,7 +30,7 @@ _KEY = "assay.sweep"
 class Sweep:
     """A sweep under way, and its run in MLflow."""
 
-    specs: Sequence[ExportSpec]
+    specs: Sequence[ResolvedSpec]
     run_id: str
     run_url: str
     past: dict[str, ExportResult] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Sweep:
 
 
 @contextlib.contextmanager
-def logged_sweep(specs: Sequence[ExportSpec], *, resume: bool) -> Iterator[Sweep]:
+def logged_sweep(specs: Sequence[ResolvedSpec], *, resume: bool) -> Iterator[Sweep]:
     """Within this context a run of MLflow stands for the sweep; at the end it gets the table.
 
     Args:
@@ -78,7 +78,7 @@ def logged_sweep(specs: Sequence[ExportSpec], *, resume: bool) -> Iterator[Sweep
             _close(sweep, status)
 
 
-def _opened(specs: Sequence[ExportSpec], *, resume: bool) -> Sweep:
+def _opened(specs: Sequence[ResolvedSpec], *, resume: bool) -> Sweep:
     client = connect()
     experiment_id = experiment_id_of(client)
     key = _key(specs)
@@ -119,6 +119,6 @@ def _past_results(run_id: str) -> dict[str, ExportResult]:
     return {}
 
 
-def _key(specs: Sequence[ExportSpec]) -> str:
+def _key(specs: Sequence[ResolvedSpec]) -> str:
     """Equal for sweeps of equal specs, in any order."""
     return hashlib.sha256(json.dumps(sorted(spec.canonical_json() for spec in specs)).encode()).hexdigest()[:16]

@@ -29,7 +29,7 @@ from tasks.core.proof.validation import validate  # noqa: E402
 from tasks.core.records.evidence import Evidence  # noqa: E402
 from tasks.core.records.steps import Graph, Weights  # noqa: E402
 from tasks.core.reference.reference import Reference  # noqa: E402
-from tasks.core.spec.catalog import make_spec, resolve  # noqa: E402
+from tasks.core.spec.resolve import make_spec, resolve  # noqa: E402
 
 FAMILIES = (
     "alexnet", "vgg11", "resnet18", "resnext50_32x4d", "densenet121", "googlenet", "squeezenet1_1",

@@ -23,7 +23,7 @@ MODELS = ("convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "mnasn
 PREPARE = """
 import sys, torch
 from tasks.core.model.building import build_with_weights
-from tasks.core.spec.catalog import make_spec, resolve
+from tasks.core.spec.resolve import make_spec, resolve
 from tasks.core.weights.find import find_weights
 for name in sys.argv[2:]:
     spec = resolve(make_spec(model=name, weights="random"), use_catalog=False)
@@ -33,7 +33,7 @@ for name in sys.argv[2:]:
 SWEEP = """
 import sys
 from flows.processes.temporary_server import TemporaryServer
-from tasks.core.spec.catalog import make_spec, resolve
+from tasks.core.spec.resolve import make_spec, resolve
 server = TemporaryServer()
 server.start()
 from flows.sweep import SweepOptions, sweep

@@ -22,7 +22,7 @@ from flows.command_line.verify import main as verify_main
 from flows.processes import sweep_workers
 from flows.processes.export_here import services
 from flows.processes.warm_process import WarmProcess
-from tasks.core.spec.catalog import make_spec, resolve
+from tasks.core.spec.resolve import make_spec, resolve
 from tests.flows.in_process import Ran
 from tests.flows.processes.late_imports import num_imports
 

@@ -18,8 +18,8 @@ from tasks.core.model.building import build_with_weights
 from tasks.core.records.candidate import Candidate
 from tasks.core.records.steps import Graph
 from tasks.core.reference.reference import Reference
-from tasks.core.spec.catalog import resolve
 from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.resolve import resolve
 from tasks.core.weights.find import find_weights
 from tests.models.real_models import CASES, SITE
 

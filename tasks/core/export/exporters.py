@@ -6,7 +6,6 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator
-from typing import Literal
 
 import onnx_ir as ir
 import torch
@@ -16,21 +15,19 @@ from tasks.core.errors import ExportError, one_line
 from tasks.core.export.dynamo import export_with_dynamo
 from tasks.core.export.exported import Exported
 from tasks.core.export.torchscript import export_with_torchscript
+from tasks.core.families.family import Exporter
+from tasks.core.families.registry import family_of
 from tasks.core.forward.fused_attention import without_fused_attention
 from tasks.core.forward.outputs import flat_forward
 from tasks.core.inputs.choice import Inputs
-from tasks.core.spec.export_spec import ExportSpec
-
-Exporter = Literal["dynamo", "torchscript"]
+from tasks.core.spec.export_spec import ResolvedSpec
 
 
-def exporter_order(spec: ExportSpec) -> tuple[tuple[Exporter, ...], str]:
-    """The exporters to try, and why the first one is first; docs/decisions/exporter-order.md has the figures."""
+def exporter_order(spec: ResolvedSpec) -> tuple[tuple[Exporter, ...], str]:
+    """The exporters to try, and why the first one is first."""
     if spec.exporter != "auto":
         return (spec.exporter,), "asked for"
-    if isinstance(spec.model, str) and ":" not in spec.model:
-        return ("torchscript", "dynamo"), "torchvision models: same proof, 2 to 10 times faster"
-    return ("dynamo", "torchscript"), "own code: keeps control flow that tracing would freeze"
+    return family_of(spec.model).exporter_order(spec.model)
 
 
 def run_exporter(

@@ -11,7 +11,8 @@ from torch import nn
 from tasks.core.arrays import EPS32, Array, ratio, rms
 from tasks.core.errors import ExportError, SpecError
 from tasks.core.export.exported import Exported, NarrowedError
-from tasks.core.export.exporters import Exporter, exporter_order, run_exporter
+from tasks.core.export.exporters import exporter_order, run_exporter
+from tasks.core.families.family import Exporter
 from tasks.core.forward.outputs import name_outputs
 from tasks.core.inputs.choice import Inputs
 from tasks.core.inputs.probes import Probe
@@ -22,7 +23,7 @@ from tasks.core.records.steps import Graph
 from tasks.core.reference.reference import Reference
 from tasks.core.reference.structure import structural_failure
 from tasks.core.runtime import sessions
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 
 Answers = dict[tuple[str, tuple[object, ...]], list[Array]]
 
@@ -32,7 +33,7 @@ GROSS_LIMIT = 1000.0
 
 
 def export(
-    spec: ExportSpec,
+    spec: ResolvedSpec,
     network: nn.Module,
     inputs: Inputs,
     *,
@@ -86,7 +87,7 @@ def export(
     raise ExportError(f"{spec.title} could not be exported: {'; '.join(refused)}.")
 
 
-def _output_names(spec: ExportSpec, network: nn.Module, inputs: Inputs, reference: Reference) -> tuple[str, ...]:
+def _output_names(spec: ResolvedSpec, network: nn.Module, inputs: Inputs, reference: Reference) -> tuple[str, ...]:
     names = name_outputs(reference.output_names, spec.outputs)
     if unknown := [name for name in spec.constant_outputs if name not in names]:
         raise SpecError(f"--constant-output {unknown[0]} is no output; the model has {', '.join(names)}.")
@@ -97,7 +98,7 @@ def _output_names(spec: ExportSpec, network: nn.Module, inputs: Inputs, referenc
 
 
 def _write(
-    spec: ExportSpec,
+    spec: ResolvedSpec,
     network: nn.Module,
     exported: Exported,
     *,

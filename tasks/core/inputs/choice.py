@@ -3,13 +3,13 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import nn
 
 from tasks.core.arrays import Array
 from tasks.core.errors import InputsError, SpecError, one_line
+from tasks.core.families.registry import family_of
 from tasks.core.forward.arguments import (
     ArgumentPath,
     Arguments,
@@ -22,13 +22,11 @@ from tasks.core.forward.precision import run_float32
 from tasks.core.inputs.probes import Probe, base_family, draw, plan_probes
 from tasks.core.inputs.samples import checked_sample, input_of, read_sample
 from tasks.core.inputs.sizes import sizes_to_prove, traced_sizes, with_sizes
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.input_spec import INPUT_SYNTAX, InputSpec
 
 GLARING_SEED = -2
 """Of the third picture that a detector's random weights are fitted to."""
-PICTURE_SIDES = ("height", "width")
-"""Dimensions that a torchvision model gives a size to."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ class Inputs:
         return self.arguments(self.example_arrays())
 
 
-def choose_inputs(spec: ExportSpec, model: nn.Module) -> Inputs:
+def choose_inputs(spec: ResolvedSpec, model: nn.Module) -> Inputs:
     """Choose names, dtypes and sizes, and plan the probes.
 
     Raises:
@@ -110,7 +108,7 @@ def choose_inputs(spec: ExportSpec, model: nn.Module) -> Inputs:
     return replace(chosen, probes=probes, refused=refused, sample=sample)
 
 
-def example_of(spec: ExportSpec, model: nn.Module) -> Arguments:
+def example_of(spec: ResolvedSpec, model: nn.Module) -> Arguments:
     """Args and kwargs to run a module with whose weights are not settled yet; nothing is run.
 
     A lone item of a list, as a detector's picture, comes three times with other values, the last glaring ones:
@@ -128,25 +126,34 @@ def example_of(spec: ExportSpec, model: nn.Module) -> Arguments:
     )
 
 
-def declared_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
-    """The spec's inputs, else those of `default_inputs`; `height` and `width` have the sizes that torchvision uses.
+def declared_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
+    """The spec's inputs, else those of `default_inputs`; dims without a size have the family's usual one.
+
+    Args:
+        spec: what is exported.
+        model: its module.
+        sample: real inputs, arrays by input name; None: there are none.
 
     Raises:
         InputsError: nothing says what the inputs are.
     """
     if not spec.inputs:
         return default_inputs(spec, model, sample)
-    open_dims = [dim for item in spec.inputs for dim in item.dims if dim.name in PICTURE_SIDES and dim.size is None]
-    size = _torchvision_size(spec.model, model) if open_dims else None
-    if size is None:
-        return spec.inputs
-    usual = {id(dim): dim.model_copy(update={"size": size}) for dim in open_dims}
+    sizes = family_of(spec.model).usual_sizes(spec.model, model)
     return tuple(
-        item.model_copy(update={"dims": tuple(usual.get(id(dim), dim) for dim in item.dims)}) for item in spec.inputs
+        item.model_copy(
+            update={
+                "dims": tuple(
+                    dim.model_copy(update={"size": sizes[dim.name]}) if dim.size is None and dim.name in sizes else dim
+                    for dim in item.dims
+                )
+            }
+        )
+        for item in spec.inputs
     )
 
 
-def _unproven_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> Inputs:
+def _unproven_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> Inputs:
     declared = declared_inputs(spec, model, sample)
     paths = argument_paths([item.name for item in declared], model)
     order = forward_order(paths, model)
@@ -155,40 +162,28 @@ def _unproven_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Ar
     return Inputs(specs, tuple(paths[index] for index in order), probes=())
 
 
-def default_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
-    """Inputs from the sample, else from torchvision's own preprocessing.
+def default_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
+    """Inputs from the sample, else what the family of the model says.
+
+    Args:
+        spec: what is exported.
+        model: its module.
+        sample: real inputs, arrays by input name; None: there are none.
 
     Raises:
         InputsError: neither says them.
     """
     if sample:
         return tuple(input_of(name, array) for name, array in sample.items())
-    size = _torchvision_size(spec.model, model)
     names = [*forward_parameters(model)] or ["input"]
-    if size is None:
+    texts = family_of(spec.model).default_inputs(spec.model, model, names)
+    if not texts:
         shown = " ".join(f"--input {name}=float32[batch,…]" for name in names)
         raise InputsError(
             f"Nothing says what {type(model).__name__}.forward({', '.join(names)}) takes; declare it with {shown} "
             f"({INPUT_SYNTAX}), or give real inputs with --sample FILE.npz."
         )
-    return (InputSpec.parse(f"{names[0]}=float32[batch,3,{size},{size}]"),)
-
-
-def _torchvision_size(name: Any, model: nn.Module) -> int | None:
-    """Height and width in pixels: what the built model fixes, else the crop of its DEFAULT weights."""
-    if not isinstance(name, str) or ":" in name:
-        return None
-    fixed = getattr(model, "image_size", None)
-    if isinstance(fixed, int):
-        return fixed
-    from torchvision import models
-
-    preprocess: Any = models.get_model_weights(name)["DEFAULT"].transforms()
-    for attribute in ("crop_size", "resize_size"):
-        value = getattr(preprocess, attribute, None)
-        if isinstance(value, list) and len(value) == 1 and not hasattr(preprocess, "min_temporal_size"):
-            return int(value[0])
-    return None
+    return tuple(map(InputSpec.parse, texts))
 
 
 def _renamed(specs: tuple[InputSpec, ...], names: tuple[str, ...]) -> tuple[InputSpec, ...]:

@@ -15,14 +15,14 @@ from tasks.core.inputs.choice import Inputs, choose_inputs, declared_inputs
 from tasks.core.inputs.samples import read_sample
 from tasks.core.records.candidate import Candidate
 from tasks.core.records.steps import Graph, TensorType
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.input_spec import INPUT_SYNTAX, Dim, InputSpec
 
 
 class Matcher:
     """Finds a module's inputs and outputs in one file after another; what it asks of the module it asks once."""
 
-    def __init__(self, spec: ExportSpec, model: nn.Module, *, declared: bool) -> None:
+    def __init__(self, spec: ResolvedSpec, model: nn.Module, *, declared: bool) -> None:
         """Hold the files against the dims of `spec.inputs` if those were `declared`, else the dims are the file's."""
         self._spec = spec
         self._model = model
@@ -61,7 +61,7 @@ class Matcher:
         return candidate, inputs
 
 
-def _known_inputs(spec: ExportSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
+def _known_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
     try:
         return declared_inputs(spec, model, sample)
     except InputsError:

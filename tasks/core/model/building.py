@@ -1,23 +1,28 @@
 """Build the module with its weights, and report every key."""
 
+import contextlib
 import functools
+import inspect
 import sys
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
+from tasks.core.errors import ModelError, one_line
 from tasks.core.hashes import tensors_sha256
 from tasks.core.inputs.choice import example_of
 from tasks.core.model.alive import build_alive
-from tasks.core.model.factories import build, find_factory, source_files
+from tasks.core.model.sources import source_files
 from tasks.core.records.steps import LoadReport, Weights
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
+from tasks.core.spec.resolve import known_family
 from tasks.core.weights.loading import Loaded, load_state_dict
 from tasks.core.weights.state_dicts import StateDict, find_tensors, read_state_dict
-from tasks.core.weights.torchvision import weights_enum_member
 
 
-def build_with_weights(spec: ExportSpec, weights: Weights) -> tuple[nn.Module, LoadReport]:
+def build_with_weights(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module, LoadReport]:
     """Build the spec's module, give it its weights, put it in eval mode.
 
     Raises:
@@ -55,14 +60,13 @@ def _train_mode_note(model: object) -> tuple[str, ...]:
     return (f"{training[0]} was in train mode; it is proven in eval mode, and given back in train mode",)
 
 
-def _build(spec: ExportSpec, weights: Weights) -> tuple[nn.Module, StateDict | None, Loaded | None]:
+def _build(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module, StateDict | None, Loaded | None]:
+    loads_itself = False
     if isinstance(spec.model, nn.Module):
         model = spec.model.eval()
     else:
-        factory = find_factory(spec.model)
-        kwargs = dict(spec.kwargs)
-        if weights.kind == "torchvision":
-            kwargs["weights"] = weights_enum_member(spec.model, str(spec.weights))
+        family = known_family(spec)
+        factory, kwargs = family.factory(spec.model), dict(spec.kwargs)
         if weights.kind == "random":
             model = build_alive(
                 lambda: build(factory, kwargs, title=spec.title),
@@ -70,8 +74,11 @@ def _build(spec: ExportSpec, weights: Weights) -> tuple[nn.Module, StateDict | N
                 seed=weights.seed or 0,
             )
             return model, None, None
+        if weights.kind == family.name:
+            arguments = family.weights_arguments(spec.model, spec.weights)
+            kwargs, loads_itself = {**kwargs, **arguments}, bool(arguments)
         model = build(factory, kwargs, title=spec.title)
-    state = _state_dict(spec, weights)
+    state = None if loads_itself else _state_dict(spec, weights)
     if state is None:
         return model, None, None
     loaded = load_state_dict(
@@ -80,10 +87,29 @@ def _build(spec: ExportSpec, weights: Weights) -> tuple[nn.Module, StateDict | N
     return model.eval(), state, loaded
 
 
-def _state_dict(spec: ExportSpec, weights: Weights) -> StateDict | None:
+def build(factory: Callable[..., nn.Module], kwargs: dict[str, Any], *, title: str) -> nn.Module:
+    """Call the factory and put the module in eval mode.
+
+    Raises:
+        ModelError: the factory raises, or returns something else.
+    """
+    try:
+        model = factory(**kwargs)
+    except TypeError as error:
+        with contextlib.suppress(ValueError, TypeError):
+            raise ModelError(
+                f"{title} can't be built with {kwargs or 'no arguments'} ({error}); its signature is "
+                f"{inspect.signature(factory)}: set its arguments with --kwargs JSON."
+            ) from error
+        raise ModelError(f"{title} can't be built with {kwargs} ({error}).") from error
+    except (Exception, SystemExit) as error:  # the user's code may raise anything; it becomes one sentence
+        raise ModelError(f"Building {title} raised {type(error).__name__}: {one_line(error)}.") from error
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"{title} returned {type(model).__name__}, not an nn.Module; name a callable that does.")
+    return model.eval()
+
+
+def _state_dict(spec: ResolvedSpec, weights: Weights) -> StateDict | None:
     if weights.kind == "state_dict":
         return find_tensors(spec.weights, "the state_dict in memory")
-    if weights.kind in ("file", "url", "mlflow"):
-        assert weights.path is not None
-        return read_state_dict(weights.path)
-    return None
+    return None if weights.path is None else read_state_dict(weights.path)

@@ -13,7 +13,7 @@ from tasks.core.provenance.manifest import Manifest, package_versions
 from tasks.core.records.evidence import Evidence
 from tasks.core.records.steps import ExportResult, Graph, LoadReport, Release, Weights
 from tasks.core.reports.markdown import describe
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 
 if TYPE_CHECKING:
     from tasks.core.localisation.defects import Defect
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Attempt:
     """What is known of one export so far; a failed one stays incomplete."""
 
-    spec: ExportSpec
+    spec: ResolvedSpec
     weights: Weights | None = None
     report: LoadReport | None = None
     manifest: Manifest | None = None
@@ -213,14 +213,14 @@ class PastExport:
             release=release,
         )
 
-    def unchanged(self, spec: ExportSpec) -> ExportResult:
+    def unchanged(self, spec: ResolvedSpec) -> ExportResult:
         """The outcome where nothing has to be done."""
         attempt = Attempt(spec, manifest=self.manifest, graph=self.graph, evidence=self.evidence)
         reason = f"nothing changed since version {self.release.version}, proven in run {self.release.run_id}"
         return attempt.result(self.release).model_copy(update={"unchanged": True, "reason": reason})
 
 
-def model_name(spec: ExportSpec) -> str:
+def model_name(spec: ResolvedSpec) -> str:
     """The model as text, without the folders of a file path."""
     return str(json.loads(spec.canonical_json())["model"])
 

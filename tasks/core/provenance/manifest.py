@@ -6,11 +6,12 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from tasks.core.families.torchvision import RECIPES_FILE
 from tasks.core.hashes import file_sha256
-from tasks.core.paths import PROJECT_FOLDER, RECIPES_FILE
+from tasks.core.paths import PROJECT_FOLDER
 from tasks.core.records.record import Record
 from tasks.core.records.steps import LoadReport, Weights
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.weights_kinds import weights_kind
 from tasks.core.weights.urls import split_url
 
@@ -43,7 +44,7 @@ class Manifest(Record):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def make_manifest(spec: ExportSpec, weights: Weights, report: LoadReport) -> Manifest:
+def make_manifest(spec: ResolvedSpec, weights: Weights, report: LoadReport) -> Manifest:
     """Make the manifest of an export."""
     return Manifest(
         spec=spec.canonical_json(),
@@ -56,7 +57,7 @@ def make_manifest(spec: ExportSpec, weights: Weights, report: LoadReport) -> Man
     )
 
 
-def changes_without_weights(before: Manifest, spec: ExportSpec) -> tuple[str, ...]:
+def changes_without_weights(before: Manifest, spec: ResolvedSpec) -> tuple[str, ...]:
     """Entries that differ now, the weights left aside; needs neither torch nor a network."""
     sources = {path: _sha256_or_absent(PROJECT_FOLDER / path) for path in before.sources}
     now = before.model_copy(
@@ -71,7 +72,7 @@ def changes_without_weights(before: Manifest, spec: ExportSpec) -> tuple[str, ..
     return differences(before, now)
 
 
-def same_weights(before: Manifest, spec: ExportSpec) -> bool:
+def same_weights(before: Manifest, spec: ResolvedSpec) -> bool:
     """Are the weights the same beyond doubt, without reading tensors or touching a network?
 
     An enum member of an equal torchvision and a seed are; a file is while its bytes are; a URL is if it

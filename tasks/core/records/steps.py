@@ -13,7 +13,8 @@ Verdict = Literal["pass", "fail", "inconclusive", "error"]
 class Weights(Record):
     """Where the weights come from and what they are."""
 
-    kind: Literal["torchvision", "file", "url", "mlflow", "random", "as-built", "state_dict"]
+    kind: str
+    """`file`, `url`, `mlflow`, `random`, `as-built`, `state_dict`, or the family that names them."""
     origin: str
     """What was asked for, without secrets: enum, base name, URL without query, URI, `random:0`."""
     path: Path | None = None

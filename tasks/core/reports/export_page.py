@@ -9,7 +9,7 @@ from tasks.core.records.steps import Graph, LoadReport, Weights
 from tasks.core.reports.error_plot import ErrorPlot, error_plot
 from tasks.core.reports.markdown import VERDICT_MARKS
 from tasks.core.reports.pages import number, render
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.input_spec import FLOAT_DTYPES
 
 REPRODUCTION = ("culprit.onnx", "inputs.npz", "expected.npz", "reproduce.py")
@@ -35,7 +35,7 @@ class _Output:
 
 
 def html_report(
-    spec: ExportSpec,
+    spec: ResolvedSpec,
     graph: Graph,
     evidence: Evidence,
     *,

@@ -4,12 +4,12 @@ from rich.filesize import decimal
 
 from tasks.core.records.evidence import Evidence
 from tasks.core.records.steps import Graph, Weights
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 
 VERDICT_MARKS = {"pass": "✔ pass", "fail": "✘ fail", "inconclusive": "? inconclusive", "error": "✘ error"}
 
 
-def describe(spec: ExportSpec, graph: Graph, evidence: Evidence, *, weights: Weights) -> str:
+def describe(spec: ResolvedSpec, graph: Graph, evidence: Evidence, *, weights: Weights) -> str:
     """Describe a version for MLflow: heading with the verdict, inputs, outputs, weights and file.
 
     Args:

@@ -122,12 +122,12 @@ class ExportSpec(Record):
 
     @property
     def title(self) -> str:
-        """The registered model name; a spec that was resolved has one."""
+        """The registered model name, or what stands for it before the spec is resolved."""
         return self.name or (self.model if isinstance(self.model, str) else type(self.model).__name__)
 
     def canonical_json(self) -> str:
-        """The spec without the place of any file and without secrets, as one line: equal content, equal text."""
-        fields = self.model_dump(mode="json", exclude={"sample"}, fallback=_without_address)
+        """What decides the file, as one line: equal content, equal text. No file's place, no secrets, no sentences."""
+        fields = self.model_dump(mode="json", exclude={"sample", "static"}, fallback=_without_address)
         fields["inputs"] = [str(item) for item in self.inputs]
         for field in ("model", "weights"):
             value = str(fields[field])
@@ -137,3 +137,20 @@ class ExportSpec(Record):
             elif ":/" not in value:
                 fields[field] = value.rsplit("/", 1)[-1]
         return json.dumps(fields, sort_keys=True)
+
+
+class ResolvedSpec(ExportSpec):
+    """A spec with nothing left to fill, as `resolve` makes it: paths are absolute, a family's recipe is applied."""
+
+    name: Annotated[str, AfterValidator(_is_model_name)]
+    """Registered model name."""
+
+    weights: Any
+    """As in ExportSpec, and never None."""
+
+    @field_validator("weights")
+    @classmethod
+    def _are_settled(cls, value: Any) -> Any:
+        if value is None:
+            raise SpecError("A resolved spec says its weights; make it with resolve().")
+        return value

@@ -2,19 +2,17 @@
 
 import re
 from pathlib import Path
-from typing import Literal
 
 from tasks.core.errors import WeightsError
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.families.registry import family_of
+from tasks.core.spec.export_spec import ResolvedSpec
 
 WEIGHTS_CHOICES = "a file, a URL, runs:/…, models:/…, random[:SEED] or as-built"
 FILE_SUFFIXES = (".pth", ".pt", ".pt2", ".safetensors", ".ckpt", ".bin", ".tar")
 
-WeightsKind = Literal["torchvision", "file", "url", "mlflow", "random", "as-built", "state_dict"]
 
-
-def weights_kind(spec: ExportSpec) -> WeightsKind:
-    """The kind of a resolved spec's weights."""
+def weights_kind(spec: ResolvedSpec) -> str:
+    """Tell the kind: `file`, `url`, `mlflow`, `random`, `as-built`, `state_dict`, or the family that names them."""
     text = spec.weights
     if not isinstance(text, str):
         return "state_dict"
@@ -26,9 +24,9 @@ def weights_kind(spec: ExportSpec) -> WeightsKind:
         return "url"
     if text.startswith(("runs:/", "models:/")):
         return "mlflow"
-    is_torchvision = isinstance(spec.model, str) and ":" not in spec.model
     looks_like_file = "/" in text or Path(text).suffix.lower() in FILE_SUFFIXES or Path(text).is_file()
-    return "torchvision" if is_torchvision and not looks_like_file else "file"
+    family = family_of(spec.model)
+    return family.name if family.names_weights and not looks_like_file else "file"
 
 
 def random_seed(text: str) -> int:

@@ -35,10 +35,17 @@ class _Version:
     etag: str | None = None
 
 
-def fetch_to_file(url: str, target: Path, *, expected: str | None, way_out: str) -> str:
+def fetch_to_file(url: str, target: Path, *, expected: str | None, way_out: str, variable: str) -> str:
     """Make sure that `target` holds the file of `url`; return its SHA-256.
 
     An existing file is checked, not fetched again.
+
+    Args:
+        url: where it is; `ASSAY_WEIGHTS_MIRROR` is asked instead, if set.
+        target: where it shall be.
+        expected: first hexadecimal digits of its SHA-256; None: any file will do.
+        way_out: what else a user can do, for the message where the host can't be reached.
+        variable: environment variable that moves the folder, for the message where it can't be written.
 
     Raises:
         WeightsError: the bytes have another hash; they are removed. Or the folder can't be written.
@@ -46,7 +53,7 @@ def fetch_to_file(url: str, target: Path, *, expected: str | None, way_out: str)
     """
     if target.is_file() and (sha256 := file_sha256(target)).startswith(expected or ""):
         return sha256  # without a lock, which a shared read-only folder does not take
-    with _writable(target.parent, "TORCH_HOME"), _locked(target):
+    with _writable(target.parent, variable), _locked(target):
         if not target.exists():
             _download(url, target, etag=None, way_out=way_out)
         return _checked(target, expected)

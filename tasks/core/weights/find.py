@@ -9,23 +9,22 @@ import torch
 
 from tasks.core.errors import WeightsError
 from tasks.core.hashes import file_sha256, tensors_sha256
-from tasks.core.paths import torchvision_folder
 from tasks.core.records.steps import Weights
-from tasks.core.spec.export_spec import ExportSpec
-from tasks.core.spec.weights_kinds import WeightsKind, random_seed, weights_file, weights_kind
+from tasks.core.spec.export_spec import ResolvedSpec
+from tasks.core.spec.resolve import known_family
+from tasks.core.spec.weights_kinds import random_seed, weights_file, weights_kind
 from tasks.core.weights.download import fetch_to_cache, fetch_to_file
 from tasks.core.weights.state_dicts import find_tensors, read_state_dict
-from tasks.core.weights.torchvision import weights_enum_member
 from tasks.core.weights.urls import mirrored, split_url, without_query
 
 log = logging.getLogger("assay")
 
 
-def find_weights(spec: ExportSpec, fetch_from_mlflow: Callable[[str], Path]) -> Weights:
+def find_weights(spec: ResolvedSpec, fetch_from_mlflow: Callable[[str], Path]) -> Weights:
     """Find, fetch and verify the weights.
 
     Args:
-        spec: a resolved spec.
+        spec: what is exported.
         fetch_from_mlflow: gives the local file of a `runs:/` or `models:/` URI.
 
     Raises:
@@ -50,15 +49,15 @@ def find_weights(spec: ExportSpec, fetch_from_mlflow: Callable[[str], Path]) -> 
         case "file":
             path = weights_file(text)
             return _from_file(path, kind=kind, origin=path.name)
-        case "torchvision":
-            return _from_torchvision(str(spec.model), text)
+        case _:
+            return _from_family(spec)
 
 
 def _tensors(mapping: Mapping[str, object]) -> dict[str, torch.Tensor]:
     return {name: value for name, value in mapping.items() if isinstance(value, torch.Tensor)}
 
 
-def _from_file(path: Path, *, kind: WeightsKind, origin: str) -> Weights:
+def _from_file(path: Path, *, kind: str, origin: str) -> Weights:
     with ThreadPoolExecutor(1) as beside:
         file_hash = beside.submit(file_sha256, path)
         state = read_state_dict(path)
@@ -81,20 +80,25 @@ def _from_url(url: str) -> Weights:
     return _readable_or_gone(path, kind="url", origin=without_query(url))
 
 
-def _from_torchvision(model: str, name: str) -> Weights:
-    member = weights_enum_member(model, name)
-    _, file_name, expected = split_url(member.url)
-    folder = torchvision_folder()
-    way_out = (
-        f"give a local file with --weights FILE, set ASSAY_WEIGHTS_MIRROR to a mirror (asked: "
-        f"{without_query(mirrored(member.url))}), or put {file_name} into {folder}"
-    )
-    fetch_to_file(member.url, folder / file_name, expected=expected, way_out=way_out)
-    log.info("%s lies in %s", file_name, folder)
-    return _readable_or_gone(folder / file_name, kind="torchvision", origin=str(member))
+def _from_family(spec: ResolvedSpec) -> Weights:
+    family = known_family(spec)
+    named = family.weights(spec.model, spec.weights)
+    if not named.location.startswith(("http://", "https://")):
+        return _from_file(Path(named.location), kind=family.name, origin=named.origin)
+    _, file_name, expected = split_url(named.location)
+    mirror = f"set ASSAY_WEIGHTS_MIRROR to a mirror (asked: {without_query(mirrored(named.location))})"
+    if named.folder is None:
+        way_out = f"give a local file with --weights FILE, or {mirror}"
+        path, _ = fetch_to_cache(named.location, expected=expected, way_out=way_out)
+    else:
+        path = named.folder / file_name
+        way_out = f"give a local file with --weights FILE, {mirror}, or put {file_name} into {named.folder}"
+        fetch_to_file(named.location, path, expected=expected, way_out=way_out, variable=named.folder_variable)
+    log.info("%s lies in %s", file_name, path.parent)
+    return _readable_or_gone(path, kind=family.name, origin=named.origin)
 
 
-def _readable_or_gone(path: Path, *, kind: WeightsKind, origin: str) -> Weights:
+def _readable_or_gone(path: Path, *, kind: str, origin: str) -> Weights:
     """Read a downloaded file; one that is no checkpoint must not stay, or it would block the next try."""
     try:
         return _from_file(path, kind=kind, origin=origin)

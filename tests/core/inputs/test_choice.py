@@ -16,6 +16,7 @@ from tasks.core.inputs.choice import Inputs, choose_inputs
 from tasks.core.inputs.probes import Probe, draw, plan_probes
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.input_spec import Dim, InputSpec
+from tasks.core.spec.resolve import resolve
 
 
 class Echo(nn.Module):
@@ -47,7 +48,7 @@ class Picky(nn.Module):
 
 def chosen(model: nn.Module, *inputs: str, **fields: Any) -> Inputs:
     """The inputs of a live module."""
-    return choose_inputs(ExportSpec(model=fields.pop("name", model), inputs=inputs, **fields), model)
+    return choose_inputs(resolve(ExportSpec(model=fields.pop("name", model), inputs=inputs, **fields)), model)
 
 
 def sample_file(folder: Path, **arrays: Any) -> Path:
@@ -72,7 +73,7 @@ def test_torchvision_models_have_default_sizes(name: str, expected: int) -> None
     """A torchvision model without --input takes a dynamic batch at the crop of its default weights."""
     from tasks.core.inputs.choice import default_inputs
 
-    inputs = default_inputs(ExportSpec(model=name), nn.Identity(), None)
+    inputs = default_inputs(resolve(ExportSpec(model=name)), nn.Identity(), None)
     assert [str(spec) for spec in inputs] == [f"input=float32[batch,3,{expected},{expected}]"]
 
 

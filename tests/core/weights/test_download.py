@@ -158,11 +158,11 @@ def test_checks_a_file_that_is_already_there(weights_server: WeightsServer, tmp_
     """A file at the target is hashed rather than fetched, and a wrong one does not stay to be used."""
     url, target = weights_server.put(NAMED, CONTENT), tmp_path / "net.pth"
     target.write_bytes(CONTENT)
-    assert fetch_to_file(url, target, expected=SHA256[:8], way_out="x") == SHA256
+    assert fetch_to_file(url, target, expected=SHA256[:8], way_out="x", variable="V") == SHA256
     assert weights_server.requests == []
     target.write_bytes(OTHER)
     with pytest.raises(WeightsError, match="does not start with"):
-        fetch_to_file(url, target, expected=SHA256[:8], way_out="x")
+        fetch_to_file(url, target, expected=SHA256[:8], way_out="x", variable="V")
     assert not target.exists()
 
 
@@ -315,7 +315,7 @@ def test_a_half_written_target_is_never_seen(weights_server: WeightsServer, tmp_
     """While a download runs the target does not exist; then it is whole."""
     weights_server.delay_seconds = 0.3
     url, target = weights_server.put(NAMED, CONTENT), tmp_path / "net.pth"
-    thread = threading.Thread(target=lambda: fetch_to_file(url, target, expected=None, way_out=""))
+    thread = threading.Thread(target=lambda: fetch_to_file(url, target, expected=None, way_out="", variable="V"))
     thread.start()
     sizes = set()
     while thread.is_alive():

@@ -14,8 +14,8 @@ from torchvision import models
 
 from tasks.core.errors import ServiceError, SpecError, WeightsError
 from tasks.core.hashes import file_sha256, tensors_sha256
-from tasks.core.spec.catalog import resolve
 from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.resolve import resolve
 from tasks.core.spec.weights_kinds import random_seed, weights_kind
 from tasks.core.weights.find import find_weights
 from tests.services.weights_server import HTML_PAGE, WeightsServer
@@ -230,7 +230,7 @@ def test_an_mlflow_uri_is_left_to_its_fetcher(tmp_path: Path) -> None:
 )
 def test_the_text_tells_the_kind(model: str, weights: str, kind: str) -> None:
     """The kind of weights follows from the text alone, and whether the model is torchvision's."""
-    assert weights_kind(ExportSpec(model=model, weights=weights)) == kind
+    assert weights_kind(resolve(ExportSpec(model=model, weights=weights))) == kind
 
 
 def test_equal_tensors_have_one_hash_in_any_container(tmp_path: Path) -> None:

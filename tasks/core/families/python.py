@@ -1,112 +1,73 @@
-"""Find what builds the model: a torchvision name, an import path or a file."""
+"""Models in Python code: `package.module:Class`, `path/to/file.py:Class`, or a live `nn.Module`."""
 
 import contextlib
-import hashlib
 import importlib
 import importlib.util
-import inspect
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from tasks.core.errors import ModelError, SpecError, one_line
+from tasks.core.families.family import Family
 from tasks.core.hashes import file_sha256
 from tasks.core.paths import PROJECT_FOLDER
-from tasks.core.spec.catalog import unknown_model
 
-Factory = Callable[..., nn.Module]
+if TYPE_CHECKING:
+    from torch import nn
+
+_FACTORY_NAMES = {"build", "create", "make", "model", "factory", "get", "load"} | {
+    f"{verb}_model" for verb in ("build", "create", "make", "get", "load")
+}
+"""Names of callables that say nothing about what they make; the file's name does."""
 
 _folders: list[Path] = []
 """Folders of the files loaded by path, the latest first; their place is at the end of `sys.path`."""
 
-_imported_by: dict[str, set[str]] = {}
-"""Names of the modules that the first build of a factory's file imported; a second one imports nothing."""
+
+class PythonFamily(Family):
+    """Any callable that returns an nn.Module, by import path or file; and modules that are there already."""
+
+    name = "python"
+
+    def recognises(self, model: object) -> bool:
+        """Take any text with a colon, and what looks like a module (not a class)."""
+        return ":" in model if isinstance(model, str) else hasattr(model, "state_dict") and not isinstance(model, type)
+
+    def fields(self, model: Any) -> dict[str, Any]:
+        """Named by the class, or by the file where the callable's name says nothing; a file's path made absolute."""
+        if not isinstance(model, str):
+            return {"name": type(model).__name__, "weights": "as-built"}
+        source, _, attribute = model.rpartition(":")
+        if not (source and attribute):
+            raise SpecError(f"{model} is half an import path; write package.module:Class or path/to/file.py:Class.")
+        file = Path(source).expanduser().resolve() if source.endswith(".py") else None
+        name = attribute.rpartition(".")[2]
+        if attribute.lower() in _FACTORY_NAMES:
+            name = Path(source).stem if file else source.rpartition(".")[2]
+        return {"name": name, "model": f"{file or source}:{attribute}"}
+
+    def factory(self, model: Any) -> "Callable[..., nn.Module]":
+        """Import the module or load the file, and find the callable in it."""
+        if not isinstance(model, str):
+            return lambda: model
+        source, _, attribute = model.rpartition(":")
+        module = _load_file(Path(source)) if source.endswith(".py") else _import(source)
+        found: Any = module
+        for part in attribute.split("."):
+            found = getattr(found, part, None)
+        if not callable(found):
+            own = [
+                n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__
+            ]
+            raise SpecError(f"{source} has no callable {attribute!r}; it has {', '.join(own[:12]) or 'none'}.")
+        return found  # type: ignore[no-any-return]  # any callable that returns a module
 
 
-def find_factory(model: str) -> Factory:
-    """Find the callable that an import path, a file path or a torchvision name stands for.
-
-    Raises:
-        SpecError: nothing of that name exists, or it is not callable.
-        ModelError: importing it raises.
-    """
-    source, colon, attribute = model.rpartition(":")
-    if not colon:
-        return _torchvision_factory(model)
-    module = _load_file(Path(source)) if source.endswith(".py") else _import(source)
-    found: Any = module
-    for part in attribute.split("."):
-        found = getattr(found, part, None)
-    if not callable(found):
-        named = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
-        raise SpecError(f"{source} has no callable {attribute!r}; it has {', '.join(named[:12]) or 'none'}.")
-    return found  # type: ignore[no-any-return]  # any callable that returns a module
-
-
-def build(factory: Factory, kwargs: dict[str, Any], *, title: str) -> nn.Module:
-    """Call the factory and put the module in eval mode.
-
-    Raises:
-        ModelError: the factory raises, or returns something else.
-    """
-    try:
-        model = factory(**kwargs)
-    except TypeError as error:
-        with contextlib.suppress(ValueError, TypeError):
-            raise ModelError(
-                f"{title} can't be built with {kwargs or 'no arguments'} ({error}); its signature is "
-                f"{inspect.signature(factory)}: set its arguments with --kwargs JSON."
-            ) from error
-        raise ModelError(f"{title} can't be built with {kwargs} ({error}).") from error
-    except (Exception, SystemExit) as error:  # the user's code may raise anything; it becomes one sentence
-        raise ModelError(f"Building {title} raised {type(error).__name__}: {one_line(error)}.") from error
-    if not isinstance(model, nn.Module):
-        raise ModelError(f"{title} returned {type(model).__name__}, not an nn.Module; name a callable that does.")
-    return model.eval()
-
-
-def source_files(model: str | None, module: nn.Module, imported_before: set[str]) -> dict[str, str]:
-    """SHA-256 of each source file outside installed packages that the module's classes and factory came from.
-
-    Args:
-        model: the spec's model, if it is text.
-        module: the built module.
-        imported_before: names in `sys.modules` before the factory was imported.
-    """
-    source = model.rpartition(":")[0] if model else ""
-    imported = _imported_by.setdefault(source, set())
-    imported |= set(sys.modules) - imported_before
-    names = {type(part).__module__ for part in module.modules()} | imported
-    for name, module_now in list(sys.modules.items()):
-        # not getattr, which makes lazy modules import themselves
-        if source and source in (name, getattr(module_now, "__dict__", {}).get("__file__")):
-            names.add(name)
-    files: dict[str, str] = {}
-    while names:
-        name = names.pop()
-        names |= {name.rpartition(".")[0]} - {""}  # a package's own file, too
-        found = sys.modules.get(name)
-        path = _own_source(found)
-        if found is None or path is None or (key := _key(path)) in files:
-            continue
-        files[key] = file_sha256(path)
-        for value in list(vars(found).values()):
-            names.add(value.__name__ if isinstance(value, ModuleType) else str(getattr(value, "__module__", "")))
-    return dict(sorted(files.items()))
-
-
-def _key(path: Path) -> str:
-    """Relative to the project where it lies inside: the manifest joins it to the project's folder."""
-    return str(path.relative_to(PROJECT_FOLDER)) if path.is_relative_to(PROJECT_FOLDER) else str(path)
-
-
-def _own_source(module: ModuleType | None) -> Path | None:
-    """The module's source, unless it belongs to an installed package, to Python or to Assay's own code."""
+def own_source(module: ModuleType | None) -> Path | None:
+    """Find a module's source file, unless it belongs to an installed package, to Python or to Assay's own code."""
     file = getattr(module, "__file__", None)
     if not file or not file.endswith(".py") or not Path(file).is_absolute():  # torch.ops says that it is _ops.py
         return None
@@ -121,22 +82,6 @@ def _is_installed(path: Path) -> bool:
     installed = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib")}
     own = (PROJECT_FOLDER / folder for folder in ("tasks", "flows"))
     return any(path.is_relative_to(folder) for folder in (*installed, *own))
-
-
-def _torchvision_factory(name: str) -> Factory:
-    from torchvision import models
-
-    if name not in models.list_models():
-        raise unknown_model(name, models.list_models())
-    builder = models.get_model_builder(name)
-    takes_backbone = "weights_backbone" in inspect.signature(builder).parameters
-
-    def build_torchvision(**kwargs: Any) -> nn.Module:
-        # without this, segmentation and detection builders download a backbone
-        without_backbone = {"weights_backbone": None} if takes_backbone and not kwargs.get("weights") else {}
-        return builder(**{**without_backbone, **kwargs})  # type: ignore[no-any-return]
-
-    return build_torchvision
 
 
 def _import(name: str) -> ModuleType:
@@ -156,7 +101,7 @@ def _load_file(path: Path) -> ModuleType:
     """Load a Python file as `python file.py` would: siblings can be imported, the module is called as the file."""
     if not path.is_file():
         raise SpecError(f"There is no file {path}; give path/to/file.py:Class.")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = file_sha256(path)
     _put_first(path.parent)
     plain = path.stem.replace(".", "_")
     for name in (plain, f"{plain}_{digest[:8]}"):
@@ -212,7 +157,7 @@ def _put_first(folder: Path) -> None:
 def _place(module: ModuleType) -> Path | None:
     """Where a module lies, or a package without a file of its own; None for what is installed or Assay's."""
     if getattr(module, "__file__", None):
-        return _own_source(module)
+        return own_source(module)
     path = next(iter(getattr(module, "__path__", ())), None)
     return None if path is None or _is_installed(Path(path)) else Path(path)
 

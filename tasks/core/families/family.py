@@ -1,0 +1,137 @@
+"""`Family`: what Assay asks of a family of models. What a family does not say, the base answers for it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tasks.core.records.record import Record
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Exporter = Literal["dynamo", "torchscript"]
+
+
+class NamedWeights(Record):
+    """Weights that a family names: where they are."""
+
+    origin: str
+    """What is recorded of them, e.g. `ResNet18_Weights.IMAGENET1K_V1`."""
+    location: str
+    """URL, with the first digits of the SHA-256 as `#sha256=HEX` or in the file's name; or path of a local file."""
+    folder: Path | None = None
+    """Where the family's own library keeps its downloads; None: Assay's cache."""
+    folder_variable: str = ""
+    """Environment variable that moves `folder`."""
+
+
+class Preprocessing(Record):
+    """What a model was trained to see and to tell: its labels, and what is done to a picture before."""
+
+    labels: tuple[str, ...] = ()
+    """Name of each class, by index."""
+    resize: tuple[int, ...] = ()
+    """Pixels of the shorter side, or (height, width); empty: as the picture is."""
+    crop: tuple[int, ...] = ()
+    """Pixels of a square, or (height, width), cut from the middle; empty: no crop."""
+    interpolation: str = ""
+    mean: tuple[float, ...] = ()
+    """Subtracted by channel, after values were scaled to 0..1."""
+    std: tuple[float, ...] = ()
+    """Divided by, by channel, after that."""
+
+
+class Family(ABC):
+    """A family of models. `model` is always a MODEL text that it recognises (or a live module, if it takes those)."""
+
+    name: str
+    """Its name in sentences; also the kind of weights that it names."""
+    packages: tuple[str, ...] = ()
+    """Distributions whose versions decide what a model of the family is."""
+    names_weights = False
+    """Whether weights may be given by a name of the family's own."""
+
+    @abstractmethod
+    def recognises(self, model: object) -> bool:
+        """Tell by its form, without importing anything, whether a model is one of this family."""
+
+    @abstractmethod
+    def fields(self, model: Any) -> dict[str, Any]:
+        """Fields of ExportSpec where nothing else is given: at least `name`; `model` in a form that holds anywhere.
+
+        Without `weights` among them a user must say which.
+
+        Raises:
+            SpecError: the text is incomplete.
+        """
+
+    @abstractmethod
+    def factory(self, model: Any) -> "Callable[..., nn.Module]":
+        """Find the callable that makes the module; without a download.
+
+        Raises:
+            SpecError: there is none.
+            ModelError: importing it raises.
+        """
+
+    def names(self) -> tuple[str, ...]:
+        """List all MODEL texts of the family; empty: nobody can."""
+        return ()
+
+    def weights(self, model: str, weights: str) -> NamedWeights:
+        """Find the weights of a name; only asked where `names_weights`.
+
+        Args:
+            model: MODEL text.
+            weights: name of the weights, e.g. `DEFAULT`.
+
+        Raises:
+            WeightsError: the model has none of this name.
+        """
+        raise NotImplementedError
+
+    def weights_arguments(self, model: str, weights: str) -> dict[str, Any]:
+        """Arguments with which the factory loads the named weights; empty: Assay loads them from their file.
+
+        Args:
+            model: MODEL text.
+            weights: name of the weights; their file is where `weights` says.
+        """
+        return {}
+
+    def usual_sizes(self, model: Any, module: "nn.Module") -> dict[str, int]:
+        """Sizes to trace at, by name of a dynamic dimension, e.g. `height`.
+
+        Args:
+            model: MODEL text.
+            module: what the factory made.
+        """
+        return {}
+
+    def default_inputs(self, model: Any, module: "nn.Module", parameters: list[str]) -> tuple[str, ...]:
+        """Inputs as `--input` writes them, where nobody declares any; empty: nothing says what they are.
+
+        Args:
+            model: MODEL text.
+            module: what the factory made.
+            parameters: names of forward's parameters, at least one.
+        """
+        return ()
+
+    def exporter_order(self, model: Any) -> tuple[tuple[Exporter, ...], str]:
+        """The exporters to try in turn, and why the first one is first."""
+        return ("dynamo", "torchscript"), "own code: keeps control flow that tracing would freeze"
+
+    def gflop(self, model: Any) -> float:
+        """About how much arithmetic a run takes, in GFLOP; 0 where nothing says it."""
+        return 0.0
+
+    def preprocessing(self, model: str, weights: str) -> Preprocessing | None:
+        """What the named weights were trained on; None: nothing says it.
+
+        Args:
+            model: MODEL text.
+            weights: name of the weights.
+        """
+        return None

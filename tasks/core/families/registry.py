@@ -1,0 +1,22 @@
+"""The families of models, in the order in which they are asked whether a model is theirs."""
+
+from tasks.core.families.family import Family
+from tasks.core.families.python import PythonFamily
+from tasks.core.families.torchvision import TorchvisionFamily
+
+FAMILIES: tuple[Family, ...] = (
+    TorchvisionFamily(),
+    PythonFamily(),  # takes any text with a colon: stays last
+)
+
+
+def family_of(model: object) -> Family:
+    """Find the family of a MODEL text or live module, by its form; whether there is such a model is not asked.
+
+    Raises:
+        LookupError: no family recognises it.
+    """
+    for family in FAMILIES:
+        if family.recognises(model):
+            return family
+    raise LookupError(model)

@@ -1,0 +1,145 @@
+"""Models of torchvision, by the names that it gives them: `alexnet`, `resnet50`."""
+
+import fnmatch
+import functools
+import inspect
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from tasks.core.errors import WeightsError
+from tasks.core.families.family import Exporter, Family, NamedWeights, Preprocessing
+
+if TYPE_CHECKING:
+    from torch import nn
+
+RECIPES_FILE = Path(__file__).with_name("torchvision_recipes.yaml")
+
+
+class TorchvisionFamily(Family):
+    """Every model that `torchvision.models.list_models` lists."""
+
+    name = "torchvision"
+    packages = ("torchvision",)
+    names_weights = True
+
+    def recognises(self, model: object) -> bool:
+        """Take a plain word."""
+        return isinstance(model, str) and re.fullmatch(r"[\w-]+", model) is not None
+
+    def fields(self, model: str) -> dict[str, Any]:
+        """Its name, its default weights, and what its recipe says."""
+        return {**recipe_for(model), "name": model, "weights": "DEFAULT"}
+
+    def names(self) -> tuple[str, ...]:
+        """Ask torchvision."""
+        from torchvision import models
+
+        return tuple(models.list_models())
+
+    def factory(self, model: str) -> "Callable[..., nn.Module]":
+        """Find torchvision's builder; it fetches no backbone of its own accord."""
+        from torchvision import models
+
+        builder = models.get_model_builder(model)
+        takes_backbone = "weights_backbone" in inspect.signature(builder).parameters
+
+        def build_torchvision(**kwargs: Any) -> "nn.Module":
+            # without this, segmentation and detection builders download a backbone
+            without_backbone = {"weights_backbone": None} if takes_backbone and not kwargs.get("weights") else {}
+            return builder(**{**without_backbone, **kwargs})  # type: ignore[no-any-return]
+
+        return build_torchvision
+
+    def weights(self, model: str, weights: str) -> NamedWeights:
+        """Find a member of the weights enum: `DEFAULT`, `IMAGENET1K_V1`, `ResNet50_Weights.DEFAULT`."""
+        member = _member(model, weights)
+        return NamedWeights(
+            origin=str(member), location=member.url, folder=download_folder(), folder_variable="TORCH_HOME"
+        )
+
+    def weights_arguments(self, model: str, weights: str) -> dict[str, Any]:
+        """The enum member: a builder takes the number of classes from it, too."""
+        return {"weights": _member(model, weights)}
+
+    def usual_sizes(self, model: str, module: "nn.Module") -> dict[str, int]:
+        """Height and width in pixels: what the built module fixes, else the crop of its DEFAULT weights."""
+        size = getattr(module, "image_size", None)
+        if not isinstance(size, int):
+            from torchvision import models
+
+            preprocess: Any = models.get_model_weights(model)["DEFAULT"].transforms()
+            values = (getattr(preprocess, name, None) for name in ("crop_size", "resize_size"))
+            squares = [v[0] for v in values if isinstance(v, list) and len(v) == 1]
+            size = squares[0] if squares and not hasattr(preprocess, "min_temporal_size") else None
+        return {} if size is None else {"height": int(size), "width": int(size)}
+
+    def default_inputs(self, model: str, module: "nn.Module", parameters: list[str]) -> tuple[str, ...]:
+        """One picture of the usual size, with a dynamic batch."""
+        sizes = self.usual_sizes(model, module)
+        return (f"{parameters[0]}=float32[batch,3,{sizes['height']},{sizes['width']}]",) if sizes else ()
+
+    def exporter_order(self, model: str) -> tuple[tuple[Exporter, ...], str]:
+        """TorchScript first; docs/decisions/1-exporter-order.md has the figures."""
+        return ("torchscript", "dynamo"), "torchvision models: same proof, 2 to 10 times faster"
+
+    def gflop(self, model: str) -> float:
+        """The `_ops` that torchvision notes beside its weights."""
+        from torchvision import models
+
+        return max((float(m.meta.get("_ops", 0.0)) for m in models.get_model_weights(model)), default=0.0)
+
+    def preprocessing(self, model: str, weights: str) -> Preprocessing:
+        """The `categories` and `transforms` of the enum member."""
+        member = _member(model, weights)
+        transforms = member.transforms()
+        fields = {"resize": "resize_size", "crop": "crop_size", "mean": "mean", "std": "std"}
+        return Preprocessing(
+            labels=tuple(member.meta.get("categories", ())),
+            interpolation=getattr(getattr(transforms, "interpolation", None), "value", ""),
+            **{field: tuple(getattr(transforms, name, None) or ()) for field, name in fields.items()},
+        )
+
+
+def recipe_for(name: str) -> dict[str, Any]:
+    """Fields of ExportSpec that a model needs besides its name; of the first recipe that matches it, or none."""
+    recipes = (recipe for recipe in read_recipes() if any(fnmatch.fnmatchcase(name, glob) for glob in recipe["models"]))
+    return {key: value for key, value in next(recipes, {}).items() if key != "models"}
+
+
+@functools.cache
+def read_recipes() -> tuple[dict[str, Any], ...]:
+    """All recipes, in their order."""
+    return tuple(yaml.safe_load(RECIPES_FILE.read_text(encoding="utf-8")))
+
+
+def download_folder() -> Path:
+    """Folder in which torch.hub and torchvision keep their downloads."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    torch_home = Path(os.environ.get("TORCH_HOME") or Path(base) / "torch")
+    return torch_home.expanduser() / "hub" / "checkpoints"
+
+
+def _member(model: str, name: str) -> Any:
+    """The member of the model's weights enum.
+
+    Raises:
+        WeightsError: there is none, or no exporter can do with it.
+    """
+    from torchvision import models
+
+    enum = models.get_model_weights(model)
+    member = getattr(enum, name.rpartition(".")[2], None)
+    if not isinstance(member, enum):
+        known = ", ".join(m.name for m in enum)
+        raise WeightsError(f"{model} has no weights {name!r}; torchvision has {known}, or give a file, URL or random.")
+    if "backend" in member.meta:
+        raise WeightsError(
+            f"{model}'s weights {member.name} are int8 tensors for PyTorch's own kernels ({member.meta['backend']}), "
+            f"which no exporter turns into ONNX; give --weights random, or export the float model by its own name."
+        )
+    return member

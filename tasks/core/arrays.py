@@ -1,6 +1,7 @@
 """Arrays of numbers, and the arithmetic on them that every room shares; needs no PyTorch."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,20 @@ EPS32 = float(np.finfo(np.float32).eps)
 
 
 def ratio(value: float, floor: float) -> float:
-    """Value / floor, where 0 / 0 is 0 and NaN stays NaN."""
+    """Value / floor, where 0 / 0 is 0 and NaN stays NaN.
+
+    Args:
+        value: at least 0.
+        floor: at least 0.
+    """
     if floor > 0:
         return value / floor
     return 0.0 if value == 0 else (math.nan if math.isnan(value) or math.isnan(floor) else math.inf)
+
+
+def worst(values: Iterable[float]) -> float:
+    """The largest; NaN counts as larger than all; 0 for none."""
+    return max(values, key=lambda value: math.inf if math.isnan(value) else value, default=0.0)
 
 
 def rms(values: Array) -> float:

@@ -16,6 +16,7 @@ from tasks.core.families.family import Exporter
 from tasks.core.forward.outputs import name_outputs
 from tasks.core.inputs.choice import Inputs
 from tasks.core.inputs.probes import Probe
+from tasks.core.limits import BEYOND_LUCK
 from tasks.core.onnx_files import cleaning, reading, writing
 from tasks.core.onnx_files.lazy_reading import SIDECAR_KEY
 from tasks.core.records.candidate import Candidate
@@ -28,8 +29,6 @@ from tasks.core.spec.export_spec import ResolvedSpec
 Answers = dict[tuple[str, tuple[object, ...]], list[Array]]
 
 FILE_NAME = "model.onnx"
-GROSS_LIMIT = 1000.0
-"""Noise ratio of one unpooled probe beyond which a file is wrong; luck alone gave a true export 52."""
 
 
 def export(
@@ -161,7 +160,7 @@ def _gross_failure(names: list[str], answer: list[Array], probe: Probe, referenc
         if index in reference.sized_by_data:
             continue  # matched item by item in validation
         found = _gross_ratio(index, answer[index], probe, reference)
-        if not found <= GROSS_LIMIT:
+        if not found <= BEYOND_LUCK:
             return f"{name} is off by {found:.3g} times the noise at {probe.sizes}"
     return ""
 
@@ -176,7 +175,7 @@ def _gross_ratio(index: int, onnx: Array, probe: Probe, reference: Reference) ->
         return 0.0
     wanted = torch32.astype(np.float64)
     found = ratio(rms(onnx - wanted), EPS32 * rms(wanted))
-    if found <= GROSS_LIMIT:
+    if found <= BEYOND_LUCK:
         return found  # as it mostly is, and no further run is needed
     perturbed = reference.perturbed(probe, seed=0)[index]
     if torch32.shape != perturbed.shape:

@@ -36,6 +36,11 @@ class Probe(Record):
         """What identifies its arrays."""
         return (self.family, self.seed, tuple(sorted(self.sizes.items())))
 
+    @property
+    def sizes_in_words(self) -> str:
+        """The size of each dynamic dimension."""
+        return ", ".join(f"{name}={size}" for name, size in self.sizes.items()) or "the fixed sizes"
+
 
 def dynamic_dims(specs: tuple[InputSpec, ...]) -> dict[str, Dim]:
     """The dynamic dimensions by name; sizes are chosen."""

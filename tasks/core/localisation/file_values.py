@@ -3,13 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from tasks.core.arrays import Array, rms
+from tasks.core.limits import CLOSE, OWN_LIMIT
 from tasks.core.localisation.onnx_graph import OnnxGraph
 from tasks.core.reference.traced_values import TracedValues, is_float
-
-CLOSE = 0.3
-"""Relative difference up to which a node is taken to be meant to compute a value."""
-OWN_LIMIT = 100.0
-"""Own noise ratio of a node beyond which it is wrong, however little of it reaches the outputs."""
 
 
 class FileValues:

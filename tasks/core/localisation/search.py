@@ -6,89 +6,114 @@ that are is the suspect; fed with the module's own values it is either wrong by 
 was fed wrongly, and the one before it is the suspect.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import nn
 
 from tasks.core.arrays import Array
 from tasks.core.errors import CrashError, ModelError
 from tasks.core.inputs.probes import Probe
+from tasks.core.limits import MATCHING_LIMIT, NUM_CALLS, NUM_FEEDS, SEARCH_LIMITS
 from tasks.core.localisation.defects import Defect, describe, other_parameter
 from tasks.core.localisation.file_values import FileValues
 from tasks.core.localisation.onnx_graph import OnnxGraph
-from tasks.core.proof.trial import Trial
 from tasks.core.records.evidence import Blame
-from tasks.core.reference.traced_values import MATCHING_LIMIT, is_float
+from tasks.core.records.steps import Graph
+from tasks.core.reference.reference import Reference
+from tasks.core.reference.traced_values import is_float
 from tasks.core.runtime.sessions import SessionError
 
-LIMITS = (MATCHING_LIMIT, MATCHING_LIMIT / 3, MATCHING_LIMIT / 6)
-"""Noise ratios up to which a value is right; where nothing is wrong, a smaller one is tried."""
-NUM_CALLS = 6
-"""Values of the module that a suspect may have been meant to give, at most."""
-NUM_FEEDS = 8
-"""Values that it may have been meant to take, at most, for each of those."""
 RELAYS = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Dropout")
 """Operators that may hand on their elements as they are."""
 
 
-def localise(trial: Trial) -> Defect | None:
-    """Find the first node of a wrong file whose own error exceeds its noise; None where none can be found."""
-    probes = _probes(trial)
-    try:
-        for limit in LIMITS:
-            for probe in probes:
-                defect = _Search(trial, probe, limit).defect()
-                if defect is not None:
-                    return defect
-    except (CrashError, ModelError) as error:
-        trial.notes.append(f"where the file goes wrong could not be looked for: {error}")
-    return None
+Feeds = Callable[[Probe], Mapping[str, Array]]
+"""The arrays of a probe, by the file's input names."""
 
 
-def hidden_defect(trial: Trial, family: str) -> Defect | None:
-    """A node that is wrong by itself in a file whose outputs are within the limits.
+def localise(
+    reference: Reference, graph: Graph, *, probes: Sequence[Probe], feeds: Feeds, output_order: Sequence[int]
+) -> tuple[Defect | None, list[str]]:
+    """Find the first node of a wrong file whose own error exceeds its noise.
 
-    Looked for on the first probe of all, and on the first of the family that was farthest off.
+    Args:
+        reference: gives the values of the module.
+        graph: the file.
+        probes: on which it is wrong, the most telling first.
+        feeds: gives what the file takes on a probe.
+        output_order: which of the file's outputs is the module's first, second…; empty: as they come.
+
+    Returns:
+        The node, None where none can be found; and notes for a reader.
     """
-    first = trial.inputs.probes[0]
-    worst = next(probe for probe in trial.inputs.probes if probe.family == family)
-    for probe in dict.fromkeys((first.key, worst.key)):
-        try:
-            search = _Search(trial, first if probe == first.key else worst, MATCHING_LIMIT)
+    try:
+        onnx_graph = OnnxGraph(graph.path)
+        for limit in SEARCH_LIMITS:
+            for probe in probes:
+                file = _file_values(reference, onnx_graph, probe, feeds=feeds, output_order=output_order, limit=limit)
+                defect = _Search(reference.network, file).defect()
+                if defect is not None:
+                    return defect, []
+    except (CrashError, ModelError) as error:
+        return None, [f"where the file goes wrong could not be looked for: {error}"]
+    return None, []
+
+
+def hidden_defect(
+    reference: Reference, graph: Graph, *, probes: Sequence[Probe], feeds: Feeds, output_order: Sequence[int]
+) -> tuple[Defect | None, list[str]]:
+    """Find a node that is wrong by itself in a file whose outputs are within the limits.
+
+    Args:
+        reference: gives the values of the module.
+        graph: the file.
+        probes: to look at one after another, each once.
+        feeds: gives what the file takes on a probe.
+        output_order: which of the file's outputs is the module's first, second…; empty: as they come.
+
+    Returns:
+        The node, None where none is wrong; and notes for a reader.
+    """
+    options: dict[str, Any] = {"feeds": feeds, "output_order": output_order, "limit": MATCHING_LIMIT}
+    try:
+        onnx_graph = OnnxGraph(graph.path)
+        for probe in {probe.key: probe for probe in probes}.values():
+            search = _Search(reference.network, _file_values(reference, onnx_graph, probe, **options))
             for index in search.file.own_errors():
-                return search.examined(index)
-        except (CrashError, ModelError) as error:
-            trial.notes.append(f"its nodes could not be looked at one by one: {error}")
-            return None
-    return None
+                return search.examined(index), []
+    except (CrashError, ModelError) as error:
+        return None, [f"its nodes could not be looked at one by one: {error}"]
+    return None, []
 
 
-def _probes(trial: Trial) -> list[Probe]:
-    """The probe that was seen to fail; where its whole family was, all of it, the smallest first."""
-    failed = trial.failed_at or trial.inputs.probes[0]
-    if trial.failures:
-        return [failed]
-    same = [probe for probe in trial.inputs.probes if probe.family == failed.family]
-    return sorted(same or [failed], key=lambda probe: tuple(probe.sizes.values()))
+def _file_values(
+    reference: Reference, graph: OnnxGraph, probe: Probe, *, feeds: Feeds, output_order: Sequence[int], limit: float
+) -> FileValues:
+    """Run the file and the module on a probe, value by value."""
+    return FileValues(
+        graph,
+        reference.traced(probe),
+        {name: array for name, array in feeds(probe).items() if name in graph.feeds},
+        output_order=output_order or range(len(graph.outputs)),
+        limit=limit,
+    )
 
 
 class _Search:
     """Looks for the culprit of one file on one probe."""
 
-    def __init__(self, trial: Trial, probe: Probe, limit: float) -> None:
-        self._model = trial.reference.network
-        self._paths = {path for path, _ in self._model.named_modules()}
-        self._limit = limit
-        self._traced = trial.reference.traced(probe)
-        self._graph = OnnxGraph(trial.graph.path)
-        order = trial.output_order or tuple(range(len(self._graph.outputs)))
-        arrays = {name: array for name, array in trial.file_arrays(probe).items() if name in self._graph.feeds}
-        self.file = FileValues(self._graph, self._traced, arrays, output_order=order, limit=limit)
+    def __init__(self, network: nn.Module, file: FileValues) -> None:
+        self._network = network
+        self._paths = {path for path, _ in network.named_modules()}
+        self.file, self._graph, self._traced = file, file.graph, file.traced
 
     def defect(self) -> Defect | None:
         """The culprit; None where all is right on this probe."""
         for index in (*self.file.own_errors(), *self.file.suspects()):
             return self.examined(index)
         for name, number in self.file.outputs:
-            is_right = self._traced.ratio(self.file.values[name], number) <= self._limit
+            is_right = self._traced.ratio(self.file.values[name], number) <= self.file.limit
             if not is_right and name in self._graph.giver:
                 kind = "output" if self._is_present(number) else "node"
                 return self._blamed(self._graph.giver[name], kind, number)
@@ -97,7 +122,7 @@ class _Search:
     def examined(self, index: int) -> Defect:
         """Is the node wrong by itself, or fed with the wrong value? If so, the same of the node that gave it."""
         numbers = self._stands_for(index)
-        has_other_weights = bool(other_parameter(self._model, self._graph, index))
+        has_other_weights = bool(other_parameter(self._network, self._graph, index))
         for number in () if has_other_weights else numbers:
             if meant := self._meant_feed(index, number):
                 return self._traced_back(index, number, *meant)
@@ -129,7 +154,7 @@ class _Search:
                 given = self._graph.evaluate([index], fed, wanted=[output])
             except SessionError:
                 continue
-            if self._traced.ratio(given[output], number) <= self._limit:
+            if self._traced.ratio(given[output], number) <= self.file.limit:
                 return name, other
         return None
 
@@ -175,7 +200,7 @@ class _Search:
         return any(number in numbers for numbers in self.file.found.values())
 
     def _blamed(self, index: int, kind: str, number: int | None) -> Defect:
-        blame: Blame = describe(self._model, self.file, index, kind=kind, number=number)
+        blame: Blame = describe(self._network, self.file, index, kind=kind, number=number)
         output = self.file.wrong_of(index)
         expected = None if number is None else self._traced.whole(number)
         return Defect(blame, self._graph, index, self.file.current(index), output, expected)

@@ -4,118 +4,127 @@ from collections.abc import Sequence
 
 from tasks.core.arrays import Array
 from tasks.core.inputs.probes import Probe
+from tasks.core.limits import NUM_PERTURBED, NUM_SEEDS, SMALL_OUTPUT
 from tasks.core.proof import power
-from tasks.core.proof.detections import ItemCount, align, is_luck
+from tasks.core.proof.detections import align, is_luck
+from tasks.core.proof.observations import ItemCount, Observations
 from tasks.core.proof.parity import ExactPool, FloatPool
-from tasks.core.proof.trial import Observed, Trial
-from tasks.core.records.evidence import ProbeRecord
+from tasks.core.proof.plan import Plan
+from tasks.core.proof.runs import OutputRuns, Runs
+from tasks.core.reference.groups import Group
+from tasks.core.reference.reference import Reference
 from tasks.core.reference.structure import structural_failure
 
-SMALL_OUTPUT = 64
-"""Outputs with fewer elements over a family's probes get 8 more seeds: one small error may be luck."""
-NUM_SEEDS = 8
+Answers = Sequence[list[Array]]
+"""A file's outputs for one probe, in the module's order, one list an optimisation level."""
 
 
-def compare(trial: Trial, probe: Probe, answers: Sequence[list[Array]]) -> None:
-    """Add one probe to every output's pool; what is structurally wrong is a failure.
+class Comparison:
+    """Compares the answers of one file with the module's, and notes what it sees."""
 
-    Args:
-        trial: gets failures, doubts, records.
-        probe: the probe.
-        answers: the file's, one an optimisation level.
-    """
-    torch32 = trial.reference.float32(probe)
-    where = f"{probe.family} at {sizes_of(probe)}"
-    for level_answers in answers:
-        names = [output.name for output in trial.outputs]
-        if failure := structural_failure(level_answers, torch32, names, sized_by_data=trial.sized_by_data):
-            trial.failures.append(f"{failure} ({where})")
-            trial.failed_at = probe
+    def __init__(self, plan: Plan, reference: Reference, observations: Observations) -> None:
+        """Compare according to a plan.
+
+        Args:
+            plan: of the proof.
+            reference: gives the module's answers.
+            observations: gets pools, failures, doubts and notes.
+        """
+        self._plan = plan
+        self._reference = reference
+        self._seen = observations
+
+    def compare(self, probe: Probe, answers: Answers) -> None:
+        """Add one probe to every output's pool; what is structurally wrong is a failure.
+
+        Args:
+            probe: the probe.
+            answers: the file's.
+        """
+        torch32, sized_by_data = self._reference.float32(probe), self._reference.sized_by_data
+        where = f"{probe.family} at {probe.sizes_in_words}"
+        names = [output.name for output in self._seen.outputs]
+        for level_answers in answers:
+            if failure := structural_failure(level_answers, torch32, names, sized_by_data=sized_by_data):
+                self._seen.failures.append(f"{failure} ({where})")
+                self._seen.failed_at = probe
+                return
+        float64 = self._reference.float64(probe)
+        if any(torch32[i].shape != float64[i].shape for i in range(len(torch32)) if i not in sized_by_data):
+            self._seen.doubts.append(f"the module gives other shapes in float64 than in float32 ({where})")
             return
-    float64 = trial.reference.float64(probe)
-    if any(torch32[i].shape != float64[i].shape for i in range(len(torch32)) if i not in trial.sized_by_data):
-        trial.doubts.append(f"the module gives other shapes in float64 than in float32 ({where})")
-        return
-    add(trial, probe, answers, num_perturbed=_num_perturbed(trial, probe))
-    power.measure_movement(trial, probe)
-    trial.records.append(ProbeRecord(family=probe.family, seed=probe.seed, sizes=probe.sizes, levels=probe.levels))
+        self.add(probe, answers, num_perturbed=self._num_perturbed(probe))
+        self._note_movement(probe)
+        self._seen.compared.append(probe)
 
+    def add(self, probe: Probe, answers: Answers, *, num_perturbed: int, again: bool = False) -> None:
+        """Add one probe to the pools of its family.
 
-def add(trial: Trial, probe: Probe, answers: Sequence[list[Array]], *, num_perturbed: int, again: bool = False) -> None:
-    """Add one probe to the pools of its family; `again` where its scale and noise were already noted."""
-    torch32, float64 = trial.reference.float32(probe), trial.reference.float64(probe)
-    perturbed = [trial.reference.perturbed(probe, seed=seed) for seed in range(num_perturbed)]
-    whole = [index for index in range(len(torch32)) if index not in trial.sized_by_data]
-    same = [answer for answer in perturbed if all(answer[i].shape == torch32[i].shape for i in whole)]
-    for i in whole:
-        runs = [answer[i] for answer in answers], torch32[i], [answer[i] for answer in same], float64[i]
-        _add_output(trial, probe, i, *runs, again=again)
-    for group in trial.groups:
-        outputs = [trial.outputs[i] for i in group.outputs]
-        count = outputs[0].items.get(probe.family, ItemCount())
+        Args:
+            probe: the probe.
+            answers: the file's, structurally right.
+            num_perturbed: runs of the module with perturbed weights.
+            again: its scale and noise were noted before.
+        """
+        runs = Runs(
+            onnx=answers,
+            torch32=self._reference.float32(probe),
+            float64=self._reference.float64(probe),
+            perturbed=[self._reference.perturbed(probe, seed=seed) for seed in range(num_perturbed)],
+        )
+        whole = [index for index in range(len(runs.torch32)) if index not in self._reference.sized_by_data]
+        same = [a for a in runs.perturbed if all(a[i].shape == runs.torch32[i].shape for i in whole)]
+        for index in whole:
+            self._pool(probe, index, runs.of(index, same), again=again)
+        for group in self._reference.groups:
+            self._add_items(probe, group, runs, again=again)
+
+    def _add_items(self, probe: Probe, group: Group, runs: Runs, *, again: bool) -> None:
+        """Add the items of one group, those that all runs agree on."""
+        outputs = [self._seen.outputs[i] for i in group.outputs]
         may_be_luck = probe.family not in power.JUDGED_FAMILIES
-        if may_be_luck and not again and is_luck(group, answers, torch32, [float64, *perturbed]):
+        if may_be_luck and not again and is_luck(group, runs):
             names = ", ".join(output.name for output in outputs)
-            trial.note(f"{names} not compared at {probe.family} inputs, where PyTorch's own runs find different items")
-            continue
-        aligned = align(
-            group, trial.reference.thresholds,
-            onnx=answers, torch32=torch32, perturbed=perturbed, float64=float64, count=count,
-            may_be_luck=may_be_luck,
-        )  # fmt: skip
+            said = f"{names} not compared at {probe.family} inputs, where PyTorch's own runs find different items"
+            self._seen.note(said)
+            return
+        count = outputs[0].items.get(probe.family, ItemCount())
+        aligned = align(group, self._reference.thresholds, runs, count=count, may_be_luck=may_be_luck)
         for output in outputs:
             output.items[probe.family] = count
-        for i in group.outputs:
-            runs = aligned.onnx[i], aligned.torch32[i], aligned.perturbed[i], aligned.float64[i]
-            _add_output(trial, probe, i, *runs, again=again)
+        for index in group.outputs:
+            self._pool(probe, index, aligned[index], again=again)
 
+    def _pool(self, probe: Probe, index: int, runs: OutputRuns, *, again: bool) -> None:
+        """Add one output's values to the pool of its family."""
+        output, torch32 = self._seen.outputs[index], runs.torch32
+        num_rows = torch32.shape[0] if torch32.ndim else 0
+        leads_with_batch = index in self._reference.sized_by_data or num_rows == self._batch_size(probe)
+        kind = ExactPool if torch32.dtype.kind in "iub" else FloatPool
+        pool = output.pools.setdefault(probe.family, kind(probe.family))
+        pool.add(runs, batch_axis=0 if torch32.ndim and leads_with_batch else None)
+        if probe.family in power.JUDGED_FAMILIES and not again:
+            power.observe(output, torch32=torch32, float64=runs.float64)
+            output.metrics.add(onnx=runs.onnx, torch32=torch32, float64=runs.float64)
 
-def _add_output(
-    trial: Trial,
-    probe: Probe,
-    index: int,
-    onnx: list[Array],
-    torch32: Array,
-    perturbed: list[Array],
-    float64: Array,
-    *,
-    again: bool,
-) -> None:
-    output = trial.outputs[index]
-    rows = torch32.shape[0] if torch32.ndim else 0
-    leads_with_batch = index in trial.sized_by_data or rows == _batch_size(trial, probe)
-    _pool(output, probe.family, torch32).add(
-        onnx=onnx,
-        torch32=torch32,
-        perturbed=perturbed,
-        float64=float64,
-        batch_axis=0 if torch32.ndim and leads_with_batch else None,
-    )
-    if probe.family in power.JUDGED_FAMILIES and not again:
-        power.observe(output, torch32=torch32, float64=float64)
-        output.metrics.add(onnx=onnx, torch32=torch32, float64=float64)
+    def _batch_size(self, probe: Probe) -> int | None:
+        return self._plan.batch_size(probe, self._reference.inputs.arrays(probe) if probe.family == "sample" else {})
 
+    def _note_movement(self, probe: Probe) -> None:
+        """How far each output moves between two inputs: two seeds, or the rows of the user's samples."""
+        first, second = self._plan.probes[:2]
+        if probe.key == second.key:
+            pair = self._reference.float64(first), self._reference.float64(second)
+        elif probe.family == "sample":
+            pair = self._reference.float64(probe), power.next_rows(self._reference.float64(probe))
+        else:
+            return
+        power.note_movement(self._seen.outputs, self._reference.groups, family=probe.family, pair=pair)
 
-def sizes_of(probe: Probe) -> str:
-    """The sizes of a probe in words."""
-    return ", ".join(f"{name}={size}" for name, size in probe.sizes.items()) or "the fixed sizes"
-
-
-def _pool(output: Observed, family: str, torch32: Array) -> FloatPool | ExactPool:
-    kind = ExactPool if torch32.dtype.kind in "iub" else FloatPool
-    return output.pools.setdefault(family, kind(family))
-
-
-def _batch_size(trial: Trial, probe: Probe) -> int | None:
-    if probe.family == "sample":
-        return int(next(iter(trial.inputs.arrays(probe).values())).shape[0])
-    dims = trial.inputs.specs[0].dims
-    return probe.sizes.get(dims[0].name or "", dims[0].size) if dims else None
-
-
-def _num_perturbed(trial: Trial, probe: Probe) -> int:
-    """Runs with perturbed weights at the first probe of each family; more where seeds change nothing."""
-    if any(record.family == probe.family for record in trial.records):
-        return 2 if trial.groups else 0  # which items are on an edge differs from probe to probe
-    small = any(o.size < SMALL_OUTPUT for o in trial.reference.float32(probe))
-    return NUM_SEEDS if small and probe.family in ("zeros", "sample") else 2
+    def _num_perturbed(self, probe: Probe) -> int:
+        """Runs with perturbed weights at the first probe of each family; more where seeds change nothing."""
+        if any(earlier.family == probe.family for earlier in self._seen.compared):
+            # which items are on an edge differs from probe to probe
+            return NUM_PERTURBED if self._reference.groups else 0
+        small = any(output.size < SMALL_OUTPUT for output in self._reference.float32(probe))
+        return NUM_SEEDS if small and probe.family in ("zeros", "sample") else NUM_PERTURBED

@@ -4,12 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.arrays import Array
+from tasks.core.limits import BOX_MARGIN, MATCHING_IOU
 from tasks.core.reference.groups import Group, length
-
-MATCHING_IOU = 0.5
-"""Least intersection over union of two boxes that may be one item (PASCAL VOC's)."""
-MARGIN = 1e-3
-"""By which boxes are widened before they are matched, as a share of the largest coordinate."""
 
 Indices = NDArray[np.int64]
 
@@ -38,7 +34,7 @@ def partners_of(group: Group, base: list[Array], other: list[Array]) -> Indices:
 def _widened(a: Array, b: Array) -> tuple[Array, Array]:
     """Boxes with a margin: some are lines or points, which no two runs put at exactly the same place."""
     both = corners(np.concatenate([a, b]))
-    margin = MARGIN * np.abs(both).max(initial=0.0)
+    margin = BOX_MARGIN * np.abs(both).max(initial=0.0)
     both = both + np.array([-margin, -margin, margin, margin])
     return both[: len(a)], both[len(a) :]
 

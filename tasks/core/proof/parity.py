@@ -9,14 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.arrays import EPS32, Array, ratio
+from tasks.core.arrays import EPS32, ratio
+from tasks.core.limits import MAX_SLICES, MIN_SLICE_ELEMENTS
+from tasks.core.proof.runs import OutputRuns
 from tasks.core.records.evidence import FamilyParity
-
-MAX_SLICES = 4096
-"""Axes longer than this are not judged slice by slice."""
-MIN_SLICE_ELEMENTS = 8
-"""Elements of torch32's noise without which a slice's floor is luck: Student's t at 8 degrees of
-freedom exceeds 16 once in four million slices, at 2 once in two hundred and fifty."""
 
 Floats = NDArray[np.float64]
 
@@ -68,28 +64,18 @@ class FloatPool:
         self._dots = np.zeros(3)
         self._num_elements = self._num_probes = 0
 
-    def add(
-        self,
-        *,
-        onnx: Sequence[Array],
-        torch32: Array,
-        perturbed: Sequence[Array],
-        float64: Array,
-        batch_axis: int | None,
-    ) -> None:
+    def add(self, runs: OutputRuns, *, batch_axis: int | None) -> None:
         """Add one probe.
 
         Args:
-            onnx: the file's answers, one an optimisation level, shape as `torch32`.
-            torch32: the module's answer; elements that are not finite here are left out.
-            perturbed: the module's answers with weights off by one rounding.
-            float64: the module's answer in float64.
+            runs: the output's values.
             batch_axis: axis that is not judged slice by slice; None: judge every axis.
         """
+        torch32, float64 = runs.torch32, runs.float64
         finite = np.isfinite(torch32) & np.isfinite(float64)
         exact = np.where(finite, float64, 0.0).astype(np.float64)
-        errors = [np.where(finite, answer, 0.0) - exact for answer in onnx]
-        noise = [np.where(finite, answer, 0.0) - exact for answer in (torch32, *perturbed)]
+        errors = [np.where(finite, answer, 0.0) - exact for answer in runs.onnx]
+        noise = [np.where(finite, answer, 0.0) - exact for answer in (torch32, *runs.perturbed)]
         self._whole.add(errors, noise, exact)
         for axis, size in enumerate(exact.shape):
             if axis != batch_axis and 1 < size <= MAX_SLICES:
@@ -98,7 +84,7 @@ class FloatPool:
         self._num_probes += 1
         base = np.where(finite, torch32, 0.0).astype(np.float64)
         scale = math.sqrt(float(np.square(base).mean())) if base.size else 0.0
-        for answer in onnx:
+        for answer in runs.onnx:
             other = np.where(finite, answer, 0.0).astype(np.float64)
             difference = np.abs(other - base)
             if difference.size:
@@ -153,21 +139,19 @@ class ExactPool:
         self._num_elements = self._num_probes = self._num_mismatched = self._num_unstable = 0
         self._max_abs = 0.0
 
-    def add(
-        self,
-        *,
-        onnx: Sequence[Array],
-        torch32: Array,
-        perturbed: Sequence[Array],
-        float64: Array,
-        batch_axis: int | None,
-    ) -> None:
-        """Add one probe; arguments as of `FloatPool.add`."""
+    def add(self, runs: OutputRuns, *, batch_axis: int | None) -> None:
+        """Add one probe.
+
+        Args:
+            runs: the output's values.
+            batch_axis: of no use here, as there are no slices.
+        """
         del batch_axis
-        unstable = torch32 != float64
-        for answer in perturbed:
+        torch32 = runs.torch32
+        unstable = torch32 != runs.float64
+        for answer in runs.perturbed:
             unstable |= answer != torch32
-        for answer in onnx:
+        for answer in runs.onnx:
             differs = answer != torch32
             self._num_mismatched += int((differs & ~unstable).sum())
             if differs.any():

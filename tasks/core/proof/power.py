@@ -1,24 +1,27 @@
-"""Could the probes have seen a difference? An output that is dead or saturated proves nothing."""
+"""Could the probes have seen a difference? An output that is empty, dead or saturated proves nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from tasks.core.arrays import EPS32, Array, ratio, rms
-from tasks.core.inputs.probes import Probe
-from tasks.core.proof.trial import Observed, Trial
-from tasks.core.records.evidence import OutputEvidence
+from tasks.core.arrays import EPS32, Array, ratio, rms, worst
+from tasks.core.limits import EXCUSED_LIMIT, MOVEMENT_LIMIT, SATURATION_LIMIT
+from tasks.core.proof.observations import Observed
+from tasks.core.records.evidence import OutputEvidence, Power
+from tasks.core.reference.groups import Group
 
 JUDGED_FAMILIES = ("normal", "range", "sample")
 """Zeros and wide inputs may silence or saturate a sound model."""
-MOVEMENT_LIMIT = 100.0
-"""An output must move with its input by this many times the noise for a comparison to mean something."""
-SATURATION_LIMIT = 0.99
-"""Share of elements that stay at an extreme whatever the input, above which too little is compared."""
 
 
 def observe(output: Observed, *, torch32: Array, float64: Array) -> None:
-    """Note scale, noise, zeros and finiteness of one answer of a judged family."""
+    """Note scale, noise, zeros and finiteness of one answer of a judged family.
+
+    Args:
+        output: gets the figures.
+        torch32: values of the module in float32.
+        float64: the same in float64.
+    """
     output.num_elements += torch32.size
     may_be_zero = torch32.dtype.kind != "f" and output.items  # a class of detected items
     output.num_zeros += 0 if may_be_zero else int(np.count_nonzero(torch32 == 0))
@@ -28,46 +31,68 @@ def observe(output: Observed, *, torch32: Array, float64: Array) -> None:
         output.scale_rms.append(rms(float64))
 
 
-def measure_movement(trial: Trial, probe: Probe) -> None:
-    """How far each output moves between two inputs: two seeds, or the rows of the user's samples."""
-    first, second = trial.inputs.probes[:2]
-    if probe.key == second.key:
-        pairs = zip(trial.reference.float64(first), trial.reference.float64(second), strict=True)
-    elif probe.family == "sample":
-        answers = trial.reference.float64(probe)
-        pairs = zip(answers, (np.roll(a, 1, axis=0) if a.ndim else a for a in answers), strict=True)
-    else:
-        return
-    for output, (a, b) in zip(trial.outputs, pairs, strict=True):
-        output.movements[probe.family] = max(output.movements.get(probe.family, 0.0), _movement(output, a, b))
+def note_movement(
+    outputs: Sequence[Observed], groups: Sequence[Group], *, family: str, pair: tuple[list[Array], list[Array]]
+) -> None:
+    """Note how far each output moves between two inputs.
+
+    Args:
+        outputs: get the figures.
+        groups: those of them that describe the same items.
+        family: of the inputs.
+        pair: the module's two answers in float64.
+    """
+    for output, a, b in zip(outputs, *pair, strict=True):
+        output.movements[family] = max(output.movements.get(family, 0.0), _movement(output, a, b))
         output.still_share = min(output.still_share, _still_share(a, b))
-    for group in trial.groups:  # a detector of one class gives it always, but not for the same items
-        movements = [trial.outputs[index].movements for index in group.outputs]
-        most = max(movement[probe.family] for movement in movements)
+    for group in groups:  # a detector of one class gives it always, but not for the same items
         if group.labels is not None:
-            trial.outputs[group.labels].movements[probe.family] = most
+            most = max(outputs[index].movements[family] for index in group.outputs)
+            outputs[group.labels].movements[family] = most
 
 
-def doubts_of(output: OutputEvidence, constant_outputs: tuple[str, ...]) -> Iterator[str]:
-    """Why a comparison of this output proves nothing."""
-    power, name = output.power, output.name
+def next_rows(answer: Sequence[Array]) -> list[Array]:
+    """Outputs whose rows stand in the place of the row before."""
+    return [np.roll(array, 1, axis=0) if array.ndim else array for array in answer]
+
+
+def doubts_of(output: OutputEvidence, observed: Observed, constant_outputs: Collection[str]) -> Iterator[str]:
+    """Why a comparison of this output proves nothing; none only where a judged family was compared, and moved.
+
+    Args:
+        output: its figures.
+        observed: what they were made of.
+        constant_outputs: names of outputs that are meant not to move.
+    """
+    compared = [f.family for f in output.families if f.family in JUDGED_FAMILIES and f.num_elements > 0]
+    uncompared = _uncompared_items(observed)
+    if compared or not uncompared:
+        movements = [output.power.families.get(family, 0.0) for family in compared]
+        yield from _dead(output.name, output.power, movements, is_constant=output.name in constant_outputs)
+    if uncompared:
+        yield uncompared
+
+
+def _dead(name: str, power: Power, movements: list[float], *, is_constant: bool) -> Iterator[str]:
+    """The first of these that is true: the output is empty, not finite, not compared, zero, still, saturated."""
     families = " and ".join(power.families) or "any"
-    if power.num_elements == 0 and output.detections is not None and output.detections.num_reference:
-        return  # there are items, and none that all runs agree on: that is said elsewhere
+    movement = worst(movements)
     if power.num_elements == 0:
         yield f"{name} is empty on every probe ({families}); give inputs on which it is not with --sample"
     elif not power.finite:
         yield f"{name} is not finite in PyTorch itself"
-    elif name in constant_outputs:
+    elif not movements:
+        yield f"no element of {name} is finite in both float32 and float64 ({families}), so none was compared"
+    elif is_constant:
         return
     elif power.zero_share == 1.0:
         yield (
             f"{name} is exactly zero on every probe ({families}), so any file that gives zeros would agree; "
             f"give trained weights, --weights random, or --constant-output {name} if it is meant so"
         )
-    elif not power.movement >= MOVEMENT_LIMIT:
+    elif not movement >= MOVEMENT_LIMIT:
         yield (
-            f"{name} moves with the input by only {power.movement:.3g} times the noise ({families}), so a comparison "
+            f"{name} moves with the input by only {movement:.3g} times the noise ({families}), so a comparison "
             f"proves nothing; give real inputs with --sample, or --constant-output {name} if it is meant so"
         )
     elif power.saturated_share > SATURATION_LIMIT:
@@ -75,6 +100,18 @@ def doubts_of(output: OutputEvidence, constant_outputs: tuple[str, ...]) -> Iter
             f"{name} is saturated: {power.saturated_share:.1%} of it stay at its largest or smallest value whatever "
             f"the input ({families}), so only the rest was compared; give real inputs with --sample"
         )
+
+
+def _uncompared_items(observed: Observed) -> str:
+    """Of judged families only: on a blank or a glaring picture a sound detector may say anything."""
+    counts = [count for family, count in observed.items.items() if family in JUDGED_FAMILIES]
+    num_items, num_matched = sum(c.num_reference for c in counts), sum(c.num_matched for c in counts)
+    if num_items - num_matched <= EXCUSED_LIMIT * num_items:
+        return ""
+    return (
+        f"only {num_matched} of {num_items} detected items could be compared: on the others "
+        f"PyTorch's own runs disagree; give real inputs with --sample"
+    )
 
 
 def _movement(output: Observed, a: Array, b: Array) -> float:

@@ -1,21 +1,28 @@
 """Do the residual blocks of a module take part in its answer? One whose branch is silent is not proven."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tasks.core.arrays import EPS32, ratio, rms
 from tasks.core.forward.traces import Addition
-from tasks.core.proof.power import MOVEMENT_LIMIT
+from tasks.core.limits import MOVEMENT_LIMIT
 from tasks.core.records.evidence import BlockPower
-from tasks.core.reference.reference import Reference
 
 
-def block_powers(reference: Reference) -> list[BlockPower]:
-    """How far each block's branch moves between the first two probes; none where they were not recorded."""
-    recorded = [reference.additions(probe) for probe in reference.inputs.probes[:2]]
-    first, second = recorded if len(recorded) == 2 else ([], [])
+def block_powers(first: Sequence[Addition], second: Sequence[Addition]) -> list[BlockPower]:
+    """How far each block's branch moves between two inputs.
+
+    Args:
+        first: residual additions of the float64 run on one input.
+        second: those on another input.
+    """
     if [addition.call.source for addition in first] != [addition.call.source for addition in second]:
         return []  # a module that takes another way for other values
-    return list(_powers(first, second))
+    powers = []
+    for a, b in zip(first, second, strict=True):
+        if a.branch.shape == b.branch.shape:  # else it is sized by data
+            movement = ratio(rms(a.branch - b.branch), EPS32 * rms(a.total))
+            powers.append(BlockPower(path=a.call.module_path, source=a.call.source, movement=movement))
+    return powers
 
 
 def doubts_of_blocks(blocks: list[BlockPower]) -> Iterator[str]:
@@ -39,11 +46,3 @@ def notes_of_blocks(blocks: list[BlockPower]) -> Iterator[str]:
 
 def _silent(blocks: list[BlockPower]) -> list[BlockPower]:
     return [block for block in blocks if not block.movement >= MOVEMENT_LIMIT]
-
-
-def _powers(first: list[Addition], second: list[Addition]) -> Iterator[BlockPower]:
-    for a, b in zip(first, second, strict=True):
-        if a.branch.shape != b.branch.shape:
-            continue  # sized by data
-        movement = ratio(rms(a.branch - b.branch), EPS32 * rms(a.total))
-        yield BlockPower(path=a.call.module_path, source=a.call.source, movement=movement)

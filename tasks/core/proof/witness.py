@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from tasks.core.arrays import Array, ratio, rms
+from tasks.core.limits import WITNESS_LIMIT
 from tasks.core.runtime import sessions
-
-_LIMIT = 1e-3
-"""Relative difference between two runs of equal bytes; kernels may split their sums differently."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Witness:
         for a, b in zip(self.answers, found, strict=True):
             if a.shape != b.shape or a.dtype != b.dtype:
                 return f"{b.dtype}{list(b.shape)} instead of {a.dtype}{list(a.shape)}"
-            if a.dtype.kind == "f" and not ratio(rms(b - a), rms(a)) <= _LIMIT:
+            if a.dtype.kind == "f" and not ratio(rms(b - a), rms(a)) <= WITNESS_LIMIT:
                 return f"a relative difference of {ratio(rms(b - a), rms(a)):.2g}"
             if a.dtype.kind != "f" and not np.array_equal(a, b):
                 return "other integers"

@@ -18,14 +18,12 @@ from tasks.core.forward.thresholds import Thresholds
 from tasks.core.forward.traces import Addition, Trace
 from tasks.core.inputs.choice import Inputs
 from tasks.core.inputs.probes import Probe, batch_name
+from tasks.core.limits import NUM_STAND_INS
 from tasks.core.reference.groups import Group, groups_of
 from tasks.core.reference.repeatability import first_difference, why_unrepeatable
 from tasks.core.reference.rows import from_rows
 from tasks.core.reference.traced_values import TracedValues
 from tasks.core.runtime.memory import release_free_memory
-
-NUM_STAND_INS = 4
-"""Perturbed float32 runs whose mean with torch32 stands in for float64 where there is none."""
 
 
 class Reference:
@@ -214,10 +212,9 @@ class Reference:
             with contextlib.nullcontext() if self._names else self._thresholds:
                 output = run(self.network, args, kwargs, **options)
         except Exception as error:  # the user's forward may raise anything; it becomes one sentence
-            said = one_line(f"{type(error).__name__}: {error}")
-            sizes = ", ".join(f"{name}={size}" for name, size in probe.sizes.items()) or "its fixed sizes"
+            where = f"{probe.sizes_in_words} ({probe.family} inputs, {run.__name__})"
             raise ModelError(
-                f"{type(self.network).__name__} raised at {sizes} ({probe.family} inputs, {run.__name__}): {said}; "
+                f"{type(self.network).__name__} raised at {where}: {one_line(f'{type(error).__name__}: {error}')}; "
                 f"narrow the range or the bounds of its inputs (NAME=DTYPE[WORD:LOW..HIGH]@LOW..HIGH)."
             ) from error
         named = flatten(output)

@@ -6,11 +6,9 @@ import numpy as np
 
 from tasks.core.arrays import Array, rms
 from tasks.core.inputs.probes import Probe
+from tasks.core.limits import ROW_LIMIT
 
 Answer = Callable[[Probe], list[Array]]
-
-ROW_LIMIT = 4.0
-"""Rounding errors of rows answered together, as a multiple of their errors before; a true ratio is near 1."""
 
 
 def from_rows(probe: Probe, batch: str, *, float32: Answer, float64: Answer) -> list[Array] | None:

@@ -12,15 +12,9 @@ from tasks.core.arrays import EPS32, Array, rms
 from tasks.core.forward.precision import run_float32, run_perturbed
 from tasks.core.forward.recorder import Receive, Run
 from tasks.core.forward.traces import Call, Trace
+from tasks.core.limits import MATCHING_LIMIT, NUM_TRACED, PEAK_LIMIT, SMALL_VALUE
 
 Record = Callable[[Receive, Run | None], Trace]
-MATCHING_LIMIT = 24.0
-"""Noise ratio up to which a value is the same; three times the verdict's limit, as one probe is not pooled."""
-PEAK_LIMIT = 256.0
-"""The same of the largest error of one element, beyond as many roundings of the element itself."""
-SMALL_VALUE = 64
-"""Values of fewer elements have the largest error for noise: the mean may be luck."""
-NUM_PERTURBED = 3
 _NUM_SAMPLES = 32
 
 
@@ -41,7 +35,7 @@ class TracedValues:
         self._names: dict[int, str] = {}
         self._infinite: dict[int, Array] = {}
         self.trace: Trace = record(self._keep, None)
-        runs: list[Run] = [functools.partial(run_perturbed, seed=seed) for seed in range(NUM_PERTURBED)]
+        runs: list[Run] = [functools.partial(run_perturbed, seed=seed) for seed in range(NUM_TRACED)]
         for run in (run_float32, *runs):
             record(self._measure, run)
         self._by_size: dict[tuple[bool, int], list[int]] = {}

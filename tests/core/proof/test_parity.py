@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tasks.core.arrays import EPS32, ratio, rms
+from tasks.core.limits import NOISE_LIMIT
 from tasks.core.proof.parity import ExactPool, FloatPool
-from tasks.core.proof.verdict import NOISE_LIMIT
+from tasks.core.proof.runs import OutputRuns
 from tasks.core.reference.structure import structural_failure
 
 _VALUES = st.floats(-1e3, 1e3, width=32)
@@ -21,7 +22,7 @@ def _pool(
     onnx: np.ndarray, torch32: np.ndarray, float64: np.ndarray, perturbed: tuple[np.ndarray, ...] = ()
 ) -> FloatPool:
     pool = FloatPool("normal")
-    pool.add(onnx=[onnx], torch32=torch32, perturbed=[], float64=float64, batch_axis=0)
+    pool.add(OutputRuns(onnx=[onnx], torch32=torch32, perturbed=[], float64=float64), batch_axis=0)
     return pool
 
 
@@ -93,7 +94,7 @@ def test_one_wrong_integer_fails_unless_float64_differs_too(values: np.ndarray, 
     wrong.flat[place] += 1
     for float64, passes in ((values, False), (wrong, True)):
         pool = ExactPool("range")
-        pool.add(onnx=[wrong], torch32=values, perturbed=[], float64=float64, batch_axis=0)
+        pool.add(OutputRuns(onnx=[wrong], torch32=values, perturbed=[], float64=float64), batch_axis=0)
         assert (pool.result().noise_ratio <= NOISE_LIMIT) is passes
 
 

@@ -1,0 +1,115 @@
+"""The plan of a proof: which probes shall be run, and how the file's inputs and outputs correspond to the module's."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from tasks.core.arrays import Array
+from tasks.core.inputs.probes import Probe
+from tasks.core.limits import NUM_SEEDS, SMALL_OUTPUT
+from tasks.core.records.candidate import Candidate
+from tasks.core.records.steps import Graph
+from tasks.core.spec.input_spec import InputSpec
+
+if TYPE_CHECKING:
+    from tasks.core.reference.reference import Reference
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a proof starts from, none of which changes while it runs."""
+
+    graph: Graph
+    specs: tuple[InputSpec, ...]
+    """Of the module's inputs, sizes chosen."""
+    probes: tuple[Probe, ...]
+    """In the order in which they are run; the first two differ in their seed only."""
+    refused: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Sizes of each dynamic dimension at which the module itself raises."""
+    file_inputs: Mapping[str, str] = field(default_factory=dict)
+    """Names of inputs in the file by the module's, where they differ."""
+    output_order: tuple[int, ...] = ()
+    """Which of the file's outputs is the module's first, second…; empty: they come in the module's order."""
+    constant_outputs: tuple[str, ...] = ()
+    """Outputs that are meant not to depend on the input."""
+    random_weights: bool = False
+    threads: int | None = None
+    """Of ONNX Runtime, within an operator; None: as many as PyTorch has."""
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the file's outputs, in the module's order."""
+        return self.in_our_order([value.name for value in self.graph.outputs])
+
+    def in_our_order(self, items: list[Item]) -> list[Item]:
+        """What the file has one of per output, in the order of the module's outputs."""
+        return [items[index] for index in self.output_order] if self.output_order else items
+
+    def feeds(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Arrays by the module's input names, by the file's."""
+        return {self.file_inputs.get(name, name): array for name, array in arrays.items()}
+
+    def batch_size(self, probe: Probe, arrays: Mapping[str, Array]) -> int | None:
+        """Size of the dimension that leads the first input, by custom the batch; None: it has none.
+
+        Args:
+            probe: the probe.
+            arrays: of it, by input name.
+        """
+        if probe.family == "sample":
+            return int(next(iter(arrays.values())).shape[0])
+        dims = self.specs[0].dims
+        return probe.sizes.get(dims[0].name or "", dims[0].size) if dims else None
+
+
+def make_plan(
+    candidate: Candidate,
+    reference: "Reference",
+    *,
+    constant_outputs: tuple[str, ...] = (),
+    random_weights: bool = False,
+    threads: int | None = None,
+) -> Plan:
+    """Plan the proof of a file: the planned probes, sizes that its exporter made suspicious, further seeds.
+
+    Args:
+        candidate: the file.
+        reference: of the module; it is run once, to see how large its outputs are.
+        constant_outputs: outputs that are meant not to depend on the input.
+        random_weights: the module's weights are random.
+        threads: of ONNX Runtime, within an operator.
+    """
+    probes = reference.inputs.probes
+    num_elements = min(output.size for output in reference.float32(probes[0]))
+    return Plan(
+        graph=candidate.graph,
+        specs=reference.inputs.specs,
+        probes=(*probes, *_suspicious_sizes(probes[0], candidate.graph), *_further_seeds(probes, num_elements)),
+        refused=reference.inputs.refused,
+        file_inputs=candidate.file_inputs,
+        output_order=candidate.output_order,
+        constant_outputs=constant_outputs,
+        random_weights=random_weights,
+        threads=threads,
+    )
+
+
+def _suspicious_sizes(first: Probe, graph: Graph) -> Iterator[Probe]:
+    """Probes at the sizes where an exporter's analysis says that the module takes another branch."""
+    for name, sizes in graph.beyond.items():
+        for size in sizes:
+            changes = {"seed": 50 + size, "sizes": {**first.sizes, name: size}, "levels": ("all",)}
+            yield first.model_copy(update=changes)
+
+
+def _further_seeds(probes: tuple[Probe, ...], num_elements: int) -> Iterator[Probe]:
+    """More seeds where an output is so small that one small error of torch32 may be luck."""
+    first = probes[0]
+    num_probes = sum(probe.family == first.family and not probe.optional and not probe.rows for probe in probes)
+    if num_elements * num_probes < SMALL_OUTPUT:
+        for seed in range(100, 100 + NUM_SEEDS):
+            for family in (first.family, "wide"):
+                changes = {"family": family, "seed": seed, "levels": ("all",), "optional": True}
+                yield first.model_copy(update=changes)

@@ -1,0 +1,148 @@
+"""Run the probes of a plan through the file and through the module, and note what is seen."""
+
+import time
+from collections.abc import Mapping
+
+from tasks.core.arrays import Array
+from tasks.core.errors import ModelError
+from tasks.core.inputs.probes import Probe
+from tasks.core.limits import BEYOND_LUCK, MIN_PROVING_SECONDS, NUM_SECOND_RUNS
+from tasks.core.proof.comparison import Comparison
+from tasks.core.proof.observations import Observations
+from tasks.core.proof.parity import FloatPool
+from tasks.core.proof.plan import Plan
+from tasks.core.proof.verdict import is_wrong
+from tasks.core.reference.reference import Reference
+from tasks.core.runtime import sessions
+
+Key = tuple[object, ...]
+"""Of a probe."""
+Known = Mapping[tuple[str, Key], list[Array]]
+"""By optimisation level and key of a probe: the file's outputs in its own order."""
+
+
+class ProbeRun:
+    """One file's run: first the file on all probes, then the module, probe by probe."""
+
+    def __init__(
+        self, plan: Plan, reference: Reference, observations: Observations, *, known: Known, keep: bool
+    ) -> None:
+        """Prepare it.
+
+        Args:
+            plan: what to run.
+            reference: gives the module's answers.
+            observations: gets what is seen.
+            known: what the file answered before.
+            keep: leave the module's answers in memory.
+        """
+        self._plan, self._reference, self._seen = plan, reference, observations
+        self._known, self._keep = known, keep
+        self._comparison = Comparison(plan, reference, observations)
+        self._answers: dict[Key, list[list[Array]]] = {}
+        """By the key of a probe: the file's outputs in the module's order, at each optimisation level."""
+
+    def run(self) -> None:
+        """Run the probes that must run, then the others while there is time and while they may change anything.
+
+        Raises:
+            SessionError: ONNX Runtime refuses the file or an input.
+        """
+        started = time.perf_counter()
+        allowed = max(self._plan.graph.seconds, MIN_PROVING_SECONDS)
+        probes = [probe for probe in self._plan.probes if self._module_runs(probe)]
+        # with the optional ones, as opening the file again takes more than running it: the module is what takes time
+        self._run_file(probes)
+        required, optional = ([p for p in probes if p.optional is is_optional] for is_optional in (False, True))
+        for probe in required:
+            self._compare(probe)
+        for probe in () if self._is_settled or self._is_beyond_luck() else optional:
+            if time.perf_counter() - started < allowed:
+                self._compare(probe)
+            elif not self._is_settled:
+                self._seen.skipped.append((probe, "proving took too long"))
+        self._look_again()
+
+    def _module_runs(self, probe: Probe) -> bool:
+        """Does the module itself run? On the planned sizes and ordinary values it must, on others it need not."""
+        if probe in self._reference.inputs.probes and probe.family not in ("zeros", "wide"):
+            return True
+        try:
+            self._reference.float32(probe)
+        except ModelError as error:
+            self._seen.notes.append(f"left out: {error}")
+            self._seen.skipped.append((probe, "the module itself refuses it"))
+            return False
+        return True
+
+    def _run_file(self, probes: list[Probe]) -> None:
+        """Ask for the file's answers, level by level; its sessions are gone before PyTorch runs.
+
+        A session holds the weights, and so does float64 of a large layer: never both at once.
+        """
+        found: dict[tuple[str, Key], list[Array]] = dict(self._known)
+        for level in ("all", "off"):  # the first is open by now
+            missing = [probe for probe in probes if level in probe.levels and (level, probe.key) not in found]
+            for probe, answer in zip(missing, self._answers_at(level, missing), strict=True):
+                found[level, probe.key] = answer
+        for probe in probes:
+            at_levels = [found[level, probe.key] for level in ("off", "all") if level in probe.levels]
+            self._answers[probe.key] = [self._plan.in_our_order(answer) for answer in at_levels]
+            if probe is self._plan.probes[0]:
+                self._seen.first_answer = tuple(at_levels[-1])
+
+    def _answers_at(self, level: str, probes: list[Probe]) -> list[list[Array]]:
+        if not probes:
+            return []
+        feeds = (self._plan.feeds(self._reference.inputs.arrays(probe)) for probe in probes)
+        try:
+            return sessions.answers(self._plan.graph.path, feeds, level=level, threads=self._plan.threads)
+        except sessions.SessionError as error:
+            if error.num_answered is None:
+                raise
+            probe = self._seen.failed_at = probes[error.num_answered]
+            where = f"at {probe.sizes_in_words} ({probe.family} inputs)"
+            raise sessions.SessionError(f"{where}: {error}") from error
+
+    def _compare(self, probe: Probe) -> None:
+        if self._is_settled:
+            return
+        self._comparison.compare(probe, self._answers[probe.key])
+        if not self._keep and probe not in self._plan.probes[:2]:
+            self._reference.forget(probe)
+
+    @property
+    def _is_settled(self) -> bool:
+        """Was something seen that no further probe can change?"""
+        return bool(self._seen.failures or self._seen.doubts)
+
+    def _look_again(self) -> None:
+        """Call nothing wrong before its noise was measured better, family by family until one stays wrong.
+
+        Few perturbed runs can miss what amplifies a rounding a thousandfold, such as a network far outside the
+        values it was made for: a true EfficientNet-B3 has noise of 1e-4 or of 0.1 at wide inputs, as it happens.
+        """
+        compared = self._seen.compared
+        for family in [f for f in dict.fromkeys(probe.family for probe in compared) if self._is_wrong(f)]:
+            for output in self._seen.outputs:
+                output.pools.pop(family, None)
+                output.items.pop(family, None)
+            num_runs = NUM_SECOND_RUNS
+            for probe in (probe for probe in compared if probe.family == family):
+                self._comparison.add(probe, self._answers[probe.key], num_perturbed=num_runs, again=True)
+                num_runs = 0 if self._is_beyond_luck(family) else NUM_SECOND_RUNS
+            if self._is_wrong(family):
+                self._seen.failed_at = next(probe for probe in compared if probe.family == family)
+                return
+
+    def _is_wrong(self, family: str) -> bool:
+        return any(
+            is_wrong(output.pools[family].result()) or (family in output.items and output.items[family].num_unmatched)
+            for output in self._seen.outputs
+            if family in output.pools
+        )
+
+    def _is_beyond_luck(self, family: str = "") -> bool:
+        """Is a family, or any, so far off that neither seeds nor perturbed runs could explain it?"""
+        pools = [pool for output in self._seen.outputs for name, pool in output.pools.items() if family in ("", name)]
+        return any(isinstance(pool, FloatPool) and not pool.result().noise_ratio < BEYOND_LUCK for pool in pools)

@@ -14,6 +14,7 @@ AssayError              2
 """
 
 import contextlib
+import errno
 import signal
 from typing import Any, Self
 
@@ -90,6 +91,36 @@ class ServiceError(AssayError):
     """A service (a download host, MLflow, Prefect) could not be reached."""
 
     exit_status = 3
+
+
+def as_assay_error(error: BaseException, title: str) -> AssayError:
+    """Whatever ended an attempt, as one sentence.
+
+    Args:
+        error: a deliberate error, which is given back, or anything that a model's code or a library raised.
+        title: name of the model.
+    """
+    import httpx
+
+    if isinstance(error, AssayError):
+        return error
+    said = one_line(error)
+    if isinstance(error, httpx.TransportError | httpx.HTTPStatusError):
+        known: AssayError = ServiceError(
+            f"Prefect's server could not be reached ({error}); check PREFECT_API_URL, or unset it."
+        )
+    elif isinstance(error, KeyboardInterrupt):
+        known = ExportError(f"{title} was interrupted.")
+    elif isinstance(error, TimeoutError):
+        known = ExportError(f"{title} took longer than its step may take ({error}).")
+    elif isinstance(error, MemoryError):
+        known = ExportError(f"{title} found too little memory ({said or 'MemoryError'}); free some, and go on.")
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        known = ExportError(f"{title} found no room on the disk ({said}); make some, and go on.")
+    else:
+        known = ExportError(f"{title} met a defect, {type(error).__name__}: {said}; --verbose shows where.")
+    known.run_id, known.run_url = getattr(error, "run_id", None), getattr(error, "run_url", "")
+    return known
 
 
 def one_line(said: object) -> str:

@@ -6,10 +6,9 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tasks.core.families.torchvision import RECIPES_FILE
 from tasks.core.hashes import file_sha256
 from tasks.core.paths import PROJECT_FOLDER
-from tasks.core.records.record import Record
+from tasks.core.records.manifest import Manifest
 from tasks.core.records.steps import LoadReport, Weights
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.weights_kinds import weights_kind
@@ -17,31 +16,8 @@ from tasks.core.weights.urls import split_url
 
 PACKAGES = ("torch", "torchvision", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
 """The packages that shape the file or its proof."""
-
-
-class Manifest(Record):
-    """What an export was made from."""
-
-    spec: str
-    """The spec as canonical JSON."""
-    weights: str
-    """SHA-256 of the weight tensors."""
-    weights_file: str | None
-    """SHA-256 of the file that held them: while it is equal, so are the tensors."""
-    sample: str | None
-    """SHA-256 of the sample file."""
-    sources: dict[str, str]
-    """SHA-256 by path, of the source files that building the model imported."""
-    assay: str
-    """SHA-256 of Assay's own code."""
-    versions: dict[str, str]
-
-    @property
-    def fingerprint(self) -> str:
-        """One hash over all that decides the file's content, wherever the files lie."""
-        content = self.model_dump(exclude={"weights_file"})
-        content["sources"] = sorted((Path(path).name, sha256) for path, sha256 in self.sources.items())
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+_UNDECIDING = ("errors.py", "provenance", "records", "reports")
+"""Files and rooms of `tasks/core` whose code decides neither a file nor its proof."""
 
 
 def make_manifest(spec: ResolvedSpec, weights: Weights, report: LoadReport) -> Manifest:
@@ -109,10 +85,12 @@ def differences(before: Manifest, now: Manifest) -> tuple[str, ...]:
 
 @functools.cache
 def assay_sha256() -> str:
-    """Hash of the code that makes and proves the files."""
+    """Hash of the code that makes and proves the files; a comment in a report makes no new versions."""
+    core = PROJECT_FOLDER / "tasks" / "core"
     digest = hashlib.sha256()
-    for path in (*sorted((PROJECT_FOLDER / "tasks").rglob("*.py")), RECIPES_FILE):
-        digest.update(f"{path.relative_to(PROJECT_FOLDER)}:{file_sha256(path)};".encode())
+    for path in sorted(core.rglob("*.py")):
+        if path.relative_to(core).parts[0] not in _UNDECIDING:
+            digest.update(f"{path.relative_to(core)}:{file_sha256(path)};".encode())
     return digest.hexdigest()
 
 

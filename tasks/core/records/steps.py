@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from tasks.core.records.evidence import Blame, DimProof, OutputEvidence
+from tasks.core.records.evidence import Evidence, OutputEvidence
 from tasks.core.records.record import Record
 
 Verdict = Literal["pass", "fail", "inconclusive", "error"]
@@ -116,7 +116,7 @@ class ErrorRecord(Record):
 
 
 class ExportResult(Record):
-    """The outcome of one export, as `--json` prints it."""
+    """The outcome of one attempt: what was made, what was measured, what MLflow holds of it."""
 
     name: str
     file: str | None = None
@@ -124,26 +124,15 @@ class ExportResult(Record):
     verdict: Verdict
     unchanged: bool = False
     reason: str = ""
-    model_uri: str | None = None
-    version: str | None = None
-    run_id: str | None = None
-    run_url: str = ""
-    onnx_path: Path | None = None
-    onnx_sha256: str | None = None
-    size_bytes: int | None = None
-    num_nodes: int | None = None
+    graph: Graph | None = None
+    evidence: Evidence | None = None
+    release: Release | None = None
     weights_sha256: str | None = None
-    exporter: str | None = None
-    opset: int | None = None
-    inputs: tuple[TensorType, ...] = ()
-    outputs: tuple[TensorType, ...] = ()
-    parity: dict[str, OutputEvidence] = {}
-    dims: tuple[DimProof, ...] = ()
+    """Of the weight tensors."""
+    onnx_path: Path | None = None
+    """Where the file lies now, if it is a file of this machine."""
     static: dict[str, str] = {}
     """What is not dynamic though one might expect it, and why."""
-    notes: tuple[str, ...] = ()
-    blame: Blame | None = None
-    """On `fail`: the first node that is wrong by itself."""
     seconds: dict[str, float] = {}
     """Per step."""
     error: ErrorRecord | None = None
@@ -154,6 +143,11 @@ class ExportResult(Record):
         if self.error is not None:
             return self.error.message
         return "" if self.verdict == "pass" else f"{self.name} is not proven ({self.verdict}): {self.reason}."
+
+    @property
+    def parity(self) -> dict[str, OutputEvidence]:
+        """What was measured, by output."""
+        return {output.name: output for output in self.evidence.outputs} if self.evidence else {}
 
     def worst(self, figure: str) -> float | None:
         """The largest `noise_ratio` or `slice_ratio` of any output, NaN above all; None where none was taken."""

@@ -1,0 +1,51 @@
+"""Where the file of a result lies, and a copy of a proven one where the user wants it."""
+
+import os
+import shutil
+from pathlib import Path
+
+from tasks.core.errors import ExportError
+from tasks.core.hashes import file_sha256
+from tasks.core.records.steps import ExportResult
+from tasks.mlflow_store.releases import download_graph, stored_file
+
+
+def deliver_file(result: ExportResult, output: Path | None = None) -> ExportResult:
+    """Name the file's place; put a proven one at `output`, whole or not at all.
+
+    Args:
+        result: of an export.
+        output: path of the copy; its sidecar, if any, goes beside it. None: no copy.
+
+    Raises:
+        ExportError: the stored file is no longer the one that was proven, or `output` can't be written.
+        ServiceError: the artifact store could not be reached.
+    """
+    graph, release = result.graph, result.release
+    if graph is None or release is None:
+        return result
+    if output is None or result.verdict != "pass":
+        return result.model_copy(update={"onnx_path": stored_file(release)})
+    source = download_graph(release)
+    wanted = [(source.with_name(graph.sidecar.name), graph.sidecar_sha256, "weights")] if graph.sidecar else []
+    parts: list[tuple[Path, Path]] = []
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        for path, sha256, what in (*wanted, (source, graph.sha256, "file")):
+            target = output if path == source else output.with_name(path.name)
+            part = target.with_name(f".{target.name}.{os.getpid()}.part")
+            parts.append((part, target))
+            if path.is_file():
+                shutil.copyfile(path, part)
+            if not path.is_file() or file_sha256(part) != sha256:
+                raise ExportError(
+                    f"The stored {what} of {release.model_uri} is not the proven one; export it anew with --force."
+                )
+        for part, target in parts:
+            part.replace(target)
+    except OSError as error:
+        raise ExportError(f"{output} can't be written ({error}); name another place with -o.") from error
+    finally:
+        for part, _ in parts:
+            part.unlink(missing_ok=True)
+    return result.model_copy(update={"onnx_path": output.resolve()})

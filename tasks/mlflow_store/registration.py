@@ -1,0 +1,94 @@
+"""From a proven file to a version that people load: logged, proven once more as downloaded, registered."""
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+
+from tasks.core.errors import ExportError
+from tasks.core.hashes import file_sha256
+from tasks.core.records.steps import Graph, Release
+from tasks.mlflow_store import entries
+from tasks.mlflow_store.flavor import ProvenFile, signature_of
+from tasks.mlflow_store.releases import ALIAS, download_graph
+from tasks.mlflow_store.runs import OpenRun
+from tasks.mlflow_store.store import version_url_of
+
+if TYPE_CHECKING:
+    from tasks.core.proof.witness import Witness
+
+
+def log_model(run: OpenRun, graph: Graph) -> Release:
+    """Log the very bytes of a file as a model of the run; no verdict is claimed yet.
+
+    Args:
+        run: of the attempt.
+        graph: the file.
+    """
+    flavor = ProvenFile(graph, signature_of(graph))
+    tags = entries.tags(run.attempt)
+    info = Model.log(None, flavor, name=run.attempt.title, run_id=run.release.run_id, tags=tags)
+    model_id = str(info.model_id)
+    run.log_metrics(model_id=model_id)
+    return run.release.model_copy(update={"model_id": model_id, "model_uri": f"models:/{model_id}"})
+
+
+def check_download(graph: Graph, release: Release, witness: "Witness | None") -> None:
+    """Hold what MLflow gives back against what was proven: equal bytes, and the answer to one probe.
+
+    Args:
+        graph: the file that was proven.
+        release: with the logged model.
+        witness: a probe and the proven file's answer; None: nothing was answered.
+
+    Raises:
+        ExportError: they differ.
+    """
+    stored = download_graph(release)
+    found = file_sha256(stored)
+    if found != graph.sha256:
+        raise ExportError(
+            f"The file downloaded again from MLflow has SHA-256 {found[:12]}, not {graph.sha256[:12]}; "
+            f"the artifact store changed it, so nothing was registered."
+        )
+    if graph.sidecar and file_sha256(stored.with_name(graph.sidecar.name)) != graph.sidecar_sha256:
+        raise ExportError(
+            f"The sidecar {graph.sidecar.name} downloaded again from MLflow has other bytes than the proven."
+        )
+    if witness is not None and (wrong := witness.disagreement(stored)):
+        raise ExportError(
+            f"The file downloaded again from MLflow gives another answer ({wrong}); nothing was registered."
+        )
+
+
+def register(run: OpenRun, release: Release, graph: Graph) -> Release:
+    """Make a version of what passed, unless this very content is one already; move the alias to it.
+
+    Args:
+        run: of the attempt.
+        release: with the logged model, as downloaded proven.
+        graph: the file.
+    """
+    name, client = run.attempt.title, run.client
+    with contextlib.suppress(MlflowException):  # it exists
+        client.create_registered_model(name)
+    same = f"name='{name}' and tags.`assay.onnx_sha256`='{graph.sha256}'"
+    known = [v for v in client.search_model_versions(same) if v.status == "READY"]
+    version = known[0] if known else client.create_model_version(
+        name,
+        source=f"models:/{release.model_id}",
+        run_id=release.run_id,
+        model_id=release.model_id,
+        tags={**entries.tags(run.attempt), entries.VERDICT: run.attempt.verdict},
+        description=entries.description(run.attempt),
+    )
+    client.set_registered_model_alias(name, ALIAS, version.version)
+    return release.model_copy(
+        update={
+            "version": str(version.version),
+            "model_uri": f"models:/{name}/{version.version}",
+            "version_url": version_url_of(name, str(version.version)),
+            "alias": ALIAS,
+        }
+    )

@@ -1,39 +1,75 @@
-"""Every error becomes one sentence and a result."""
+"""What came of an attempt: any error becomes one sentence and a result, a result becomes JSON or is judged."""
 
-import errno
 import traceback
 from collections.abc import Callable
+from typing import Any
 
-from tasks.core.errors import AssayError, ExportError, ServiceError, one_line
-from tasks.core.records.steps import ErrorRecord, ExportResult
+from tasks.core.errors import AssayError, VerdictError, as_assay_error
+from tasks.core.records.steps import ErrorRecord, ExportResult, Release
 
 
-def outcome(call: Callable[[], ExportResult], title: str, *, verbose: bool = False) -> ExportResult:
-    """The result of a call; whatever it raises becomes one, too."""
-    import httpx
+def outcome(
+    call: Callable[[], ExportResult],
+    title: str,
+    *,
+    verbose: bool = False,
+    passing: tuple[type[AssayError], ...] = (),
+) -> ExportResult:
+    """The result of a call; whatever it raises becomes one, too.
 
+    Args:
+        call: what is to be done.
+        title: name of the model.
+        verbose: print the traceback of what was not foreseen.
+        passing: errors that are raised all the same.
+
+    Raises:
+        AssayError: one of `passing`.
+    """
     try:
         return call()
-    except AssayError as error:
-        return getattr(error, "result", None) or failed(title, error)
-    except (httpx.TransportError, httpx.HTTPStatusError) as error:
-        said = f"Prefect's server could not be reached ({error}); check PREFECT_API_URL, or unset it."
-        return failed(title, ServiceError(said))
-    except TimeoutError as error:
-        return failed(title, ExportError(f"{title} took longer than its step may take ({error})."))
     except (Exception, SystemExit, GeneratorExit) as error:  # a model's code may raise anything, a library may, too
-        if verbose:
+        if isinstance(error, passing):
+            raise
+        if verbose and not isinstance(error, AssayError):
             traceback.print_exc()
-        said = one_line(error)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            return failed(title, ExportError(f"{title} found no room on the disk ({said}); make some, and go on."))
-        defect = f"{title} met a defect, {type(error).__name__}: {said}; --verbose shows where."
-        return failed(title, ExportError(defect))
+        return getattr(error, "result", None) or failed(title, as_assay_error(error, title))
 
 
 def failed(name: str, error: AssayError) -> ExportResult:
-    """The result of what ended in an error."""
+    """The result of what ended in an error.
+
+    Args:
+        name: of the model.
+        error: with the id of the run that recorded it, if there is one.
+    """
     record = ErrorRecord(type=type(error).__name__, message=str(error))
-    return ExportResult(
-        name=name, verdict="error", reason=str(error), run_id=error.run_id, run_url=error.run_url, error=record
-    )
+    release = Release(run_id=error.run_id, run_url=error.run_url) if error.run_id else None
+    return ExportResult(name=name, verdict="error", reason=record.message, release=release, error=record)
+
+
+def judged(result: ExportResult) -> ExportResult:
+    """The result, if its file is proven.
+
+    Raises:
+        VerdictError: it is not; the error holds the result.
+    """
+    if result.verdict != "pass":
+        raise VerdictError(result.complaint, result)
+    return result
+
+
+def flattened(result: ExportResult) -> dict[str, Any]:
+    """The result as `--json` prints it: the fields of graph, evidence and release beside its own."""
+    known = result.model_dump(mode="json")
+    graph, evidence, release = (known.pop(part) or {} for part in ("graph", "evidence", "release"))
+    known |= {key: release.get(key) for key in ("model_uri", "version", "run_id")}
+    known["run_url"] = release.get("version_url") or release.get("run_url") or ""
+    known["onnx_sha256"] = graph.get("sha256")
+    known |= {key: graph.get(key) for key in ("size_bytes", "num_nodes", "exporter", "opset")}
+    known |= {key: graph.get(key) or [] for key in ("inputs", "outputs")}
+    known["parity"] = {output["name"]: output for output in evidence.get("outputs", ())}
+    known["dims"] = evidence.get("dims") or []
+    known["notes"] = [*graph["notes"], *evidence["notes"]] if graph and evidence else []
+    known["blame"] = evidence.get("blame")
+    return known

@@ -1,14 +1,27 @@
 """Step 3: choose example inputs, and plan the probes that validation will use."""
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from torch import nn
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from tasks.core.inputs.choice import Inputs, choose_inputs
-from tasks.core.spec.export_spec import ResolvedSpec
+from tasks.core.spec.export_spec import ExportSpec
+from tasks.step import step
+
+if TYPE_CHECKING:
+    from tasks.core.inputs.choice import Inputs
+    from tasks.core.reference.module import BuiltModule
 
 
-@task(task_run_name="create-inputs-{spec.title}", timeout_seconds=600, cache_policy=NO_CACHE, persist_result=False)
-def create_inputs(spec: ResolvedSpec, model: nn.Module) -> Inputs:
-    """Choose names, dtypes, sizes and probes."""
-    return choose_inputs(spec, model)
+@step(seconds=600, says=lambda inputs: ", ".join(map(str, inputs.specs)))
+def create_inputs(spec: ExportSpec, module: "BuiltModule") -> "Inputs":
+    """Choose names, dtypes, sizes and probes; note how much memory a run of the module takes.
+
+    Args:
+        spec: a resolved one.
+        module: is run at the sizes to prove.
+    """
+    from tasks.core.inputs.choice import choose_inputs
+    from tasks.core.runtime.reservations import Growth
+
+    with Growth() as growth:
+        inputs = choose_inputs(spec, module.network)
+    return replace(inputs, run_bytes=growth.num_bytes)

@@ -1,36 +1,64 @@
 """Step 4: export to ONNX, and see that the file runs at other sizes."""
 
 import logging
-from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from torch import nn
+from rich.filesize import decimal
 
-from tasks.core.export.fallback import export
-from tasks.core.inputs.choice import Inputs
-from tasks.core.onnx_files.reading import readable
+from tasks.core.provenance.attempts import provenance
 from tasks.core.records.candidate import Candidate
-from tasks.core.reference.reference import Reference
-from tasks.core.spec.export_spec import ResolvedSpec
+from tasks.core.records.steps import Graph
+from tasks.core.spec.export_spec import ExportSpec
+from tasks.step import step
+
+if TYPE_CHECKING:
+    from tasks.core.inputs.choice import Inputs
+    from tasks.core.reference.module import BuiltModule
 
 log = logging.getLogger("assay")
 
 
-@task(task_run_name="export-{spec.title}", timeout_seconds=3600, cache_policy=NO_CACHE, persist_result=False)
+def _memory(
+    spec: ExportSpec, module: "BuiltModule", inputs: "Inputs", **_: Any
+) -> AbstractContextManager[None]:
+    """Memory for the export and all that follows, promised to this process."""
+    from tasks.core.runtime.reservations import needed_bytes, reserved
+
+    return reserved(needed_bytes(module.network, run_bytes=inputs.run_bytes), title=spec.title)
+
+
+def _said(graph: Graph) -> str:
+    return f"{graph.exporter}, opset {graph.opset}, {graph.num_nodes} nodes, {decimal(graph.size_bytes)}"
+
+
+@step(
+    seconds=3600,
+    says=lambda candidate: _said(candidate.graph),
+    keeps=lambda candidate: {"graph": candidate.graph},
+    holds=_memory,
+)
 def export_onnx(
-    spec: ResolvedSpec,
-    network: nn.Module,
-    inputs: Inputs,
-    *,
-    reference: Reference,
-    provenance: Mapping[str, str],
-    folder: Path,
-    verbose: bool = False,
+    spec: ExportSpec, module: "BuiltModule", inputs: "Inputs", *, folder: Path, verbose: bool = False
 ) -> Candidate:
-    """Export to `folder/model.onnx` with the provenance in its metadata."""
-    candidate, graph = export(spec, network, inputs, reference=reference, provenance=provenance, folder=folder)
+    """Export to `folder/model.onnx` with the provenance in its metadata.
+
+    Args:
+        spec: a resolved one.
+        module: the module.
+        inputs: what to trace with, and sizes to try the file at.
+        folder: of the file, which is there while the attempt is under way.
+        verbose: log the graph, readable.
+    """
+    from tasks.core.export.fallback import export
+    from tasks.core.onnx_files.reading import readable
+
+    candidate, graph = export(
+        spec, module.network, inputs,
+        reference=module.reference(inputs), provenance=provenance(spec, module.weights, module.manifest),
+        folder=folder,
+    )  # fmt: skip
     if verbose:
         log.info("%s", readable(graph))
     return candidate

@@ -3,13 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.core.errors import ServiceError, WeightsError
 from tasks.core.records.steps import Weights
-from tasks.core.spec.export_spec import ResolvedSpec
-from tasks.core.weights.find import find_weights
+from tasks.core.spec.export_spec import ExportSpec
+from tasks.step import step
 
 _SUFFIXES = (".pth", ".pt", ".pt2", ".safetensors", ".ckpt", ".bin")
 
@@ -19,18 +16,19 @@ def _service_failed(_task: Any, _run: Any, state: Any) -> bool:
     return isinstance(state.result(raise_on_failure=False), ServiceError)
 
 
-@task(
-    task_run_name="fetch-weights-{spec.title}",
+@step(
+    seconds=3600,
+    says=lambda weights: weights.origin,
+    keeps=lambda weights: {"weights": weights},
     retries=2,
     retry_delay_seconds=[1, 3],
     retry_jitter_factor=0.5,
     retry_condition_fn=_service_failed,
-    timeout_seconds=3600,
-    cache_policy=NO_CACHE,
-    persist_result=False,
 )
-def fetch_weights(spec: ResolvedSpec) -> Weights:
+def fetch_weights(spec: ExportSpec) -> Weights:
     """Find and verify the weights of a resolved spec."""
+    from tasks.core.weights.find import find_weights
+
     return find_weights(spec, fetch_from_mlflow)
 
 

@@ -1,10 +1,14 @@
 """Has anything changed since the champion was exported? Needs no PyTorch."""
 
+import logging
+
 from tasks.core.provenance.attempts import PastExport
 from tasks.core.provenance.manifest import changes_without_weights, differences, same_weights
 from tasks.core.records.manifest import Manifest
 from tasks.core.records.steps import ExportResult
 from tasks.core.spec.export_spec import ExportSpec
+
+log = logging.getLogger("assay")
 
 
 def find_unchanged(
@@ -17,12 +21,15 @@ def find_unchanged(
         champion: as `find_champion` gives it.
         manifest: of the module, once it is built; None: what can be seen before is held against the champion's.
     """
-    if champion is None:
+    if champion is None or not _is_true(champion.manifest, spec, manifest):
         return None
-    if manifest is not None:
-        return None if differences(champion.manifest, manifest) else champion.unchanged(spec)
-    if not isinstance(spec.weights, str) or not isinstance(spec.model, str):
-        return None
-    if changes_without_weights(champion.manifest, spec) or not same_weights(champion.manifest, spec):
-        return None
-    return champion.unchanged(spec)
+    known = champion.unchanged(spec)
+    log.info("unchanged: %s", known.reason)
+    return known
+
+
+def _is_true(before: Manifest, spec: ExportSpec, now: Manifest | None) -> bool:
+    if now is not None:
+        return not differences(before, now)
+    is_text = isinstance(spec.weights, str) and isinstance(spec.model, str)
+    return is_text and not changes_without_weights(before, spec) and same_weights(before, spec)

@@ -1,15 +1,30 @@
-"""Step 2: build the module and load its weights."""
+"""Step 2: build the module, load its weights, and note what decides the file."""
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from torch import nn
+from typing import TYPE_CHECKING
 
-from tasks.core.model.building import build_with_weights
-from tasks.core.records.steps import LoadReport, Weights
-from tasks.core.spec.export_spec import ResolvedSpec
+from tasks.core.provenance.manifest import make_manifest
+from tasks.core.records.steps import Weights
+from tasks.core.spec.export_spec import ExportSpec
+from tasks.step import step
+
+if TYPE_CHECKING:
+    from tasks.core.reference.module import BuiltModule
 
 
-@task(task_run_name="instantiate-{spec.title}", timeout_seconds=1800, cache_policy=NO_CACHE, persist_result=False)
-def instantiate_model(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module, LoadReport]:
-    """Build the module in eval mode; report every key loaded, missing, unexpected and renamed."""
-    return build_with_weights(spec, weights)
+@step(
+    seconds=1800,
+    says=lambda module: f"{module.report.model_class}, {module.report.num_parameters:,} parameters",
+    keeps=lambda module: {"report": module.report, "manifest": module.manifest},
+)
+def instantiate_model(spec: ExportSpec, weights: Weights) -> "BuiltModule":
+    """Build the module in eval mode; report every key loaded, missing, unexpected and renamed.
+
+    Args:
+        spec: a resolved one.
+        weights: a verified local file, or how to make them.
+    """
+    from tasks.core.model.building import build_with_weights
+    from tasks.core.reference.module import BuiltModule
+
+    network, report = build_with_weights(spec, weights)
+    return BuiltModule(spec, network, weights, report=report, manifest=make_manifest(spec, weights, report))

@@ -1,18 +1,22 @@
 """Step 6: log everything to MLflow, prove what can be downloaded again, register it."""
 
+from typing import TYPE_CHECKING
+
 from prefect.artifacts import create_link_artifact
 
 from tasks.core.provenance.attempts import Attempt
-from tasks.core.proof.proof import Proof
 from tasks.core.records.candidate import Candidate
 from tasks.core.records.steps import Release
-from tasks.mlflow_store.registration import check_download, log_model, register
+from tasks.mlflow_store.registration import check_download, log_model, mark_verdict, register
 from tasks.mlflow_store.runs import open_run
 from tasks.step import step
 
+if TYPE_CHECKING:
+    from tasks.core.proof.proof import Proof
+
 
 @step(seconds=3600, says=lambda release: release.model_uri or release.run_id)
-def log_export(attempt: Attempt, candidate: Candidate, proof: Proof) -> Release:
+def log_export(attempt: Attempt, candidate: Candidate, proof: "Proof") -> Release:
     """Log an export, bad or good; register and promote it if what was downloaded again is right.
 
     Args:
@@ -27,6 +31,7 @@ def log_export(attempt: Attempt, candidate: Candidate, proof: Proof) -> Release:
     with open_run(attempt) as run:
         release = log_model(run, candidate.graph)
         check_download(candidate.graph, release, proof.witness)
+        mark_verdict(run, release)
         run.log_files(proof.defect)
         if proof.evidence.verdict == "pass":
             release = register(run, release, candidate.graph)

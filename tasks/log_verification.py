@@ -1,14 +1,18 @@
 """The last step of a verification: log the evidence of a file that somebody else made, which stays where it is."""
 
+from typing import TYPE_CHECKING
+
 from tasks.core.provenance.attempts import Attempt
-from tasks.core.proof.proof import Proof
 from tasks.core.records.steps import Release
 from tasks.mlflow_store.runs import open_run
 from tasks.step import step
 
+if TYPE_CHECKING:
+    from tasks.core.proof.proof import Proof
+
 
 @step(seconds=3600, says=lambda release: release.run_id)
-def log_verification(attempt: Attempt, proof: Proof) -> Release:
+def log_verification(attempt: Attempt, proof: "Proof") -> Release:
     """Log what was measured, bad or good; nothing is registered.
 
     Args:

@@ -1,33 +1,51 @@
 """Step 5: measure how the file compares with the module, and judge."""
 
-from prefect import task
+from typing import TYPE_CHECKING
+
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
 
-from tasks.core.proof.proof import Proof
-from tasks.core.proof.validation import validate
 from tasks.core.records.candidate import Candidate
-from tasks.core.reference.reference import Reference
+from tasks.core.records.evidence import Evidence
 from tasks.core.reports.markdown import VERDICT_MARKS, parity_lines
+from tasks.step import step
+
+if TYPE_CHECKING:
+    from tasks.core.inputs.choice import Inputs
+    from tasks.core.proof.proof import Proof
+    from tasks.core.reference.module import BuiltModule
 
 
-@task(task_run_name="validate-{title}", timeout_seconds=3600, cache_policy=NO_CACHE, persist_result=False)
-def validate_onnx(
-    title: str,
-    candidate: Candidate,
-    reference: Reference,
-    *,
-    constant_outputs: tuple[str, ...] = (),
-    random_weights: bool = False,
-    notes: tuple[str, ...] = (),
-    keep: bool = False,
-) -> Proof:
-    """Run every probe through the file and the module; never raises because a number is bad."""
+def _said(evidence: Evidence) -> str:
+    compared = f"worst noise ratio {evidence.noise_ratio:.2f}" if evidence.outputs else "nothing compared"
+    return f"{evidence.verdict}, {compared}"
+
+
+@step(
+    seconds=3600,
+    says=lambda proof: _said(proof.evidence),
+    keeps=lambda proof: {"evidence": proof.evidence},
+)
+def validate_onnx(candidate: Candidate, module: "BuiltModule", inputs: "Inputs", *, keep: bool = False) -> "Proof":
+    """Run every probe through the file and the module; never raises because a number is bad.
+
+    Args:
+        candidate: the file, and what it answered already.
+        module: the module.
+        inputs: probes, and how forward takes them.
+        keep: the module's answers, for another file.
+    """
+    from tasks.core.proof.validation import validate
+
     proof = validate(
-        candidate, reference,
-        constant_outputs=constant_outputs, random_weights=random_weights, notes=notes, keep=keep,
-    )  # fmt: skip
-    evidence = proof.evidence
+        candidate,
+        module.reference(inputs),
+        constant_outputs=module.spec.constant_outputs,
+        random_weights=module.weights.kind == "random",
+        notes=module.report.notes,
+        keep=keep,
+    )
+    evidence, is_foreign = proof.evidence, candidate.graph.exporter == "other"
+    title = f"{module.spec.title} {candidate.graph.path.name}" if is_foreign else module.spec.title
     lines = [f"## {title}: {VERDICT_MARKS[evidence.verdict]}", "", *evidence.reasons, "", *parity_lines(evidence)]
     create_markdown_artifact("\n".join(lines), key="parity", description=f"Parity of {title}")
     return proof

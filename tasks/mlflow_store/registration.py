@@ -62,6 +62,16 @@ def check_download(graph: Graph, release: Release, witness: "Witness | None") ->
         )
 
 
+def mark_verdict(run: OpenRun, release: Release) -> None:
+    """Tag the logged model with the verdict, once its download was checked.
+
+    Args:
+        run: of the attempt.
+        release: with the logged model.
+    """
+    run.client.set_logged_model_tags(str(release.model_id), {entries.VERDICT: run.attempt.verdict})
+
+
 def register(run: OpenRun, release: Release, graph: Graph) -> Release:
     """Make a version of what passed, unless this very content is one already; move the alias to it.
 

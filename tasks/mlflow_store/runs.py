@@ -101,6 +101,7 @@ def log_failure(attempt: Attempt, error: BaseException) -> None:
             run.log_files()
         note_run(error, run.release)
     except AssayError as failure:
+        error.run_id = ""  # type: ignore[attr-defined]  # tried, in vain
         log.warning("%s could not be recorded in MLflow: %s", attempt.title, failure)
 
 

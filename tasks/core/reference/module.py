@@ -1,0 +1,31 @@
+"""A built module under proof: the network, what it was made from, and what it answers."""
+
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from tasks.core.inputs.choice import Inputs
+from tasks.core.records.manifest import Manifest
+from tasks.core.records.steps import LoadReport, Weights
+from tasks.core.reference.reference import Reference
+from tasks.core.spec.export_spec import ExportSpec
+
+
+@dataclass(frozen=True, eq=False)
+class BuiltModule:
+    """A network with its weights in eval mode, and the records of how it was made."""
+
+    spec: ExportSpec
+    network: nn.Module
+    weights: Weights
+    report: LoadReport = field(kw_only=True)
+    manifest: Manifest = field(kw_only=True)
+    _references: list[Reference] = field(default_factory=list, init=False, repr=False)
+
+    def reference(self, inputs: Inputs) -> Reference:
+        """What the network answers on these inputs: one object, so that each answer is computed once."""
+        known = next((reference for reference in self._references if reference.inputs is inputs), None)
+        if known is None:
+            known = Reference(self.network, inputs)
+            self._references.append(known)
+        return known

@@ -21,7 +21,6 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import as_completed
 from prefect.task_runners import TaskRunner
 
-from flows.export import find_unchanged
 from flows.outcomes import failed
 from flows.processes.export_here import CHECK_SECONDS, check_apart, services
 from flows.processes.sweep_workers import Terms, dask_workers, export_warm, is_this_machine, local_workers
@@ -32,6 +31,9 @@ from tasks.core.records.steps import ExportResult
 from tasks.core.spec.catalog import read_catalog
 from tasks.core.spec.export_spec import ExportSpec, ResolvedSpec
 from tasks.core.spec.resolve import make_spec, resolve
+from tasks.deliver_file import deliver_file
+from tasks.find_unchanged import find_unchanged
+from tasks.mlflow_store.releases import find_champion
 from tasks.mlflow_store.sweeps import Sweep, logged_sweep
 
 __all__ = ["ExportSpec", "SweepError", "SweepOptions", "sweep", "sweep_models"]
@@ -134,11 +136,14 @@ def sweep(
     return [log.results[spec.title] for spec in specs]
 
 
-def _unchanged(spec: ResolvedSpec, log: Sweep) -> ExportResult | None:
+def _unchanged(spec: ExportSpec, log: Sweep) -> ExportResult | None:
     """Find the proven export, with this sweep's own figures if an earlier part of it made it."""
-    known = find_unchanged(spec)
-    past = log.past.get(spec.title) if known else None
-    return past if known and past and past.verdict == "pass" and past.version == known.version else known
+    known = find_unchanged(spec, find_champion(spec.title))
+    if known is None:
+        return None
+    past = log.past.get(spec.title)
+    versions = {result.release and result.release.version for result in (known, past) if result}
+    return past if past and past.verdict == "pass" and len(versions) == 1 else deliver_file(known)
 
 
 def _export(

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("assay")
 
 
-def _memory(
-    spec: ExportSpec, module: "BuiltModule", inputs: "Inputs", **_: Any
-) -> AbstractContextManager[None]:
+def _memory(spec: ExportSpec, module: "BuiltModule", inputs: "Inputs", **_: Any) -> AbstractContextManager[None]:
     """Memory for the export and all that follows, promised to this process."""
     from tasks.core.runtime.reservations import needed_bytes, reserved
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tasks.core.proof.proof import Proof
 
 
-@step(seconds=3600, says=lambda release: release.run_id)
+@step(seconds=3600, name="log_export", says=lambda release: release.run_id)
 def log_verification(attempt: Attempt, proof: "Proof") -> Release:
     """Log what was measured, bad or good; nothing is registered.
 

@@ -1,4 +1,4 @@
-"""The decorator of steps: a Prefect task that is timed, limited and logged, its records kept in the attempt under way."""
+"""The decorator of steps: a Prefect task that is timed, limited, logged, and recorded in the attempt under way."""
 
 import contextlib
 import functools
@@ -38,15 +38,17 @@ def under_way(attempt: Attempt) -> Iterator[None]:
 def step(
     *,
     seconds: float,
-    says: Callable[[T], str],
-    keeps: Callable[[T], Mapping[str, Any]] = lambda _: {},
-    holds: Callable[P, AbstractContextManager[None]] | None = None,
+    name: str = "",
+    says: Callable[[Any], str],
+    keeps: Callable[[Any], Mapping[str, Any]] = lambda _: {},
+    holds: Callable[..., AbstractContextManager[None]] | None = None,
     **options: Any,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Make a step of a function: log records carry `step` and, at the end, `seconds`, for displays to use.
 
     Args:
         seconds: after which it is given up.
+        name: what it is called; empty: as the function.
         says: one line about what it gave, for a reader.
         keeps: of what it gave, the records to keep, by field of `Attempt`.
         holds: a context, made of its arguments, that is entered before it and left when the attempt ends.
@@ -54,22 +56,23 @@ def step(
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
-        name = function.__name__
-        prefect_task = task(function, timeout_seconds=seconds, cache_policy=NO_CACHE, persist_result=False, **options)
+        called = name or function.__name__
+        fixed: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False, "timeout_seconds": seconds}
+        prefect_task = task(name=called, **fixed, **options)(function)
 
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> T:
             attempt, held = _under_way.get() or (None, None)
-            title = f"{name}-{attempt.title}" if attempt else name
-            log.debug("%s …", name, extra={"step": name})
+            title = f"{called}-{attempt.title}" if attempt else called
+            log.debug("%s …", called, extra={"step": called})
             started = time.perf_counter()
             if holds is not None and held is not None:
                 held.enter_context(holds(*args, **kwargs))
             given: T = prefect_task.with_options(task_run_name=title)(*args, **kwargs)
             taken = round(time.perf_counter() - started, 3)
             if attempt is not None:
-                attempt.keep(name, taken, keeps(given))
-            log.info("%s: %s", name, says(given), extra={"step": name, "seconds": taken})
+                attempt.keep(called, taken, keeps(given))
+            log.info("%s: %s", called, says(given), extra={"step": called, "seconds": taken})
             return given
 
         return run

@@ -75,16 +75,16 @@ class Display(logging.Handler):
     def summary(self, results: list[ExportResult]) -> None:
         """Print what came out and how to open it."""
         for result in results:
-            if result.run_id is None:
+            if result.release is None:
                 continue
             self.line("", indent=0)
             if result.file is None:
                 self._exported(result)
             else:
                 self._verified(result)
-            if result.blame is not None:
-                self.line(f"where    {escape(result.blame.sentence)}")
-            for dim in result.dims:
+            if result.evidence and result.evidence.blame:
+                self.line(f"where    {escape(result.evidence.blame.sentence)}")
+            for dim in result.evidence.dims if result.evidence else ():
                 if dim.refused_by_model:
                     sizes, refused = (", ".join(map(str, s)) for s in (dim.sizes, dim.refused_by_model))
                     self.line(f"note     {dim.name} is right at {sizes}; the model itself refuses {refused}")
@@ -92,27 +92,27 @@ class Display(logging.Handler):
                 self.line(f"note     {escape(note)}")
             if result.onnx_path and result.file is None:
                 self.line(f"file     {result.onnx_path}" + ("" if result.verdict == "pass" else " (not proven)"))
-            if result.model_uri and result.verdict == "pass":
-                self.line(f'load     mlflow.pyfunc.load_model("{result.model_uri}").predict(...)')
-            if result.run_url:
-                self.line(f"browse   {ui_command()}{result.run_url}")
+            if result.release.model_uri and result.verdict == "pass":
+                self.line(f'load     mlflow.pyfunc.load_model("{result.release.model_uri}").predict(...)')
+            if result.release.page:
+                self.line(f"browse   {ui_command()}{result.release.page}")
         if len(results) > 1:
             what = "files" if any(result.file for result in results) else "models"
             self.line(f"{len(results)} {what} in {time.perf_counter() - self._started:.1f} s", indent=0)
 
     def _exported(self, result: ExportResult) -> None:
-        version = f"version {result.version}" if result.version else "no version"
-        state = "unchanged, " if result.unchanged else ""
-        self.line(f"{MARKS[result.verdict]}  [bold]{escape(result.name)}[/] {state}{version}", indent=0)
+        number = result.release.version if result.release else None
+        said = f"{'unchanged, ' if result.unchanged else ''}{f'version {number}' if number else 'no version'}"
+        self.line(f"{MARKS[result.verdict]}  [bold]{escape(result.name)}[/] {said}", indent=0)
         if result.parity:
             seconds = "" if result.unchanged else f", {sum(result.seconds.values()):.1f} s to export and prove"
-            self.line(f"noise ratio {result.worst('noise_ratio'):.2f}, {decimal(result.size_bytes or 0)}{seconds}")
+            self.line(f"noise ratio {result.worst('noise_ratio'):.2f}, {_size(result)}{seconds}")
 
     def _verified(self, result: ExportResult) -> None:
         said = f" computes what {escape(result.name)} computes" if result.verdict == "pass" else ""
         self.line(f"{MARKS[result.verdict]}  [bold]{escape(str(result.file))}[/]{said}", indent=0)
         if result.parity:
-            self.line(f"noise ratio {result.worst('noise_ratio'):.2f}, {decimal(result.size_bytes or 0)}")
+            self.line(f"noise ratio {result.worst('noise_ratio'):.2f}, {_size(result)}")
         if result.verdict != "pass":
             self.line(f"reason   {escape(result.reason)}")
 
@@ -125,6 +125,10 @@ class Display(logging.Handler):
         if self._status is not None:
             self._status.stop()
             self._status = None
+
+
+def _size(result: ExportResult) -> str:
+    return decimal(result.graph.size_bytes if result.graph else 0)
 
 
 def ui_command() -> str:

@@ -16,8 +16,16 @@ from tasks.core.errors import AssayError, CrashError, SpecError
 from tasks.core.records.steps import ExportResult
 from tasks.core.spec.export_spec import ResolvedSpec
 
-_LATE_IMPORTS = ("git", "mlflow.pyfunc", "mlflow.store.model_registry.sqlalchemy_store", "prefect.flow_engine")
-"""What libraries import when they first need it."""
+_LATE_IMPORTS = (
+    "tasks.core.export.fallback",
+    "tasks.core.model.building",
+    "tasks.core.proof.validation",
+    "git",
+    "mlflow.pyfunc",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "prefect.flow_engine",
+)
+"""What the steps and the libraries import when they first need it."""
 EXPORT_SECONDS = 6 * 3600.0
 """After which a model's process is given up; its steps give up sooner."""
 
@@ -79,12 +87,14 @@ class _Job:
             self.display.error(result.complaint)
 
 
-def _unchanged(spec: ResolvedSpec, job: _Job) -> bool:
-    from flows.export import find_unchanged
+def _unchanged(spec: ExportSpec, job: _Job) -> bool:
+    from tasks.deliver_file import deliver_file
+    from tasks.find_unchanged import find_unchanged
+    from tasks.mlflow_store.releases import find_champion
 
-    result = find_unchanged(spec, output=job.outputs[spec.title])
+    result = find_unchanged(spec, find_champion(spec.title))
     if result is not None:
-        job.results.append(result)
+        job.results.append(deliver_file(result, job.outputs[spec.title]))
         job.display.title(spec.title)
         job.display.line(f"unchanged: {result.reason}")
     return result is not None
@@ -95,13 +105,10 @@ def _export_alone(spec: ResolvedSpec, job: _Job) -> None:
     from tasks.core.model.preflight import check
 
     check(spec)
-    # what the flow will need, while the server starts
-    import tasks.export_onnx  # noqa: F401
-    import tasks.validate_onnx  # noqa: F401
     from flows.export import export_model
     from tasks.mlflow_store.store import connect
 
-    for name in _LATE_IMPORTS:
+    for name in _LATE_IMPORTS:  # while the server starts
         importlib.import_module(name)
     connect().search_experiments(max_results=1)
     gc.freeze()

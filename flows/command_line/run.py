@@ -14,7 +14,7 @@ from typing import Any, TextIO, TypeVar
 
 from flows.command_line.display import Display
 from flows.command_line.options import Parser
-from flows.outcomes import failed
+from flows.outcomes import failed, flattened
 from tasks.core.errors import AssayError, SpecError
 from tasks.core.records.steps import ExportResult
 
@@ -129,7 +129,7 @@ def _only_results_to_standard_output() -> TextIO:
 def _write_json(target: str | None, results: list[ExportResult], standard_output: TextIO | None) -> None:
     if target is None:
         return
-    content: dict[str, Any] = {"results": [json.loads(result.model_dump_json()) for result in results]}
+    content: dict[str, Any] = {"results": [flattened(result) for result in results]}
     text = json.dumps(content, indent=2) + "\n"
     if standard_output is not None:
         with standard_output:

@@ -44,7 +44,11 @@ class SweepDisplay(Display):
         left = _seconds_left(bar)
         self._progress.update(bar.id, left="" if left is None else f"{left:.0f} s left")
         ratio, seconds = result.worst("noise_ratio"), sum(result.seconds.values())
-        facts = [] if ratio is None else [f"noise ratio {ratio:.2f}", decimal(result.size_bytes or 0)]
+        facts = (
+            []
+            if ratio is None
+            else [f"noise ratio {ratio:.2f}", decimal(result.graph.size_bytes if result.graph else 0)]
+        )
         facts += ["unchanged"] if result.unchanged else [f"{seconds:.1f} s"] if seconds else []
         facts += [f"about {bar.fields['left']}"] if bar.fields["left"] and num_done < num_models else []
         self._console.print(

@@ -27,12 +27,14 @@ T = TypeVar("T")
 
 PRELOADED = [
     "flows.export",
+    # what the steps import when they run
+    "tasks.core.export.fallback",
+    "tasks.core.model.building",
     "tasks.core.model.preflight",
-    "tasks.fetch_weights",
-    "tasks.instantiate_model",
-    "tasks.create_inputs",
-    "tasks.export_onnx",
-    "tasks.validate_onnx",
+    "tasks.core.proof.validation",
+    "tasks.core.reference.module",
+    "tasks.core.runtime.reservations",
+    "tasks.core.weights.find",
     # what these and the libraries import when they first need it: 0.7 s a model
     "git",
     "mlflow.pyfunc",

@@ -19,7 +19,7 @@ MAX_TAG, MAX_PARAM = 4000, 6000
 def description(attempt: Attempt) -> str:
     """What MLflow shows beside the run and the version, in Markdown."""
     if attempt.weights and attempt.graph and attempt.evidence and not attempt.error:
-        return describe(attempt.spec, attempt.weights, attempt.graph, attempt.evidence)
+        return describe(attempt.spec, attempt.graph, attempt.evidence, weights=attempt.weights)
     return f"### {attempt.title}: not exported\n\n{attempt.error.message if attempt.error else ''}"
 
 

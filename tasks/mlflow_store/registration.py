@@ -85,13 +85,17 @@ def register(run: OpenRun, release: Release, graph: Graph) -> Release:
         client.create_registered_model(name)
     same = f"name='{name}' and tags.`assay.onnx_sha256`='{graph.sha256}'"
     known = [v for v in client.search_model_versions(same) if v.status == "READY"]
-    version = known[0] if known else client.create_model_version(
-        name,
-        source=f"models:/{release.model_id}",
-        run_id=release.run_id,
-        model_id=release.model_id,
-        tags={**entries.tags(run.attempt), entries.VERDICT: run.attempt.verdict},
-        description=entries.description(run.attempt),
+    version = (
+        known[0]
+        if known
+        else client.create_model_version(
+            name,
+            source=f"models:/{release.model_id}",
+            run_id=release.run_id,
+            model_id=release.model_id,
+            tags={**entries.tags(run.attempt), entries.VERDICT: run.attempt.verdict},
+            description=entries.description(run.attempt),
+        )
     )
     client.set_registered_model_alias(name, ALIAS, version.version)
     return release.model_copy(

@@ -52,7 +52,7 @@ class OpenRun:
             (folder / RECORD_FILE).write_text(attempt.to_json())
             if attempt.graph and attempt.evidence and attempt.weights and attempt.report and attempt.manifest:
                 page = html_report(
-                    attempt.spec, attempt.weights, attempt.report, attempt.graph, attempt.evidence,
+                    attempt.spec, attempt.graph, attempt.evidence, weights=attempt.weights, report=attempt.report,
                     provenance=provenance(attempt.spec, attempt.weights, attempt.manifest), changed=attempt.changed,
                     seconds=attempt.seconds, file=attempt.file,
                 )  # fmt: skip

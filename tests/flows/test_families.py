@@ -29,10 +29,10 @@ def test_a_tiny_detector_goes_through_the_whole_flow(export: Any) -> None:
         exporter="torchscript",
         static={"number of images": "tracing unrolls the list"},
     )
-    assert (result.verdict, result.version) == ("pass", "1")
-    assert [str(value) for value in result.inputs] == ["image: float32[3, height, width]"]
-    assert [value.name for value in result.outputs] == ["boxes", "scores", "labels"]
-    assert all(len(set(dim.sizes)) > 1 for dim in result.dims)
+    assert (result.verdict, result.release.version) == ("pass", "1")
+    assert [str(value) for value in result.graph.inputs] == ["image: float32[3, height, width]"]
+    assert [value.name for value in result.graph.outputs] == ["boxes", "scores", "labels"]
+    assert all(len(set(dim.sizes)) > 1 for dim in result.evidence.dims)
     assert result.static == {"number of images": "tracing unrolls the list"}
     assert "static: number of images, as tracing unrolls the list" in result.notes
 
@@ -44,6 +44,6 @@ def test_a_model_of_each_family_passes(name: str, export: Any) -> None:
     """With random weights it is exported with every dynamic dimension of its recipe, and passes with power."""
     result: ExportResult = export(model=name, weights="random")
     assert result.verdict == "pass", result.reason
-    assert {dim.name for dim in result.dims if dim.in_file} >= {"height", "width"}
+    assert {dim.name for dim in result.evidence.dims if dim.in_file} >= {"height", "width"}
     for output in result.parity.values():
         assert output.detections is None or output.detections.num_matched > 0.9 * output.detections.num_reference > 0

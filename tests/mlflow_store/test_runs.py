@@ -40,7 +40,7 @@ def client(exported_digits: ExportResult) -> mlflow.MlflowClient:
 @pytest.fixture(scope="module")
 def run(client: mlflow.MlflowClient, exported_digits: ExportResult) -> Run:
     """The run of the export."""
-    return client.get_run(str(exported_digits.run_id))
+    return client.get_run(str(exported_digits.release.run_id))
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_one_hash_everywhere(
     folder = Path(mlflow.artifacts.download_artifacts(CHAMPION, dst_path=str(tmp_path)))
     found = file_sha256(folder / "model.onnx")
     record = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/export.json")
-    assert found == exported_digits.onnx_sha256
+    assert found == exported_digits.graph.sha256
     assert found == file_sha256(exported_digits.onnx_path or Path())
     assert found == version.tags["assay.onnx_sha256"]
     assert found == run.data.tags["assay.onnx_sha256"]
@@ -114,7 +114,7 @@ def test_the_run_says_what_was_exported(run: Run, exported_digits: ExportResult)
     assert params["model"] == "model.py:DigitsCNN"
     assert params["weights"] == "digits.pth"
     assert params["opset"] == "20"
-    assert params["exporter"] == exported_digits.exporter
+    assert params["exporter"] == exported_digits.graph.exporter
     assert params["inputs"] == "image: float32[batch, 1, 8, 8]"
     assert params["outputs"] == "logits: float32[batch, 10]"
     assert params["version.torch"] == importlib.metadata.version("torch")
@@ -162,9 +162,12 @@ def test_unchanged_adds_nothing(client: mlflow.MlflowClient, exported_digits: Ex
     result = export_model(ExportSpec(model="digits"), output=tmp_path / "digits.onnx")
     assert _count(client) == before
     assert result.unchanged
-    assert (result.run_id, result.version) == (exported_digits.run_id, exported_digits.version)
-    assert str(exported_digits.run_id) in result.reason
-    assert file_sha256(tmp_path / "digits.onnx") == exported_digits.onnx_sha256
+    assert (result.release.run_id, result.release.version) == (
+        exported_digits.release.run_id,
+        exported_digits.release.version,
+    )
+    assert str(exported_digits.release.run_id) in result.reason
+    assert file_sha256(tmp_path / "digits.onnx") == exported_digits.graph.sha256
 
 
 def test_a_forced_export_of_equal_content_adds_a_run_but_no_version(
@@ -174,8 +177,9 @@ def test_a_forced_export_of_equal_content_adds_a_run_but_no_version(
     num_runs, num_versions = _count(client)
     result = export_model(ExportSpec(model="digits"), force=True)
     assert _count(client) == (num_runs + 1, num_versions)
-    assert result.run_id != exported_digits.run_id
-    assert (result.version, result.onnx_sha256) == (exported_digits.version, exported_digits.onnx_sha256)
+    assert result.release.run_id != exported_digits.release.run_id
+    assert result.release.version == exported_digits.release.version
+    assert result.graph.sha256 == exported_digits.graph.sha256
 
 
 def test_a_dead_tracking_server_is_named_soon(store: str, monkeypatch: pytest.MonkeyPatch) -> None:

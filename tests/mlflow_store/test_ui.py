@@ -78,13 +78,13 @@ def test_the_version_page_answers_the_reviewer(
 ) -> None:
     """The version's page shows verdict, names, dims, opset, weights and the file's hash."""
     page = see(
-        f"{address}/#/models/digits/versions/{exported_digits.version}",
+        f"{address}/#/models/digits/versions/{exported_digits.release.version}",
         "digits: ✔ pass",
         "image: float32[batch, 1, 8, 8]",
         "logits: float32[batch, 10]",
         "opset 20",
         "digits.pth",
-        str(exported_digits.onnx_sha256),
+        str(exported_digits.graph.sha256),
         picture="version.png",
     )
     assert str(exported_digits.weights_sha256)[:16] in page
@@ -94,14 +94,14 @@ def test_the_version_page_answers_the_reviewer(
 def test_the_report_of_a_run_can_be_read(see: Callable[..., str], address: str, exported_digits: ExportResult) -> None:
     """The run's report.html is shown as a page, with the verdict, the plot's legend, the tables and the provenance."""
     page = see(
-        f"{address}/#/experiments/1/runs/{exported_digits.run_id}/artifacts/report.html",
+        f"{address}/#/experiments/1/runs/{exported_digits.release.run_id}/artifacts/report.html",
         "✔ pass",
         "explained by float32 rounding",
         "Provenance",
         picture="report.png",
     )
     assert "its largest error is" in page
-    assert str(exported_digits.onnx_sha256) in page
+    assert str(exported_digits.graph.sha256) in page
     assert "<td>" not in page
 
 
@@ -110,7 +110,7 @@ def test_the_run_page_is_found_from_the_link(
 ) -> None:
     """The address of the run opens its page with the parity among its metrics."""
     see(
-        f"{address}/#/experiments/1/runs/{exported_digits.run_id}",
+        f"{address}/#/experiments/1/runs/{exported_digits.release.run_id}",
         "logits/noise_ratio",
         "Finished",
         picture="run.png",

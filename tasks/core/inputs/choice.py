@@ -41,6 +41,8 @@ class Inputs:
     refused: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Sizes of a dynamic dimension at which the module itself raises."""
     sample: Mapping[str, Array] | None = None
+    run_bytes: int = 0
+    """By how much the process grew while the module ran in float32 at the sizes to prove."""
     _drawn: dict[tuple[object, ...], dict[str, Array]] = field(default_factory=dict, compare=False, repr=False)
 
     @property

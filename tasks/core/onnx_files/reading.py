@@ -1,7 +1,8 @@
 """Describe an ONNX file, or a graph, as records and as text."""
 
 import ast
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import onnx_ir as ir
@@ -65,7 +66,20 @@ def read_graph(path: Path) -> Graph:
     )
 
 
-def state_of(path: Path) -> list[tuple[int, ...]]:
+@contextlib.contextmanager
+def unmodified(path: Path) -> Iterator[None]:
+    """Within this context a file and its sidecars must stay as they are.
+
+    Raises:
+        SpecError: they did not.
+    """
+    before = _state_of(path)
+    yield
+    if _state_of(path) != before:
+        raise SpecError(f"{path.name} was changed while it was proven; run this again when it is finished.")
+
+
+def _state_of(path: Path) -> list[tuple[int, ...]]:
     """Inode, size in bytes and time of change of a file and its sidecars; empty if it can't be read."""
     try:
         stats = [part.stat() for part in (path, *(path.parent / name for name in sidecars(path)))]

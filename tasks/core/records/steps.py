@@ -107,6 +107,11 @@ class Release(Record):
     changed: tuple[str, ...] = ()
     """Entries of the manifest that differ from the champion's before."""
 
+    @property
+    def page(self) -> str:
+        """The version's page in the UI, else the run's."""
+        return self.version_url or self.run_url
+
 
 class ErrorRecord(Record):
     """A deliberate error, as the JSON shows it."""
@@ -148,6 +153,11 @@ class ExportResult(Record):
     def parity(self) -> dict[str, OutputEvidence]:
         """What was measured, by output."""
         return {output.name: output for output in self.evidence.outputs} if self.evidence else {}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the file and of its proof should know."""
+        return (*self.graph.notes, *self.evidence.notes) if self.graph and self.evidence else ()
 
     def worst(self, figure: str) -> float | None:
         """The largest `noise_ratio` or `slice_ratio` of any output, NaN above all; None where none was taken."""

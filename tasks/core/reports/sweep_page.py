@@ -22,11 +22,11 @@ def table_rows(results: Sequence[ExportResult]) -> list[dict[str, str | float]]:
             "verdict": result.verdict,
             "noise ratio": _rounded(result.worst("noise_ratio")),
             "slice ratio": _rounded(result.worst("slice_ratio")),
-            "size": decimal(result.size_bytes) if result.size_bytes else "",
-            "nodes": result.num_nodes or "",
-            "exporter": result.exporter or "",
+            "size": decimal(result.graph.size_bytes) if result.graph else "",
+            "nodes": result.graph.num_nodes if result.graph else "",
+            "exporter": result.graph.exporter if result.graph else "",
             "seconds": "unchanged" if result.unchanged else round(sum(result.seconds.values()), 1),
-            "version": result.model_uri or "",
+            "version": (result.release and result.release.model_uri) or "",
             "reason": "" if result.verdict == "pass" else result.reason,
         }
         for result in ordered

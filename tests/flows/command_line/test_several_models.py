@@ -100,4 +100,8 @@ def test_an_interruption_leaves_nothing_behind(tmp_path: Path, own_store: mlflow
     assert {name: result["verdict"] for name, result in results(tmp_path).items()} == {"Net0": "pass"}
     experiment = own_store.get_experiment_by_name("onnx-exports")
     assert experiment is not None
-    assert {run.info.status for run in own_store.search_runs([experiment.experiment_id])} == {"FINISHED"}
+    runs = own_store.search_runs([experiment.experiment_id])
+    assert {run.info.status: run.data.tags.get("assay.error", "") for run in runs} == {
+        "FINISHED": "",
+        "FAILED": "ExportError: Net1 was interrupted.",
+    }

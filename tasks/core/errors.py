@@ -109,7 +109,7 @@ def as_assay_error(error: BaseException, title: str) -> AssayError:
         known: AssayError = ServiceError(
             f"Prefect's server could not be reached ({error}); check PREFECT_API_URL, or unset it."
         )
-    elif isinstance(error, KeyboardInterrupt):
+    elif not isinstance(error, Exception | SystemExit | GeneratorExit):  # Ctrl-C, or Prefect's TerminationSignal
         known = ExportError(f"{title} was interrupted.")
     elif isinstance(error, TimeoutError):
         known = ExportError(f"{title} took longer than its step may take ({error}).")

@@ -103,5 +103,5 @@ def test_an_interruption_leaves_nothing_behind(tmp_path: Path, own_store: mlflow
     runs = own_store.search_runs([experiment.experiment_id])
     assert {run.info.status: run.data.tags.get("assay.error", "") for run in runs} == {
         "FINISHED": "",
-        "FAILED": "ExportError: Net1 was interrupted.",
+        "FAILED": "ExportError: Slow was interrupted.",
     }

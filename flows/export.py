@@ -18,8 +18,8 @@ from tasks.core.errors import VerdictError
 from tasks.core.model.borrowing import borrowed
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import ExportResult
-from tasks.core.spec.catalog import resolve
 from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.resolve import resolve
 from tasks.create_inputs import create_inputs
 from tasks.deliver_file import deliver_file
 from tasks.export_onnx import export_onnx

@@ -136,7 +136,7 @@ def sweep(
     return [log.results[spec.title] for spec in specs]
 
 
-def _unchanged(spec: ExportSpec, log: Sweep) -> ExportResult | None:
+def _unchanged(spec: ResolvedSpec, log: Sweep) -> ExportResult | None:
     """Find the proven export, with this sweep's own figures if an earlier part of it made it."""
     known = find_unchanged(spec, find_champion(spec.title))
     if known is None:

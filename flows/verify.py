@@ -23,8 +23,8 @@ from tasks.core.onnx_files.reading import unmodified
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import ExportResult
 from tasks.core.reference.module import BuiltModule
-from tasks.core.spec.catalog import resolve
 from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.resolve import resolve
 from tasks.fetch_weights import fetch_weights
 from tasks.instantiate_model import instantiate_model
 from tasks.log_verification import log_verification

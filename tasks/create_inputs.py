@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.step import step
 
 if TYPE_CHECKING:
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 @step(seconds=600, says=lambda inputs: ", ".join(map(str, inputs.specs)))
-def create_inputs(spec: ExportSpec, module: "BuiltModule") -> "Inputs":
+def create_inputs(spec: ResolvedSpec, module: "BuiltModule") -> "Inputs":
     """Choose names, dtypes, sizes and probes; note how much memory a run of the module takes.
 
     Args:
-        spec: a resolved one.
+        spec: what was asked for.
         module: is run at the sizes to prove.
     """
     from tasks.core.inputs.choice import choose_inputs

@@ -10,7 +10,7 @@ from rich.filesize import decimal
 from tasks.core.provenance.attempts import provenance
 from tasks.core.records.candidate import Candidate
 from tasks.core.records.steps import Graph
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.step import step
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("assay")
 
 
-def _memory(spec: ExportSpec, module: "BuiltModule", inputs: "Inputs", **_: Any) -> AbstractContextManager[None]:
+def _memory(spec: ResolvedSpec, module: "BuiltModule", inputs: "Inputs", **_: Any) -> AbstractContextManager[None]:
     """Memory for the export and all that follows, promised to this process."""
     from tasks.core.runtime.reservations import needed_bytes, reserved
 
@@ -38,12 +38,12 @@ def _said(graph: Graph) -> str:
     holds=_memory,
 )
 def export_onnx(
-    spec: ExportSpec, module: "BuiltModule", inputs: "Inputs", *, folder: Path, verbose: bool = False
+    spec: ResolvedSpec, module: "BuiltModule", inputs: "Inputs", *, folder: Path, verbose: bool = False
 ) -> Candidate:
     """Export to `folder/model.onnx` with the provenance in its metadata.
 
     Args:
-        spec: a resolved one.
+        spec: what was asked for.
         module: the module.
         inputs: what to trace with, and sizes to try the file at.
         folder: of the file, which is there while the attempt is under way.

@@ -5,7 +5,7 @@ from typing import Any
 
 from tasks.core.errors import ServiceError, WeightsError
 from tasks.core.records.steps import Weights
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.step import step
 
 _SUFFIXES = (".pth", ".pt", ".pt2", ".safetensors", ".ckpt", ".bin")
@@ -25,7 +25,7 @@ def _service_failed(_task: Any, _run: Any, state: Any) -> bool:
     retry_jitter_factor=0.5,
     retry_condition_fn=_service_failed,
 )
-def fetch_weights(spec: ExportSpec) -> Weights:
+def fetch_weights(spec: ResolvedSpec) -> Weights:
     """Find and verify the weights of a resolved spec."""
     from tasks.core.weights.find import find_weights
 

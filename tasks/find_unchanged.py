@@ -6,18 +6,18 @@ from tasks.core.provenance.attempts import PastExport
 from tasks.core.provenance.manifest import changes_without_weights, differences, same_weights
 from tasks.core.records.manifest import Manifest
 from tasks.core.records.steps import ExportResult
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 
 log = logging.getLogger("assay")
 
 
 def find_unchanged(
-    spec: ExportSpec, champion: PastExport | None, manifest: Manifest | None = None
+    spec: ResolvedSpec, champion: PastExport | None, manifest: Manifest | None = None
 ) -> ExportResult | None:
     """The champion's export, if all that decides it is as it was.
 
     Args:
-        spec: a resolved one.
+        spec: what was asked for.
         champion: as `find_champion` gives it.
         manifest: of the module, once it is built; None: what can be seen before is held against the champion's.
     """
@@ -28,7 +28,7 @@ def find_unchanged(
     return known
 
 
-def _is_true(before: Manifest, spec: ExportSpec, now: Manifest | None) -> bool:
+def _is_true(before: Manifest, spec: ResolvedSpec, now: Manifest | None) -> bool:
     if now is not None:
         return not differences(before, now)
     is_text = isinstance(spec.weights, str) and isinstance(spec.model, str)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from tasks.core.provenance.manifest import make_manifest
 from tasks.core.records.steps import Weights
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.step import step
 
 if TYPE_CHECKING:
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     says=lambda module: f"{module.report.model_class}, {module.report.num_parameters:,} parameters",
     keeps=lambda module: {"report": module.report, "manifest": module.manifest},
 )
-def instantiate_model(spec: ExportSpec, weights: Weights) -> "BuiltModule":
+def instantiate_model(spec: ResolvedSpec, weights: Weights) -> "BuiltModule":
     """Build the module in eval mode; report every key loaded, missing, unexpected and renamed.
 
     Args:
-        spec: a resolved one.
+        spec: what was asked for.
         weights: a verified local file, or how to make them.
     """
     from tasks.core.model.building import build_with_weights

@@ -87,7 +87,7 @@ class _Job:
             self.display.error(result.complaint)
 
 
-def _unchanged(spec: ExportSpec, job: _Job) -> bool:
+def _unchanged(spec: ResolvedSpec, job: _Job) -> bool:
     from tasks.deliver_file import deliver_file
     from tasks.find_unchanged import find_unchanged
     from tasks.mlflow_store.releases import find_champion

@@ -12,7 +12,7 @@ from tasks.core.provenance.manifest import differences, package_versions
 from tasks.core.records.evidence import Evidence
 from tasks.core.records.manifest import Manifest
 from tasks.core.records.steps import ErrorRecord, ExportResult, Graph, LoadReport, Release, Weights
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class PastExport:
             release=release,
         )
 
-    def unchanged(self, spec: ExportSpec) -> ExportResult:
+    def unchanged(self, spec: ResolvedSpec) -> ExportResult:
         """The outcome where nothing has to be done."""
         attempt = Attempt(spec, manifest=self.manifest, graph=self.graph, evidence=self.evidence)
         reason = f"nothing changed since version {self.release.version}, proven in run {self.release.run_id}"
@@ -51,7 +51,7 @@ class PastExport:
 class Attempt:
     """What is known of one attempt so far; a failed one stays incomplete."""
 
-    spec: ExportSpec
+    spec: ResolvedSpec
     champion: PastExport | None = None
     """The export that was the newest proven one when this began."""
     file: str | None = None
@@ -151,7 +151,7 @@ class Attempt:
         return f"changed: {', '.join(self.changed)}" if self.changed else "exported anew, nothing known to have changed"
 
 
-def provenance(spec: ExportSpec, weights: Weights, manifest: Manifest) -> dict[str, str]:
+def provenance(spec: ResolvedSpec, weights: Weights, manifest: Manifest) -> dict[str, str]:
     """What a file's own metadata says: hashes, versions and base names, nothing of this machine.
 
     Args:
@@ -170,7 +170,7 @@ def provenance(spec: ExportSpec, weights: Weights, manifest: Manifest) -> dict[s
     return {f"assay.{key}": value for key, value in facts.items()}
 
 
-def model_name(spec: ExportSpec) -> str:
+def model_name(spec: ResolvedSpec) -> str:
     """The model as text, without the folders of a file path."""
     return str(json.loads(spec.canonical_json())["model"])
 

@@ -8,14 +8,14 @@ from tasks.core.inputs.choice import Inputs
 from tasks.core.records.manifest import Manifest
 from tasks.core.records.steps import LoadReport, Weights
 from tasks.core.reference.reference import Reference
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 
 
 @dataclass(frozen=True, eq=False)
 class BuiltModule:
     """A network with its weights in eval mode, and the records of how it was made."""
 
-    spec: ExportSpec
+    spec: ResolvedSpec
     network: nn.Module
     weights: Weights
     report: LoadReport = field(kw_only=True)

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from tasks.core.errors import ModelError, SpecError, one_line
 from tasks.core.families.family import Family
 from tasks.core.hashes import file_sha256
@@ -32,10 +34,12 @@ class PythonFamily(Family):
 
     name = "python"
 
+    @override
     def recognises(self, model: object) -> bool:
         """Take any text with a colon, and what looks like a module (not a class)."""
         return ":" in model if isinstance(model, str) else hasattr(model, "state_dict") and not isinstance(model, type)
 
+    @override
     def fields(self, model: Any) -> dict[str, Any]:
         """Named by the class, or by the file where the callable's name says nothing; a file's path made absolute."""
         if not isinstance(model, str):
@@ -49,6 +53,7 @@ class PythonFamily(Family):
             name = Path(source).stem if file else source.rpartition(".")[2]
         return {"name": name, "model": f"{file or source}:{attribute}"}
 
+    @override
     def factory(self, model: Any) -> "Callable[..., nn.Module]":
         """Import the module or load the file, and find the callable in it."""
         if not isinstance(model, str):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from typing_extensions import override
 
 from tasks.core.errors import WeightsError
 from tasks.core.families.family import Exporter, Family, NamedWeights, Preprocessing
@@ -27,20 +28,24 @@ class TorchvisionFamily(Family):
     packages = ("torchvision",)
     names_weights = True
 
+    @override
     def recognises(self, model: object) -> bool:
         """Take a plain word."""
         return isinstance(model, str) and re.fullmatch(r"[\w-]+", model) is not None
 
+    @override
     def fields(self, model: str) -> dict[str, Any]:
         """Its name, its default weights, and what its recipe says."""
         return {**recipe_for(model), "name": model, "weights": "DEFAULT"}
 
+    @override
     def names(self) -> tuple[str, ...]:
         """Ask torchvision."""
         from torchvision import models
 
         return tuple(models.list_models())
 
+    @override
     def factory(self, model: str) -> "Callable[..., nn.Module]":
         """Find torchvision's builder; it fetches no backbone of its own accord."""
         from torchvision import models
@@ -55,6 +60,7 @@ class TorchvisionFamily(Family):
 
         return build_torchvision
 
+    @override
     def weights(self, model: str, weights: str) -> NamedWeights:
         """Find a member of the weights enum: `DEFAULT`, `IMAGENET1K_V1`, `ResNet50_Weights.DEFAULT`."""
         member = _member(model, weights)
@@ -62,10 +68,12 @@ class TorchvisionFamily(Family):
             origin=str(member), location=member.url, folder=download_folder(), folder_variable="TORCH_HOME"
         )
 
+    @override
     def weights_arguments(self, model: str, weights: str) -> dict[str, Any]:
         """The enum member: a builder takes the number of classes from it, too."""
         return {"weights": _member(model, weights)}
 
+    @override
     def usual_sizes(self, model: str, module: "nn.Module") -> dict[str, int]:
         """Height and width in pixels: what the built module fixes, else the crop of its DEFAULT weights."""
         size = getattr(module, "image_size", None)
@@ -78,21 +86,25 @@ class TorchvisionFamily(Family):
             size = squares[0] if squares and not hasattr(preprocess, "min_temporal_size") else None
         return {} if size is None else {"height": int(size), "width": int(size)}
 
+    @override
     def default_inputs(self, model: str, module: "nn.Module", parameters: list[str]) -> tuple[str, ...]:
         """One picture of the usual size, with a dynamic batch."""
         sizes = self.usual_sizes(model, module)
         return (f"{parameters[0]}=float32[batch,3,{sizes['height']},{sizes['width']}]",) if sizes else ()
 
+    @override
     def exporter_order(self, model: str) -> tuple[tuple[Exporter, ...], str]:
         """TorchScript first; docs/decisions/1-exporter-order.md has the figures."""
         return ("torchscript", "dynamo"), "torchvision models: same proof, 2 to 10 times faster"
 
+    @override
     def gflop(self, model: str) -> float:
         """The `_ops` that torchvision notes beside its weights."""
         from torchvision import models
 
         return max((float(m.meta.get("_ops", 0.0)) for m in models.get_model_weights(model)), default=0.0)
 
+    @override
     def preprocessing(self, model: str, weights: str) -> Preprocessing:
         """The `categories` and `transforms` of the enum member."""
         member = _member(model, weights)

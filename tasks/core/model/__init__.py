@@ -1,4 +1,4 @@
-"""The module: built, given its weights, and with random weights brought alive.
+"""The module: built, given its weights; random weights are made to exercise every block.
 
 Calling it belongs to `forward`, its inputs to `inputs`, its answers to `reference`.
 """

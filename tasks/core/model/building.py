@@ -13,7 +13,7 @@ from torch import nn
 from tasks.core.errors import ModelError, one_line
 from tasks.core.hashes import tensors_sha256
 from tasks.core.inputs.choice import example_of
-from tasks.core.model.alive import build_alive
+from tasks.core.model.random_weights import build_with_random_weights
 from tasks.core.model.sources import source_files
 from tasks.core.records.steps import LoadReport, Weights
 from tasks.core.spec.export_spec import ResolvedSpec
@@ -24,6 +24,10 @@ from tasks.core.weights.state_dicts import StateDict, find_tensors, read_state_d
 
 def build_with_weights(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module, LoadReport]:
     """Build the spec's module, give it its weights, put it in eval mode.
+
+    Args:
+        spec: what is exported.
+        weights: as `find_weights` gives them.
 
     Raises:
         SpecError, ModelError: the factory can't be found or called.
@@ -68,7 +72,7 @@ def _build(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module, StateDict |
         family = known_family(spec)
         factory, kwargs = family.factory(spec.model), dict(spec.kwargs)
         if weights.kind == "random":
-            model = build_alive(
+            model = build_with_random_weights(
                 lambda: build(factory, kwargs, title=spec.title),
                 functools.partial(example_of, spec),
                 seed=weights.seed or 0,
@@ -89,6 +93,11 @@ def _build(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module, StateDict |
 
 def build(factory: Callable[..., nn.Module], kwargs: dict[str, Any], *, title: str) -> nn.Module:
     """Call the factory and put the module in eval mode.
+
+    Args:
+        factory: makes the module.
+        kwargs: its arguments.
+        title: what messages call the model.
 
     Raises:
         ModelError: the factory raises, or returns something else.

@@ -65,6 +65,11 @@ def fetch_to_cache(url: str, *, expected: str | None, way_out: str) -> tuple[Pat
     Where the hash is known and the file is there, no network is touched; else the server is asked
     whether the file changed.
 
+    Args:
+        url: where it is; `ASSAY_WEIGHTS_MIRROR` is asked instead, if set.
+        expected: first hexadecimal digits of its SHA-256; None: any file will do.
+        way_out: what else a user can do, for the message where the host can't be reached.
+
     Raises:
         WeightsError, ServiceError: as `fetch_to_file`.
     """
@@ -153,7 +158,7 @@ def _download(url: str, target: Path, *, etag: str | None, way_out: str) -> str 
         with httpx.Client(timeout=_TIMEOUT, follow_redirects=True) as client:
             for attempt in range(_MAX_RESUMES + 1):
                 try:
-                    _request(client, address, part, version)
+                    _request(client, address, part=part, version=version)
                     break
                 except (httpx.RemoteProtocolError, httpx.ReadError, httpx.ReadTimeout):
                     if attempt == _MAX_RESUMES or not part.exists():
@@ -172,7 +177,7 @@ def _download(url: str, target: Path, *, etag: str | None, way_out: str) -> str 
         part.unlink(missing_ok=True)
 
 
-def _request(client: httpx.Client, address: str, part: Path, version: _Version) -> None:
+def _request(client: httpx.Client, address: str, *, part: Path, version: _Version) -> None:
     """Ask for the file, or for the rest of it; append what comes to `part`.
 
     Raises:

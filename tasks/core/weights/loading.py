@@ -32,6 +32,12 @@ def load_state_dict(
 ) -> Loaded:
     """Load tensors into the module; every key must fit but those that the globs allow.
 
+    Args:
+        model: the module.
+        tensors: tensors by key, and what else its hooks keep in a state_dict.
+        ignore_missing: globs of keys that may lack.
+        ignore_unexpected: globs of keys that may be left over.
+
     Raises:
         WeightsError: keys are missing or left over, a tensor has another shape or kind, or the module's own
             hooks refuse them.
@@ -60,8 +66,12 @@ def load_state_dict(
             f"No key fits: the weights have {', '.join(result.unexpected_keys[:3])}…, {type(model).__name__} has "
             f"{', '.join(result.missing_keys[:3])}…; give the weights of this very model."
         )
-    missing = _strictly("missing from the weights", result.missing_keys, ignore_missing, "--ignore-missing")
-    unexpected = _strictly("unknown to the model", result.unexpected_keys, ignore_unexpected, "--ignore-unexpected")
+    missing = _strictly(
+        "missing from the weights", result.missing_keys, allowed=ignore_missing, option="--ignore-missing"
+    )
+    unexpected = _strictly(
+        "unknown to the model", result.unexpected_keys, allowed=ignore_unexpected, option="--ignore-unexpected"
+    )
     return Loaded(len(tensors) - len(unexpected), missing, unexpected, renamed)
 
 
@@ -70,6 +80,11 @@ def copied(tensors: Mapping[Any, Any], *, word: str = "", inside: str = "") -> O
 
     The copy keeps what modules know of the version of their format: some, such as MNASNet, refuse to load
     without it.
+
+    Args:
+        tensors: the state_dict.
+        word: first word of keys, dropped with its dot where a key begins with it.
+        inside: text dropped wherever it stands in a key.
     """
 
     def renamed(key: str) -> str:
@@ -135,7 +150,7 @@ def _check_kinds(model: nn.Module, tensors: Mapping[str, Any]) -> None:
             raise WeightsError(f"{key} is {given.dtype} in the weights and {own.dtype} in the model: {what}.")
 
 
-def _strictly(what: str, keys: list[str], allowed: tuple[str, ...], option: str) -> tuple[str, ...]:
+def _strictly(what: str, keys: list[str], *, allowed: tuple[str, ...], option: str) -> tuple[str, ...]:
     refused = [key for key in keys if not any(fnmatch.fnmatchcase(key, glob) for glob in allowed)]
     if refused:
         shown = ", ".join(refused[:5]) + (f" and {len(refused) - 5} more" if len(refused) > 5 else "")

@@ -60,6 +60,10 @@ def read_state_dict(path: Path) -> StateDict:
 def find_tensors(content: Any, source: str) -> StateDict:
     """Find the mapping of names to tensors in what a file holds.
 
+    Args:
+        content: what was unpickled, or a module.
+        source: what messages call it, e.g. the file's name.
+
     Raises:
         WeightsError: there is none.
     """

@@ -1,4 +1,4 @@
-"""Random weights are alive, and the same everywhere."""
+"""Random weights exercise every block, and are the same everywhere."""
 
 import hashlib
 import math
@@ -19,7 +19,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.utils._pytree import tree_leaves
 from torchvision import models
 
-from tasks.core.model.alive import build_alive
+from tasks.core.model.random_weights import build_with_random_weights
 
 ROOT = Path(__file__).parents[3]
 
@@ -49,9 +49,9 @@ def noise(*shape: int, seed: int = 1) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def alive(build: Callable[[], nn.Module], *inputs: torch.Tensor, seed: int = 0) -> nn.Module:
-    """Bring a module alive on positional inputs."""
-    return build_alive(build, lambda _: (inputs, {}), seed=seed)
+def exercised(build: Callable[[], nn.Module], *inputs: torch.Tensor, seed: int = 0) -> nn.Module:
+    """Build a module whose random weights exercise every block, on positional inputs."""
+    return build_with_random_weights(build, lambda _: (inputs, {}), seed=seed)
 
 
 def digest(module: nn.Module) -> str:
@@ -86,14 +86,14 @@ SCRIPT = """
 import sys, torch
 sys.path[:0] = [sys.argv[1], sys.argv[2]]
 torch.set_num_threads(int(sys.argv[3]))
-from test_alive import alive, digest, noise, zoo
+from test_random_weights import exercised, digest, noise, zoo
 for name in sys.argv[5:]:
-    print(digest(alive(lambda: zoo(name), noise(2, 3, int(sys.argv[4]), int(sys.argv[4])))))
+    print(digest(exercised(lambda: zoo(name), noise(2, 3, int(sys.argv[4]), int(sys.argv[4])))))
 """
 
 
 def digests(*names: str, size: int) -> list[list[str]]:
-    """Hash models that two new processes bring alive, one with one thread and one with two."""
+    """Hash models that two new processes build, one with one thread and one with two."""
     here = str(Path(__file__).parent)
     processes = [
         subprocess.Popen(
@@ -112,20 +112,20 @@ def digests(*names: str, size: int) -> list[list[str]]:
 def test_same_seed_gives_the_same_tensors_at_one_and_two_threads() -> None:
     """The same seed gives bit-equal tensors in every process, whatever its number of threads."""
     names = ("mobilenet_v2", "convnext_tiny")
-    here = [digest(alive(lambda name=name: zoo(name), noise(2, 3, 64, 64))) for name in names]
+    here = [digest(exercised(lambda name=name: zoo(name), noise(2, 3, 64, 64))) for name in names]
     assert digests(*names, size=64) == [here, here]
 
 
 def test_another_seed_gives_other_tensors() -> None:
     """Different seeds give different tensors, already in the first layer."""
-    one, other = (alive(lambda: zoo("resnet18"), noise(2, 3, 64, 64), seed=seed) for seed in (0, 1))
+    one, other = (exercised(lambda: zoo("resnet18"), noise(2, 3, 64, 64), seed=seed) for seed in (0, 1))
     assert not torch.equal(one.conv1.weight, other.conv1.weight)
 
 
 def test_the_caller_keeps_its_generators_and_threads() -> None:
     """Neither the global generators nor the number of threads of the caller change."""
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy(), torch.get_num_threads()
-    alive(lambda: nn.Sequential(nn.Linear(4, 4), nn.Dropout()), noise(2, 4), seed=7)
+    exercised(lambda: nn.Sequential(nn.Linear(4, 4), nn.Dropout()), noise(2, 4), seed=7)
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1] == random.getstate()
     assert np.array_equal(before[2], np.random.get_state()[1])
@@ -136,7 +136,7 @@ def test_threads_and_generators_come_back_after_an_error() -> None:
     """A factory that fails leaves the caller's number of threads as it was."""
     before = torch.get_num_threads()
     with pytest.raises(ZeroDivisionError):
-        build_alive(lambda: nn.Linear(1 // 0, 2), lambda _: ((), {}), seed=0)
+        build_with_random_weights(lambda: nn.Linear(1 // 0, 2), lambda _: ((), {}), seed=0)
     assert torch.get_num_threads() == before
 
 
@@ -148,7 +148,7 @@ def test_norms_take_the_statistics_of_their_own_input() -> None:
         return nn.Sequential(nn.Conv2d(3, 8, 3), *layers)
 
     image = 100 * noise(2, 3, 16, 16)
-    module = alive(build, image)
+    module = exercised(build, image)
     for layer in module:
         image = layer(image)
     assert image.mean(dim=(0, 2, 3)).abs().max() < 1e-3
@@ -160,7 +160,7 @@ def test_a_frozen_norm_and_a_dead_channel_stay_finite() -> None:
     from torchvision.ops import FrozenBatchNorm2d
 
     image = torch.cat([noise(2, 2, 8, 8), torch.zeros(2, 1, 8, 8)], dim=1)
-    module = alive(lambda: nn.Sequential(FrozenBatchNorm2d(3), nn.BatchNorm2d(3)), image)
+    module = exercised(lambda: nn.Sequential(FrozenBatchNorm2d(3), nn.BatchNorm2d(3)), image)
     output = module(noise(2, 3, 8, 8, seed=5))
     assert torch.isfinite(output).all()
     assert rms(output) < 100  # without a floor under the variance, 1 / eps = 100,000 after two norms
@@ -175,7 +175,7 @@ def test_silent_weights_are_redrawn_and_zero_biases_are_not() -> None:
             nn.init.zeros_(tensor)
         return module
 
-    module = alive(build, noise(2, 16))
+    module = exercised(build, noise(2, 16))
     assert rms(module[1].weight) > 0
     assert rms(module[2].weight) > 0
     assert not module[0].bias.any()
@@ -205,7 +205,7 @@ def quiet_linear(size: int) -> nn.Linear:
 @pytest.mark.parametrize("branch", BRANCHES)
 def test_every_residual_branch_is_heard(branch: str) -> None:
     """Branches far too quiet or too loud give 1 to 100 % of their sum, on inputs never seen too."""
-    module = alive(lambda: nn.Sequential(*[BRANCHES[branch]() for _ in range(3)]), noise(2, 32))
+    module = exercised(lambda: nn.Sequential(*[BRANCHES[branch]() for _ in range(3)]), noise(2, 32))
     module(noise(64, 32, seed=9))
     shares = [child.share for child in module.modules() if isinstance(child, Residual)]
     assert all(0.01 <= share <= 1 for share in shares), shares
@@ -214,7 +214,7 @@ def test_every_residual_branch_is_heard(branch: str) -> None:
 @pytest.mark.parametrize("name", ["convnext_tiny", "mobilenet_v2", "resnet18"])
 def test_every_residual_block_of_the_zoo_is_heard(name: str) -> None:
     """What a block adds to its input is 1 to 100 % of what it gives, measured at the module's border."""
-    module, shares = alive(lambda: zoo(name), noise(2, 3, 64, 64)), []
+    module, shares = exercised(lambda: zoo(name), noise(2, 3, 64, 64)), []
 
     def measure(block: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
         shares.append(rms(output - inputs[0]) / rms(output))
@@ -238,7 +238,7 @@ def share_of_basic_block(block: Any, x: torch.Tensor) -> float:
 
 
 def test_a_branch_without_parameters_leaves_the_trunk_alone() -> None:
-    """What can't be mended is left as built, rather than mended at the trunk's parameters."""
+    """What can't be rescaled is left as built, rather than rescaled at the trunk's parameters."""
 
     class Smooth(nn.Module):
         def __init__(self) -> None:
@@ -251,23 +251,23 @@ def test_a_branch_without_parameters_leaves_the_trunk_alone() -> None:
 
     torch.manual_seed(0)
     stock = Smooth()
-    assert torch.equal(alive(Smooth, noise(2, 8)).trunk.weight, stock.trunk.weight)
+    assert torch.equal(exercised(Smooth, noise(2, 8)).trunk.weight, stock.trunk.weight)
 
 
 def test_a_deep_plain_stack_still_hears_its_input() -> None:
-    """Twelve layers with stock biases would forget their input; alive, the output moves by a hundredth or more."""
+    """Twelve layers with stock biases would forget their input; adjusted, the output moves by a hundredth or more."""
 
     def build() -> nn.Module:
         return nn.Sequential(*[nn.Sequential(nn.Linear(64, 64), nn.ReLU()) for _ in range(12)], nn.Linear(64, 4))
 
-    module = alive(build, noise(2, 64))
+    module = exercised(build, noise(2, 64))
     one, other = module(noise(8, 64, seed=2)), module(noise(8, 64, seed=3))
     assert rms(one - other) / rms(one) > 1e-2
     assert 1e-2 < rms(one) < 1e2
 
 
 def test_keywords_and_token_ids_work() -> None:
-    """A transformer on integer ids, called by keyword, comes alive."""
+    """A transformer on integer ids, called by keyword, is exercised."""
 
     class Tagger(nn.Module):
         def __init__(self) -> None:
@@ -281,7 +281,7 @@ def test_keywords_and_token_ids_work() -> None:
             return {"tags": self.head(self.encoder(self.embed(ids)))}
 
     ids = torch.arange(20).reshape(2, 10)
-    module = build_alive(Tagger, lambda _: ((), {"ids": ids}), seed=0)
+    module = build_with_random_weights(Tagger, lambda _: ((), {"ids": ids}), seed=0)
     one, other = module(ids=ids)["tags"], module(ids=ids + 20)["tags"]
     assert rms(one - other) / rms(one) > 0.1
 
@@ -302,7 +302,7 @@ def test_nothing_else_of_the_module_changes() -> None:
             self.num_calls += 1
             return self.norm(x)
 
-    module = alive(Stateful, noise(2, 4))
+    module = exercised(Stateful, noise(2, 4))
     assert not module.training
     assert not hasattr(module, "last")
     assert module.cache == []
@@ -323,7 +323,7 @@ def test_a_norm_without_input_keeps_its_statistics() -> None:
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             return image.sum() + self.norm(image[:0]).sum()
 
-    module = alive(NoneFound, noise(2, 3, 8, 8))
+    module = exercised(NoneFound, noise(2, 3, 8, 8))
     assert torch.equal(module.norm.running_mean, torch.zeros(3))
     assert torch.equal(module.norm.running_var, torch.ones(3))
 
@@ -332,7 +332,7 @@ def test_a_detector_finds_boxes() -> None:
     """A detector with random weights finds some boxes on its images, but not as many as it may give."""
     name = "ssdlite320_mobilenet_v3_large"
     images = zoo_inputs(name, 320, seed=1)
-    module = build_alive(lambda: zoo(name), lambda _: (images, {}), seed=0)
+    module = build_with_random_weights(lambda: zoo(name), lambda _: (images, {}), seed=0)
     with torch.no_grad():
         counts = [len(found["scores"]) for found in module(*images)]
     assert all(0 < count < 300 for count in counts), counts
@@ -351,10 +351,10 @@ PANEL = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PANEL)
-def test_the_zoo_comes_alive(name: str) -> None:
+def test_the_zoo_is_exercised(name: str) -> None:
     """Outputs of torchvision's models have a sane scale and move with the input; detectors find boxes."""
     example = zoo_inputs(name, PANEL[name], seed=1)
-    module = build_alive(lambda: zoo(name), lambda _: (example, {}), seed=0)
+    module = build_with_random_weights(lambda: zoo(name), lambda _: (example, {}), seed=0)
     with torch.no_grad():
         one, other = (module(*zoo_inputs(name, PANEL[name], seed=seed)) for seed in (2, 3))
     if isinstance(one, list) and isinstance(one[0], dict):
@@ -376,7 +376,7 @@ def test_a_transformer_is_the_same_at_one_and_two_threads() -> None:
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
 def test_recurrent_layers_stay_finite(kind: type[nn.Module]) -> None:
-    """Weights that are met at every step of time are mended once, not once a step."""
+    """Weights that are met at every step of time are rescaled once, not once a step."""
     example = torch.randn(2, 7, 8, generator=torch.Generator().manual_seed(0))
-    module = build_alive(lambda: kind(8, 16, batch_first=True), lambda _: ((example,), {}), seed=0)
+    module = build_with_random_weights(lambda: kind(8, 16, batch_first=True), lambda _: ((example,), {}), seed=0)
     assert all(parameter.abs().max() < 10 for parameter in module.parameters())

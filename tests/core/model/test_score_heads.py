@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.core.model.alive import build_alive
-from tasks.core.model.alive_scores import MAX_BOXES, MIN_BOXES, NUM_BOXES, NUM_CANDIDATES, _reach, next_num_candidates
+from tasks.core.model.random_weights import build_with_random_weights
+from tasks.core.model.score_heads import MAX_BOXES, MIN_BOXES, NUM_BOXES, NUM_CANDIDATES, _reach, next_num_candidates
 
 
 @pytest.mark.parametrize("threshold", [0.001, 0.05, 0.2])
@@ -31,7 +31,7 @@ def test_the_middle_image_decides() -> None:
 
 
 class Rooted(nn.Module):
-    """Compares the root of class times centerness, as FCOS does; classes are far apart before they are mended."""
+    """Compares the root of class times centerness, as FCOS does; classes are far apart before they are calibrated."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ def test_a_root_of_a_product_reaches_its_threshold_at_once() -> None:
     """Every picture has about as many boxes as candidates were wanted, of every class."""
     generator = torch.Generator().manual_seed(0)
     pictures = [torch.rand(3, 64, 64, generator=generator) for _ in range(6)]
-    module = build_alive(Rooted, lambda _: ((pictures[:3],), {}), seed=0)
+    module = build_with_random_weights(Rooted, lambda _: ((pictures[:3],), {}), seed=0)
     with torch.no_grad():
         counts = [len(found["scores"]) for found in module(pictures)]
         logits = module.classes(torch.relu(module.body(torch.stack(pictures)))).mean((0, 2, 3))

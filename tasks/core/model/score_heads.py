@@ -1,4 +1,4 @@
-"""Bring the score heads of a detector alive: some boxes, not none and not the maximum."""
+"""Calibrate the score heads of a detector with random weights: some boxes, not none and not the maximum."""
 
 import math
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tasks.core.model.alive_watch import Op, Watch, parameters_of
+from tasks.core.model.activation_origins import Op, OriginRecorder, parameters_of
 
 SCORE_SPREAD = 1.0
 """Standard deviation of detection score logits. Much more, and the best scores round to 1: which of two equal
@@ -29,8 +29,13 @@ def num_detections(outputs: Any) -> list[int]:
 
 
 def next_num_candidates(counts: list[int], num_candidates: int) -> int | None:
-    """Candidates an image to try next, from the boxes that these many gave; None: they will do."""
-    middle = round(_middle([float(count) for count in counts]))
+    """Choose how many candidates an image to try next; None: the boxes found will do.
+
+    Args:
+        counts: boxes found, by image.
+        num_candidates: candidates an image that gave them.
+    """
+    middle = round(_upper_median([float(count) for count in counts]))
     if MIN_BOXES <= middle <= MAX_BOXES and min(counts):
         return None
     if middle == max(counts) > MAX_BOXES:
@@ -38,12 +43,17 @@ def next_num_candidates(counts: list[int], num_candidates: int) -> int | None:
     return max(1, min(num_candidates * 4, num_candidates * NUM_BOXES // max(middle, 1)))
 
 
-def mend_scores(watch: Watch, outputs: list[dict[str, torch.Tensor]], num_wanted: int) -> None:
+def calibrate_scores(recorder: OriginRecorder, outputs: list[dict[str, torch.Tensor]], num_wanted: int) -> None:
     """Spread the score logits, and shift them so that `num_wanted` pairs of place and class pass the threshold.
 
-    The middle image decides: one that glares may have no end of them.
+    The median image decides: one of extreme values may have no end of them.
+
+    Args:
+        recorder: the recorder of the run.
+        outputs: what the detector gave, an image each.
+        num_wanted: pairs of place and class an image.
     """
-    by_image = [_score_ops(watch.op_of(image["scores"])) for image in outputs]
+    by_image = [_score_ops(recorder.op_of(image["scores"])) for image in outputs]
     heads: dict[frozenset[nn.Parameter], list[Op]] = {}
     for op in dict.fromkeys(op for ops in by_image for op in ops):
         heads.setdefault(frozenset(parameters_of(op.inputs[0], set())), []).append(op)
@@ -52,7 +62,7 @@ def mend_scores(watch: Watch, outputs: list[dict[str, torch.Tensor]], num_wanted
     # Where scores are a product (FCOS: class times centerness) the largest head decides.
     parameters, ops = max(heads.items(), key=lambda head: sum(_logits(op).numel() for op in head[1]))
     is_softmax, num_classes = ops[0].name == "_softmax", _logits(ops[0]).shape[-1]
-    biases = [watch.stored[parameter] for parameter in parameters if parameter.ndim == 1]
+    biases = [recorder.stored[parameter] for parameter in parameters if parameter.ndim == 1]
     num_channels = _num_channels(biases, [_logits(op) for op in ops])
     # Else a channel passes at nearly all places of one picture and at none of the next.
     offsets = _rounded(torch.cat([_logits(op).reshape(-1, num_channels) for op in ops]).mean(0))
@@ -60,12 +70,12 @@ def mend_scores(watch: Watch, outputs: list[dict[str, torch.Tensor]], num_wanted
         (image.reshape(-1, num_channels) - offsets).view(-1, num_classes if is_softmax else 1)
         for image in _logits_by_image(by_image, ops)
     ]
-    spread = _middle([_spread(image) for image in images])
+    spread = _upper_median([_spread(image) for image in images])
     factor = 2.0 ** round(math.log2(SCORE_SPREAD / spread))
-    threshold = _probability_at_threshold(watch, ops)
+    threshold = _probability_at_threshold(recorder, ops)
     reaches = [_reach(image * factor, threshold).flatten() for image in images]
-    shift = _middle([float(_rounded(reach.topk(min(num_wanted, len(reach))).values[-1])) for reach in reaches])
-    _move_head(watch, parameters, factor, offsets)
+    shift = _upper_median([float(_rounded(reach.topk(min(num_wanted, len(reach))).values[-1])) for reach in reaches])
+    _move_head(recorder, parameters, factor=factor, offsets=offsets)
     for bias in biases:
         if is_softmax:
             bias.view(-1, num_classes)[:, 0] += shift
@@ -73,7 +83,7 @@ def mend_scores(watch: Watch, outputs: list[dict[str, torch.Tensor]], num_wanted
             bias -= shift
 
 
-def _middle(values: list[float]) -> float:
+def _upper_median(values: list[float]) -> float:
     return sorted(values)[len(values) // 2]
 
 
@@ -92,13 +102,15 @@ def _num_channels(biases: list[torch.Tensor], logits: list[torch.Tensor]) -> int
     return 1
 
 
-def _move_head(watch: Watch, parameters: frozenset[nn.Parameter], factor: float, offsets: torch.Tensor) -> None:
+def _move_head(
+    recorder: OriginRecorder, parameters: frozenset[nn.Parameter], *, factor: float, offsets: torch.Tensor
+) -> None:
     """Take the offsets from the logits, and multiply the rest."""
     for parameter in parameters:
-        stored = watch.stored[parameter].mul_(factor)
+        stored = recorder.stored[parameter].mul_(factor)
         if stored.ndim == 1:
             stored.view(-1, len(offsets)).sub_(offsets * factor)
-    watch.num_mended += 1
+    recorder.num_rescaled += 1
 
 
 def _logits(op: Op) -> torch.Tensor:
@@ -121,24 +133,24 @@ def _rounded(value: torch.Tensor) -> torch.Tensor:
     return (value * 256).round() / 256
 
 
-def _probability_at_threshold(watch: Watch, ops: list[Op]) -> float:
+def _probability_at_threshold(recorder: OriginRecorder, ops: list[Op]) -> float:
     """What a head must give for a score to reach the threshold that it is held against.
 
     FCOS compares the root of class times centerness: near enough a power of the class's probability, times a number.
     """
     pairs = [
         (torch.sigmoid(op.logits).log().flatten(), values.log().flatten())
-        for compared, values in watch.compared
+        for compared, values in recorder.compared
         for op in _score_ops(compared)
         if op in ops and op.logits is not None and op.logits.numel() == values.numel()
     ]
     if not pairs:
-        return watch.score_threshold
+        return recorder.score_threshold
     own, score = (torch.cat(column) for column in zip(*pairs, strict=True))
     slope = float(((own - own.mean()) * (score - score.mean())).mean() / own.var(correction=0))
     if not MIN_SLOPE < slope < 1 / MIN_SLOPE:
-        return watch.score_threshold  # values in another order
-    at_threshold = float(own.mean()) + (math.log(watch.score_threshold) - float(score.mean())) / slope
+        return recorder.score_threshold  # values in another order
+    at_threshold = float(own.mean()) + (math.log(recorder.score_threshold) - float(score.mean())) / slope
     return min(math.exp(at_threshold), 0.99)
 
 
@@ -160,7 +172,7 @@ def _score_ops(op: Op) -> list[Op]:
     while waiting:
         here = waiting.pop()
         if here.logits is None:
-            new = [parent for parent in here.inputs if parent.live and parent not in seen]
+            new = [parent for parent in here.inputs if parent.depends_on_input and parent not in seen]
             seen |= dict.fromkeys(new)
             waiting += new
     return [here for here in seen if here.logits is not None]

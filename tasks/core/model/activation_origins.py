@@ -1,4 +1,4 @@
-"""Know behind every activation which operators and parameters made it, and mend it at those."""
+"""Record which operators and parameters made each activation, and rescale it at those parameters."""
 
 import math
 from dataclasses import dataclass
@@ -10,10 +10,13 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves
 
 SHARE_LOW, SHARE_HIGH = 0.05, 0.98
-"""Where a branch is mended: inside 1 % to 100 %, so that other inputs stay inside too."""
+"""Share of a residual branch in its sum, by root mean square, outside of which it is rescaled.
+
+They lie inside 1 % to 100 %, so that other inputs stay inside that, too.
+"""
 
 BIAS_RATIO = 2.0
-"""A layer's product is at least this much louder than its bias, else a deep stack forgets its input."""
+"""Least ratio, by root mean square, of a layer's product to its bias: below it a deep stack forgets its input."""
 
 MAX_DEPTH = 200
 """Operators without parameters to look behind, well below Python's limit of 1,000 calls."""
@@ -29,32 +32,38 @@ _NOT_PROPORTIONAL = _SCORES | _SATURATING | {"detach", "exp", "log", "sqrt", "rs
 
 @dataclass(eq=False, slots=True)
 class Op:
-    """An operator that ran, or (with `parameter`) a leaf; `live` means that the input reaches it."""
+    """An operator that ran, or (with `parameter`) a leaf; `depends_on_input` means that the input reaches it."""
 
     name: str
     inputs: tuple["Op", ...] = ()
-    live: bool = False
+    depends_on_input: bool = False
     parameter: nn.Parameter | None = None
     logits: torch.Tensor | None = None
 
 
-class Watch(TorchDispatchMode):
-    """Record the operator behind every activation, and mend sums and products as they are formed."""
+class OriginRecorder(TorchDispatchMode):
+    """Records the operator behind every activation, and rescales residual sums and products as they are formed."""
 
-    def __init__(self, module: nn.Module, *, keep_logits: bool = False, mend_biases: bool = False) -> None:
+    def __init__(self, module: nn.Module, *, keep_logits: bool = False, raise_products: bool = False) -> None:
+        """Make a recorder.
+
+        Args:
+            module: the module that will run.
+            keep_logits: keep what softmax and sigmoid take, and what is compared with a threshold.
+            raise_products: rescale weights whose product with an activation is small beside the bias.
+        """
         super().__init__()  # type: ignore[no-untyped-call]  # torch's own
         # run_float64 swaps the data of the modules that are running: these are the lasting tensors.
         self.stored = {parameter: parameter.data for parameter in module.parameters()}
         self.leaves = {id(parameter): Op("leaf", parameter=parameter) for parameter in self.stored}
-        self.shares: list[float] = []
-        self.num_mended = 0
-        self.mended: set[nn.Parameter] = set()
+        self.num_rescaled = 0
+        self.rescaled: set[nn.Parameter] = set()
         self.keep_logits = keep_logits
         self.score_threshold = 0.5
         """What scores were compared with last."""
         self.compared: list[tuple[Op, torch.Tensor]] = []
         """What was compared with it."""
-        self.mend_biases = mend_biases
+        self.raise_products = raise_products
 
     def op_of(self, tensor: torch.Tensor) -> Op:
         """The operator that made a tensor."""
@@ -62,32 +71,40 @@ class Watch(TorchDispatchMode):
         return found if isinstance(found, Op) else Op("constant")
 
     def scale(self, op: Op, factor: float, *, stop: set[Op]) -> bool:
-        """Multiply the parameters that `op` is proportional to; False if there are none behind `stop`."""
+        """Multiply the parameters that an operator's result is proportional to; False: there are none.
+
+        Args:
+            op: the operator.
+            factor: a power of two.
+            stop: operators behind which nothing is looked for.
+        """
         with _disable_current_modes():
             found = parameters_of(op, set(stop))
-            if found & self.mended:  # a recurrent layer meets its weights at every step
+            if found & self.rescaled:  # a recurrent layer meets its weights at every step
                 return False
-            self.mended |= found
+            self.rescaled |= found
             for parameter in found:
                 self.stored[parameter].mul_(factor)
-        self.num_mended += bool(found)
+        self.num_rescaled += bool(found)
         return bool(found)
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]  # torch's own
+    def __torch_dispatch__(  # type: ignore[no-untyped-def]  # noqa: PLR0917  # torch's own signature
+        self, func, types, args=(), kwargs=None
+    ):
         name = func.overloadpacket.__name__
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         ops = tuple(self.op_of(tensor) for tensor in tensors)
-        live = [tensor for tensor, op in zip(tensors, ops, strict=True) if op.live and name != "detach"]
-        made = Op(name, ops, live=bool(live))
+        live = [tensor for tensor, op in zip(tensors, ops, strict=True) if op.depends_on_input and name != "detach"]
+        made = Op(name, ops, depends_on_input=bool(live))
         if self.keep_logits and name == "gt" and live and isinstance(args[1], float) and 0 < args[1] < 1:
             self.note_comparison(ops[0], *args)
         if self.keep_logits and live and name in _SCORES:
             made.logits = tensors[0].clone()
         if name in ("add", "add_") and len(args) == len(live) == 2 and _are_alike(*live):
-            args = self.mend_sum(args, ops)
+            args = self.rescale_branch(args, ops)
         output = func(*args, **(kwargs or {}))
-        if self.mend_biases and name in _BIASES and live and len(tensors) == 3:
-            output = self.mend_product(tensors.pop(_BIASES[name]), tensors, output)
+        if self.raise_products and name in _BIASES and live and len(tensors) == 3:
+            output = self.raise_product(tensors.pop(_BIASES[name]), tensors, output)
         # As with gradients, integers computed from activations (argmax, nms) end the line; token ids do not.
         ended = Op("constant") if any(tensor.is_floating_point() for tensor in live) else made
         for tensor in tree_leaves(output):
@@ -96,43 +113,59 @@ class Watch(TorchDispatchMode):
         return output
 
     def note_comparison(self, op: Op, values: torch.Tensor, threshold: float) -> None:
-        """Keep what may be scores and their threshold."""
+        """Keep what may be scores and their threshold.
+
+        Args:
+            op: the operator that made the scores.
+            values: the scores, of any shape.
+            threshold: what they are compared with, between 0 and 1.
+        """
         if threshold != self.score_threshold:
             self.score_threshold = threshold
             self.compared.clear()
         self.compared.append((op, values))
 
-    def mend_product(self, bias: torch.Tensor, factors: list[torch.Tensor], output: torch.Tensor) -> Any:
-        """Scale a weight whose product with an activation is drowned by the bias, and its output now."""
+    def raise_product(self, bias: torch.Tensor, factors: list[torch.Tensor], output: torch.Tensor) -> Any:
+        """Scale up a weight whose product with an activation is small beside the bias, and the output now.
+
+        Args:
+            bias: the layer's bias, [channels].
+            factors: activation and weight.
+            output: product plus bias, channels second of convolutions, else last.
+        """
         bias = bias.reshape(-1, *[1] * (output.ndim - 2))
         product = output - bias
-        loud, quiet = power(bias) * BIAS_RATIO**2, power(product)
-        weights = [op for op in map(self.op_of, factors) if not op.live]
-        if not (0 < quiet < loud < math.inf and len(weights) == 1):
+        wanted, found = mean_square(bias) * BIAS_RATIO**2, mean_square(product)
+        weights = [op for op in map(self.op_of, factors) if not op.depends_on_input]
+        if not (0 < found < wanted < math.inf and len(weights) == 1):
             return output
-        factor = 2.0 ** math.ceil(math.log2(loud / quiet) / 2)
+        factor = 2.0 ** math.ceil(math.log2(wanted / found) / 2)
         return product * factor + bias if self.scale(weights[0], factor, stop=set()) else output
 
-    def mend_sum(self, terms: Any, ops: tuple[Op, ...]) -> Any:
-        """Scale a branch whose share of the sum is out of bounds, and its value now."""
+    def rescale_branch(self, terms: Any, ops: tuple[Op, ...]) -> Any:
+        """Scale a residual branch whose share of the sum is out of bounds, and its value now.
+
+        Args:
+            terms: the two tensors that are added, of one shape.
+            ops: the operators that made them.
+        """
         behind = [_ancestors(op) for op in ops]
         branches = [1] if ops[0] in behind[1] else [0] if ops[1] in behind[0] else [0, 1]
-        powers, total = [power(term) for term in terms], power(terms[0] + terms[1])
+        powers, total = [mean_square(term) for term in terms], mean_square(terms[0] + terms[1])
         if not (total > 0 and all(0 < each < math.inf for each in powers)):
             return terms
         shares = {branch: math.sqrt(powers[branch] / total) for branch in branches}
-        self.shares += shares.values()
         branch = min(branches, key=lambda branch: powers[branch])
-        # Of two branches the louder may well be all there is; a single one must leave room for its trunk.
-        loudest = SHARE_HIGH if len(branches) == 1 else 1.0
+        # Of two branches the larger may well be all there is; a single one must leave room for its trunk.
+        largest = SHARE_HIGH if len(branches) == 1 else 1.0
         factor = 2.0 ** round(math.log2(0.5 * math.sqrt(powers[1 - branch] / powers[branch])))
-        if (shares[branch] >= SHARE_LOW and max(shares.values()) <= loudest) or factor == 1:
+        if (shares[branch] >= SHARE_LOW and max(shares.values()) <= largest) or factor == 1:
             return terms
         if not self.scale(ops[branch], factor, stop=behind[1 - branch]):
             return terms
         if 0 in terms[branch].stride():  # an expanded tensor can't be written
             return tuple(term * factor if index == branch else term for index, term in enumerate(terms))
-        # In place, or another sum of the same branch would find it quiet and scale the same parameters again.
+        # In place, or another sum of the same branch would find it small and scale the same parameters again.
         terms[branch].mul_(factor)
         return terms
 
@@ -141,7 +174,7 @@ def _are_alike(one: torch.Tensor, other: torch.Tensor) -> bool:
     return one.shape == other.shape and one.is_floating_point() and other.is_floating_point()
 
 
-def power(value: torch.Tensor) -> float:
+def mean_square(value: torch.Tensor) -> float:
     """Mean square."""
     return float(value.double().square().mean())
 
@@ -150,14 +183,20 @@ def _ancestors(op: Op) -> set[Op]:
     """Find `op` and every activation that it comes from."""
     seen, waiting = {op}, [op]
     while waiting:
-        new = {parent for parent in waiting.pop().inputs if parent.live} - seen
+        new = {parent for parent in waiting.pop().inputs if parent.depends_on_input} - seen
         seen |= new
         waiting += new
     return seen
 
 
 def parameters_of(op: Op, seen: set[Op], depth: int = 0) -> set[nn.Parameter]:
-    """Find the last parameters such that multiplying all of them multiplies `op` (nearly) alike."""
+    """Find the last parameters such that multiplying all of them multiplies an operator's result (nearly) alike.
+
+    Args:
+        op: the operator.
+        seen: operators that are not looked behind; those that were met are added.
+        depth: how many operators lie between this one and the first.
+    """
     if op.parameter is not None:
         return {op.parameter}
     if op in seen or op.name in _NOT_PROPORTIONAL or depth > MAX_DEPTH:
@@ -172,10 +211,10 @@ def parameters_of(op: Op, seen: set[Op], depth: int = 0) -> set[nn.Parameter]:
         factors, terms = op.inputs[:at] + op.inputs[at + 1 :], op.inputs[at : at + 1]
     elif op.name in _PRODUCTS:
         factors, terms = op.inputs, ()
-    elif op.name not in _SUMS and op.live:
-        terms = tuple(parent for parent in op.inputs if parent.live)
+    elif op.name not in _SUMS and op.depends_on_input:
+        terms = tuple(parent for parent in op.inputs if parent.depends_on_input)
     found = {parameter for term in terms for parameter in parameters_of(term, seen, depth + 1)}
     # One factor is enough, and a weight is better than what it is multiplied with.
-    weights_first = sorted(factors, key=lambda factor: factor.live)
+    weights_first = sorted(factors, key=lambda factor: factor.depends_on_input)
     candidates = (parameters_of(factor, seen, depth + 1) for factor in weights_first)
     return found | next(filter(None, candidates), set())

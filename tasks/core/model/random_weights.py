@@ -1,9 +1,9 @@
-"""Random weights under which every part of a model shows in its outputs.
+"""Random weights that exercise every block of a model, so that each shows in its outputs ("alive").
 
-Stock initialisation is often dead (zero heads, layer scales of 1e-6, normalisation statistics that
-fit no data): a proof on such weights proves little. Here the module runs a few times in float64 on
-its example. A dispatch mode records which operators made each activation, so that what is too quiet
-or too loud is mended at the parameters that it is proportional to, without knowing models by name.
+Stock initialisation often silences blocks (zero heads, layer scales of 1e-6, normalisation statistics
+that fit no data): a proof on such weights proves little. Here the module runs a few times in float64 on
+its example. A dispatch mode records which operators made each activation, so that what is too small
+or too large is rescaled at the parameters that it is proportional to, without knowing models by name.
 
 Every factor is a power of two and every statistic keeps 16 bits: float64 sums may differ in their
 last bit with the alignment of memory, and that must not reach the tensors.
@@ -23,8 +23,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
 from tasks.core.forward.precision import run_float64
-from tasks.core.model.alive_scores import NUM_CANDIDATES, mend_scores, next_num_candidates, num_detections
-from tasks.core.model.alive_watch import Op, Watch, power
+from tasks.core.model.activation_origins import Op, OriginRecorder, mean_square
+from tasks.core.model.score_heads import NUM_CANDIDATES, calibrate_scores, next_num_candidates, num_detections
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -38,8 +38,10 @@ OUTPUT_LOW, OUTPUT_HIGH = 0.05, 20.0
 """Root mean square of an output, in its own unit, outside of which it is rescaled."""
 
 
-def build_alive(build: Callable[[], nn.Module], example: Callable[[nn.Module], Arguments], *, seed: int) -> nn.Module:
-    """Build a module with stock random initialisation from `seed` and bring it alive.
+def build_with_random_weights(
+    build: Callable[[], nn.Module], example: Callable[[nn.Module], Arguments], *, seed: int
+) -> nn.Module:
+    """Build a module with stock random initialisation, and adjust its weights so that every block is exercised.
 
     Args:
         build: Makes a fresh module; draws from the global generators of torch, numpy and random only.
@@ -48,7 +50,7 @@ def build_alive(build: Callable[[], nn.Module], example: Callable[[nn.Module], A
     """
     with _reproducible(seed):
         module = build().eval()
-        _redraw_silent_weights(module)
+        _redraw_zero_weights(module)
         args, kwargs = example(module)
         with _state_kept(module):
             _calibrate(module, (args, kwargs))
@@ -56,23 +58,23 @@ def build_alive(build: Callable[[], nn.Module], example: Callable[[nn.Module], A
 
 
 def _calibrate(module: nn.Module, arguments: Arguments) -> None:
-    """Run and mend until a pass finds nothing to mend."""
+    """Run and rescale until a pass finds nothing to rescale."""
     num_candidates = NUM_CANDIDATES
     for index in range(NUM_PASSES):
         # Detectors take a list of images; only they need the logits, which take memory. Their biases must be
-        # left alone once mend_scores has set them.
+        # left alone once calibrate_scores has set them.
         is_detector = any(isinstance(argument, list) for argument in (*arguments[0], *arguments[1].values()))
-        watch = Watch(module, keep_logits=is_detector, mend_biases=index == 0)
-        outputs = _run_with_own_statistics(module, watch, arguments)
+        recorder = OriginRecorder(module, keep_logits=is_detector, raise_products=index == 0)
+        outputs = _run_with_own_statistics(module, recorder, arguments)
         counts = num_detections(outputs)
         if counts:
             wanted = NUM_CANDIDATES if index == 0 else next_num_candidates(counts, num_candidates)
             if wanted is not None:
                 num_candidates = wanted
-                mend_scores(watch, outputs, num_candidates)
+                calibrate_scores(recorder, outputs, num_candidates)
         elif not counts:
-            _mend_outputs(watch, outputs)
-        if not watch.num_mended:
+            _rescale_outputs(recorder, outputs)
+        if not recorder.num_rescaled:
             break
 
 
@@ -115,8 +117,8 @@ def _state_kept(module: nn.Module) -> Iterator[None]:
                 buffer.data.copy_(value)
 
 
-def _redraw_silent_weights(module: nn.Module) -> None:
-    """Draw weights that are zero or next to it from N(0, 0.02); zero biases are as they should be."""
+def _redraw_zero_weights(module: nn.Module) -> None:
+    """Draw weights again that are zero or next to it from N(0, 0.02); zero biases are as they should be."""
     for name, parameter in module.named_parameters():
         values = parameter.data
         if "bias" in name.rpartition(".")[2] or not (values.is_floating_point() and values.numel()):
@@ -125,7 +127,7 @@ def _redraw_silent_weights(module: nn.Module) -> None:
             values.normal_(0, 0.02)
 
 
-def _run_with_own_statistics(module: nn.Module, watch: Watch, arguments: Arguments) -> Any:
+def _run_with_own_statistics(module: nn.Module, recorder: OriginRecorder, arguments: Arguments) -> Any:
     """Run once in float64; each normalisation first takes the statistics of its own input."""
     sums: dict[nn.Module, torch.Tensor] = {}
     handles = [
@@ -135,7 +137,7 @@ def _run_with_own_statistics(module: nn.Module, watch: Watch, arguments: Argumen
     ]
     try:
         args, kwargs = tree_map(_as_input, arguments)
-        with watch:
+        with recorder:
             return run_float64(module, args, kwargs)
     finally:
         for handle in handles:
@@ -146,7 +148,7 @@ def _as_input(value: Any) -> Any:
     if not isinstance(value, torch.Tensor):
         return value
     value = value.to(torch.float64 if value.is_floating_point() else value.dtype, copy=True)
-    value.assay_op = Op("input", live=True)
+    value.assay_op = Op("input", depends_on_input=True)
     return value
 
 
@@ -165,7 +167,7 @@ def _take_statistics(norm: Any, value: torch.Tensor, sums: dict[nn.Module, torch
         count, total, squares = sums[norm] = sums[norm] + new if norm in sums else new
         mean = total / count
         var = squares / count - mean.square()
-        # Few samples make some variances tiny by luck, and a channel that is dead here may wake elsewhere.
+        # Few samples make some variances tiny by luck, and a channel that is zero here may be used elsewhere.
         floor = var.mean() * min(1.0, max(0.01, 4 / float(count[0])))
         var = torch.maximum(var, floor) if floor > 0 else torch.ones_like(var)
         norm.running_mean.copy_(_rounded(mean))
@@ -177,10 +179,10 @@ def _rounded(value: torch.Tensor) -> torch.Tensor:
     return torch.ldexp((mantissa * 2**16).round(), exponent - 16)
 
 
-def _mend_outputs(watch: Watch, outputs: Any) -> None:
+def _rescale_outputs(recorder: OriginRecorder, outputs: Any) -> None:
     """Bring the scale of each output to about one where it is far off."""
     for output in tree_leaves(outputs):
         if isinstance(output, torch.Tensor) and output.is_floating_point() and output.numel():
-            rms = math.sqrt(power(output))
+            rms = math.sqrt(mean_square(output))
             if 0 < rms < math.inf and not OUTPUT_LOW <= rms <= OUTPUT_HIGH:
-                watch.scale(watch.op_of(output), 2.0 ** -round(math.log2(rms)), stop=set())
+                recorder.scale(recorder.op_of(output), 2.0 ** -round(math.log2(rms)), stop=set())

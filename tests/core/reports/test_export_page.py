@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 import pytest
 
 from tasks.core.records.evidence import BlockPower, Detections, Evidence, OutputEvidence, Power, ProbeRecord
-from tasks.core.reports.pages import bar_width, number, percent
 from tasks.core.spec.export_spec import ExportSpec
 from tests.core.reports.report_records import (
     BLAME,
@@ -173,19 +172,3 @@ def test_a_file_made_by_others_is_named() -> None:
     text = make_report(make_evidence(), file="/home/me/theirs.onnx")
     assert "verified file theirs.onnx" in text
     assert "/home/me" not in text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.0, "0"), (1.0523, "1.05"), (12345.6, "12,346"), (1.19e-7, "1.19e-7"), (3e30, "3.00e30"), (-0.5, "-0.5"),
-     (math.inf, "∞"), (math.nan, "NaN"), (8.0, "8"), (99.96, "100")],
-)  # fmt: skip
-def test_numbers_are_short(value: float, text: str) -> None:
-    """Three digits are enough for a reader; what is no number is said so."""
-    assert number(value) == text
-
-
-def test_nearly_all_is_not_all() -> None:
-    """A share is rounded to 100 % only where it is 100 %, and a bar has a width whatever its value."""
-    assert [percent(share) for share in (0.0, 0.031, 0.99999, 1.0)] == ["0 %", "3.1 %", "> 99.9 %", "100 %"]
-    assert [bar_width(value) for value in (math.nan, math.inf, 0.0, 1e-9, 100.0)] == [160, 160, 1, 1, 40]

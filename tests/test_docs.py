@@ -1,0 +1,27 @@
+"""What the project's texts name exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TEXTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", ".ci/run")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "deployments").glob("*.yaml")),
+]
+_PATH = re.compile(r"(?<![\w/.<])(?:tasks|flows|deployments|docs|tests|examples)/[\w./-]*\w/?(?![\w<*{])")
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_path_that_a_text_names_exists(text: Path) -> None:
+    """Files and folders of the project, as `tasks/core/onnx_files/checks.py`, are where the text says."""
+    named = set(_PATH.findall(text.read_text(encoding="utf-8")))
+    assert sorted(path for path in named if not (ROOT / path).exists()) == []
+
+
+def test_a_path_that_does_not_exist_is_seen() -> None:
+    """The pattern finds paths in code, links and prose, and no placeholders."""
+    text = "`tasks/core/gone.py`, [x](docs/none.md) and tests/nowhere/. Not tasks/<step>.py nor https://a/docs/b.md"
+    assert _PATH.findall(text) == ["tasks/core/gone.py", "docs/none.md", "tests/nowhere/"]

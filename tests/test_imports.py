@@ -42,7 +42,7 @@ def test_the_tree_keeps_all_contracts(copy: Path) -> None:
         ("tasks/core/planted/__init__.py", "", ROOMS),
         ("tasks/core/records/planted.py", "from tasks.core.proof import verdict", ROOMS),
         ("tasks/core/spec/planted.py", "import tasks.core.runtime.memory", ROOMS),
-        ("tasks/core/inputs/planted.py", "if TYPE_CHECKING:\n    from tasks.core.weights import urls", ROOMS),
+        ("tasks/core/inputs/planted.py", "if TYPE_CHECKING:\n    from tasks.core.reports import pages", ROOMS),
         ("tasks/core/proof/planted.py", "import tasks.validate_onnx", TASKS),
         ("tasks/core/reports/planted.py", "from tasks.mlflow_store import store", TASKS),
         ("tasks/mlflow_store/planted.py", "from tasks import fetch_weights", TASKS),

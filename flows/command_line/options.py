@@ -9,7 +9,7 @@ from tasks.core.errors import SpecError
 from tasks.core.spec.export_spec import DEFAULT_OPSET, ExportSpec, ResolvedSpec
 from tasks.core.spec.input_spec import INPUT_SYNTAX
 from tasks.core.spec.resolve import make_spec, resolve
-from tasks.core.spec.weights_kinds import WEIGHTS_CHOICES
+from tasks.core.weights.sources import WEIGHTS_CHOICES
 
 DEFAULT_MODEL = "digits"
 

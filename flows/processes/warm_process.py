@@ -34,7 +34,7 @@ PRELOADED = [
     "tasks.core.proof.validation",
     "tasks.core.reference.module",
     "tasks.core.runtime.reservations",
-    "tasks.core.weights.find",
+    "tasks.core.weights.state_dicts",
     # what these and the libraries import when they first need it: 0.7 s a model
     "git",
     "mlflow.pyfunc",

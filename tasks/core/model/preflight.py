@@ -3,8 +3,7 @@
 from tasks.core.errors import SpecError
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.resolve import known_family
-from tasks.core.spec.weights_kinds import random_seed, weights_file, weights_kind
-from tasks.core.weights.urls import split_url
+from tasks.core.weights.sources import source_of
 
 
 def check(spec: ResolvedSpec) -> None:
@@ -18,13 +17,4 @@ def check(spec: ResolvedSpec) -> None:
     family.factory(spec.model)
     if spec.sample is not None and not spec.sample.is_file():
         raise SpecError(f"There is no sample file {spec.sample}; give an .npz with arrays by input name.")
-    kind = weights_kind(spec)
-    match kind:
-        case "random":
-            random_seed(spec.weights)
-        case "url":
-            split_url(spec.weights)
-        case "file":
-            weights_file(spec.weights)
-        case family.name:
-            family.weights(spec.model, spec.weights)
+    source_of(spec).check()

@@ -11,8 +11,7 @@ from tasks.core.paths import PROJECT_FOLDER
 from tasks.core.records.manifest import Manifest
 from tasks.core.records.steps import LoadReport, Weights
 from tasks.core.spec.export_spec import ResolvedSpec
-from tasks.core.spec.weights_kinds import weights_kind
-from tasks.core.weights.urls import split_url
+from tasks.core.weights.sources import source_of
 
 PACKAGES = ("torch", "torchvision", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
 """The packages that shape the file or its proof."""
@@ -51,19 +50,9 @@ def changes_without_weights(before: Manifest, spec: ResolvedSpec) -> tuple[str, 
 def same_weights(before: Manifest, spec: ResolvedSpec) -> bool:
     """Are the weights the same beyond doubt, without reading tensors or touching a network?
 
-    An enum member of an equal torchvision and a seed are; a file is while its bytes are; a URL is if it
-    states its hash. What only a server or the model's own code knows has to be fetched and hashed.
+    What only a server or the model's own code knows has to be fetched and hashed.
     """
-    match weights_kind(spec):
-        case "torchvision" | "random":
-            return True
-        case "file":
-            return before.weights_file is not None and _sha256_or_absent(Path(spec.weights)) == before.weights_file
-        case "url":
-            expected = split_url(spec.weights)[2]
-            return bool(expected and before.weights_file and before.weights_file.startswith(expected))
-        case _:
-            return False
+    return source_of(spec).is_same(before.weights_file)
 
 
 def differences(before: Manifest, now: Manifest) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -12,7 +11,7 @@ from tasks.core.families.family import Family
 from tasks.core.families.registry import family_of
 from tasks.core.spec.catalog import find_entry, read_catalog
 from tasks.core.spec.export_spec import ExportSpec, ResolvedSpec
-from tasks.core.spec.weights_kinds import WEIGHTS_CHOICES, weights_kind
+from tasks.core.weights.sources import WEIGHTS_CHOICES, source_of
 
 _Spec = TypeVar("_Spec", bound=ExportSpec)
 
@@ -77,12 +76,8 @@ def _find_family(model: object) -> Family:
 
 
 def _with_absolute_paths(spec: ResolvedSpec) -> ResolvedSpec:
-    update: dict[str, Any] = {}
-    if spec.sample is not None:
-        update["sample"] = spec.sample.expanduser().absolute()
-    if weights_kind(spec) == "file":
-        update["weights"] = str(Path(spec.weights).expanduser().absolute())
-    return spec.model_copy(update=update)
+    sample = spec.sample.expanduser().absolute() if spec.sample else None
+    return spec.model_copy(update={"sample": sample, "weights": source_of(spec).settled()})
 
 
 def known_family(spec: ResolvedSpec) -> Family:

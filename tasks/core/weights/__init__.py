@@ -1,4 +1,4 @@
-"""Weights as tensors in a verified local file: found, downloaded, read safely, loaded strictly.
+"""Weights as tensors in a verified local file: their sources, downloads, safe reading, strict loading.
 
 Random weights belong to `model`: they need the module itself.
 """

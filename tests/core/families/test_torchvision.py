@@ -14,7 +14,7 @@ from tasks.core.forward.arguments import argument_paths
 from tasks.core.inputs.choice import choose_inputs
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
-from tasks.core.weights.find import find_weights
+from tasks.core.weights.sources import source_of
 from tests.models.python_files import made
 from tests.models.tiny_detectors import OneImage
 
@@ -72,7 +72,7 @@ def test_int8_weights_are_one_sentence() -> None:
     """The int8 weights of a quantized model are refused before anything is downloaded."""
     spec = resolve(ExportSpec(model="quantized_resnet18"))
     with pytest.raises(WeightsError, match=r"IMAGENET1K_FBGEMM_V1 are int8 tensors .*give --weights random"):
-        find_weights(spec, lambda uri: pytest.fail(uri))
+        source_of(spec).find(lambda uri: pytest.fail(uri))
 
 
 def test_the_names_are_torchvisions_own() -> None:

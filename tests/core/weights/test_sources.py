@@ -1,9 +1,7 @@
 """Whatever a spec names as weights is found, verified, and described without secrets."""
 
-import hashlib
 import io
 import os
-import shutil
 from collections import OrderedDict
 from pathlib import Path
 
@@ -16,8 +14,7 @@ from tasks.core.errors import ServiceError, SpecError, WeightsError
 from tasks.core.hashes import file_sha256, tensors_sha256
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
-from tasks.core.spec.weights_kinds import random_seed, weights_kind
-from tasks.core.weights.find import find_weights
+from tasks.core.weights.sources import WEIGHTS_CHOICES, source_of
 from tests.services.weights_server import HTML_PAGE, WeightsServer
 
 pytestmark = pytest.mark.usefixtures("caches")
@@ -45,7 +42,7 @@ def no_mlflow(uri: str) -> Path:
 
 def find(weights: object, model: object = "torch.nn:Linear") -> object:
     """Find the weights of a resolved spec."""
-    return find_weights(resolve(ExportSpec(model=model, weights=weights)), no_mlflow)
+    return source_of(resolve(ExportSpec(model=model, weights=weights))).find(no_mlflow)
 
 
 def test_a_file_is_hashed_and_named_by_its_base_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +163,7 @@ def test_an_enum_member_may_be_given_itself() -> None:
     member = models.SqueezeNet1_1_Weights.IMAGENET1K_V1
     spec = resolve(ExportSpec(model="squeezenet1_1", weights=member))
     assert spec.weights == "SqueezeNet1_1_Weights.IMAGENET1K_V1"
-    assert weights_kind(spec) == "torchvision"
+    assert source_of(spec).kind == "torchvision"
 
 
 @pytest.mark.parametrize(("text", "seed"), [("random", 0), ("random:7", 7), ("random:", 0)])
@@ -180,7 +177,7 @@ def test_random_has_a_seed_and_no_file(text: str, seed: int) -> None:
 def test_a_seed_is_a_number(text: str) -> None:
     """What is no seed is refused in one sentence."""
     with pytest.raises(WeightsError, match="write random or random:NUMBER"):
-        random_seed(text)
+        source_of(ExportSpec(model="torch.nn:Linear", weights=text)).check()
 
 
 def test_as_built_and_in_memory_have_no_file() -> None:
@@ -209,7 +206,7 @@ def test_an_mlflow_uri_is_left_to_its_fetcher(tmp_path: Path) -> None:
         return tmp_path / "w.pth"
 
     for uri in ("runs:/0123abcd/weights/w.pth", "models:/net/3", "models:/net@champion"):
-        found = find_weights(resolve(ExportSpec(model="torch.nn:Linear", weights=uri)), fetch)
+        found = source_of(resolve(ExportSpec(model="torch.nn:Linear", weights=uri))).find(fetch)
         assert (found.kind, found.origin, found.tensors_sha256) == ("mlflow", uri, tensors_sha256(state()))
     assert len(asked) == 3
 
@@ -230,7 +227,7 @@ def test_an_mlflow_uri_is_left_to_its_fetcher(tmp_path: Path) -> None:
 )
 def test_the_text_tells_the_kind(model: str, weights: str, kind: str) -> None:
     """The kind of weights follows from the text alone, and whether the model is torchvision's."""
-    assert weights_kind(resolve(ExportSpec(model=model, weights=weights))) == kind
+    assert source_of(resolve(ExportSpec(model=model, weights=weights))).kind == kind
 
 
 def test_equal_tensors_have_one_hash_in_any_container(tmp_path: Path) -> None:
@@ -243,22 +240,28 @@ def test_equal_tensors_have_one_hash_in_any_container(tmp_path: Path) -> None:
     assert a.file_sha256 != b.file_sha256
 
 
-def test_tensor_hashes_tell_all_differences_apart() -> None:
-    """Another name, dtype, shape or one bit gives another hash; memory layout and kind do not matter."""
-    base = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    others = [{"w": base}, {"v": base}, {"w": base.double()}, {"w": base.reshape(4)}, {"w": base.t()}, {"w": -base},
-              {"w": base, "v": base}, {"w": base.bool()}, {"w": base.to(torch.complex64)}, {"w": base.bfloat16()},
-              {"w": torch.zeros(0)}, {"w": torch.zeros(())}, {}]  # fmt: skip
-    assert len({tensors_sha256(tensors) for tensors in others}) == len(others)
-    assert tensors_sha256({"w": base.t().contiguous().t()}) == tensors_sha256({"w": nn.Parameter(base)})
-    assert tensors_sha256({"w": base.to_sparse()}) == tensors_sha256({"w": base})
-    z = torch.randn(3, dtype=torch.complex64)
-    assert tensors_sha256({"w": z.conj()}) == tensors_sha256({"w": z.conj().resolve_conj()})
+def test_the_choices_are_listed() -> None:
+    """Sentences about --weights name what every source takes."""
+    assert WEIGHTS_CHOICES == "a file, a URL, runs:/…, models:/…, random[:SEED] or as-built"
 
 
-def test_a_files_hash_is_its_bytes(tmp_path: Path) -> None:
-    """The hash of a file is SHA-256, as sha256sum prints it."""
-    (tmp_path / "f").write_bytes(b"assay" * 100_000)
-    assert file_sha256(tmp_path / "f") == hashlib.sha256(b"assay" * 100_000).hexdigest()
-    shutil.copy(tmp_path / "f", tmp_path / "g")
-    assert file_sha256(tmp_path / "g") == file_sha256(tmp_path / "f")
+def test_the_same_weights_are_known_without_reading_tensors(tmp_path: Path) -> None:
+    """A seed, a member of the enum, a file of equal bytes, a URL that states its hash; nothing else is beyond doubt."""
+    path = tmp_path / "w.pth"
+    path.write_bytes(b"any bytes")
+    sha256 = file_sha256(path)
+
+    def is_same(weights: str, file_hash: str | None = sha256, model: str = "torch.nn:Linear") -> bool:
+        return source_of(ExportSpec(model=model, weights=weights)).is_same(file_hash)
+
+    assert is_same("random:3", None)
+    assert is_same("DEFAULT", model="alexnet")
+    assert is_same(str(path))
+    assert is_same(f"https://h/w.pth#sha256={sha256[:12]}")
+    assert not is_same(str(path), None)
+    assert not is_same(str(tmp_path / "gone.pth"))
+    assert not is_same("https://h/w.pth")
+    assert not is_same("https://h/w.pth#sha256=0123abcd")
+    assert not any(map(is_same, ["models:/net@champion", "runs:/1/w.pth", "as-built"]))
+    path.write_bytes(b"other bytes")
+    assert not is_same(str(path))

@@ -1,0 +1,319 @@
+"""Sources of weights: one class each says how its text is recognised, checked and fetched. Needs no PyTorch to tell.
+
+A further source is one more class here, and its name in `SOURCES`.
+"""
+
+import logging
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from tasks.core.errors import WeightsError
+from tasks.core.families.registry import family_of
+from tasks.core.hashes import file_sha256, tensors_sha256
+from tasks.core.records.steps import Weights
+from tasks.core.weights.download import fetch_to_cache, fetch_to_file
+from tasks.core.weights.urls import mirrored, split_url, without_query
+
+if TYPE_CHECKING:
+    import torch
+
+FILE_SUFFIXES = (".pth", ".pt", ".pt2", ".safetensors", ".ckpt", ".bin", ".tar")
+Fetch = Callable[[str], Path]
+"""Gives the local file of a `runs:/` or `models:/` URI."""
+
+log = logging.getLogger("assay")
+
+
+class Asked(Protocol):
+    """The part of a spec that says which weights."""
+
+    @property
+    def model(self) -> Any:
+        """MODEL text, or a live module."""
+
+    @property
+    def weights(self) -> Any:
+        """What `--weights` says, or a state_dict."""
+
+
+class Source(ABC):
+    """Weights that were asked for, of one kind."""
+
+    syntax: ClassVar[str] = ""
+    """How `--weights` takes it; empty: not as such."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.model, self.weights = asked.model, asked.weights
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """The name under which it is recorded."""
+
+    @staticmethod
+    @abstractmethod
+    def recognises(asked: Asked) -> bool:
+        """Tell by its form whether this is such a source; no source before it in `SOURCES` took it."""
+
+    def settled(self) -> Any:
+        """The text in a form that holds in any working directory."""
+        return self.weights
+
+    def check(self) -> None:  # noqa: B027  # most have nothing to check
+        """See what can be seen without reading or fetching.
+
+        Raises:
+            SpecError, WeightsError: it names nothing.
+        """
+
+    @abstractmethod
+    def find(self, fetch_from_mlflow: Fetch) -> Weights:
+        """Find, fetch and verify the weights, as a local file if they have one.
+
+        Raises:
+            SpecError: the text can't be understood.
+            WeightsError: their hash or format is wrong, or there is no such file.
+            ServiceError: a host could not be reached.
+        """
+
+    def is_same(self, file_hash: str | None) -> bool:
+        """Tell without reading tensors or a network whether the weights are beyond doubt those of an earlier export.
+
+        Args:
+            file_hash: SHA-256 of the file that the earlier export read; None: it read none.
+        """
+        return False
+
+
+class StateDict(Source):
+    """Tensors in memory."""
+
+    kind = "state_dict"
+
+    @staticmethod
+    def recognises(asked: Asked) -> bool:
+        """Take what is no text."""
+        return not isinstance(asked.weights, str)
+
+    def find(self, fetch_from_mlflow: Fetch) -> Weights:
+        """Find the tensors among what may lie beside them."""
+        from tasks.core.weights.state_dicts import find_tensors
+
+        found = find_tensors(self.weights, "the state_dict in memory")
+        return Weights(kind=self.kind, origin="in memory", tensors_sha256=tensors_sha256(_tensors(found.tensors)))
+
+
+class AsBuilt(Source):
+    """What the model's own code loads."""
+
+    kind, syntax = "as-built", "as-built"
+
+    @staticmethod
+    def recognises(asked: Asked) -> bool:
+        """Take the word."""
+        return bool(asked.weights == "as-built")
+
+    def find(self, fetch_from_mlflow: Fetch) -> Weights:
+        """There is nothing to find before the module is built."""
+        return Weights(kind=self.kind, origin="as built by the model's own code")
+
+
+class Random(Source):
+    """Random weights, the same for a seed in every process."""
+
+    kind, syntax = "random", "random[:SEED]"
+
+    @staticmethod
+    def recognises(asked: Asked) -> bool:
+        """Take the word, with or without a seed."""
+        return bool(asked.weights == "random") or asked.weights.startswith("random:")
+
+    @property
+    def seed(self) -> int:
+        """Without one it is 0.
+
+        Raises:
+            WeightsError: the seed is no number.
+        """
+        seed = self.weights.partition(":")[2] or "0"
+        if not re.fullmatch(r"\d{1,9}", seed):
+            raise WeightsError(f"{self.weights!r} has no seed; write random or random:NUMBER.")
+        return int(seed)
+
+    def check(self) -> None:
+        """Read the seed."""
+        _ = self.seed
+
+    def find(self, fetch_from_mlflow: Fetch) -> Weights:
+        """The seed is all there is before the module is built."""
+        return Weights(kind=self.kind, origin=f"random:{self.seed}", seed=self.seed)
+
+    def is_same(self, file_hash: str | None) -> bool:
+        """A seed stays what it is."""
+        return True
+
+
+class MLflow(Source):
+    """An artifact of a run, or a version of a registered model."""
+
+    kind, syntax = "mlflow", "runs:/…, models:/…"
+
+    @staticmethod
+    def recognises(asked: Asked) -> bool:
+        """Take MLflow's own schemes."""
+        return bool(asked.weights.startswith(("runs:/", "models:/")))
+
+    def find(self, fetch_from_mlflow: Fetch) -> Weights:
+        """Leave the fetching to who knows MLflow."""
+        return _from_file(fetch_from_mlflow(self.weights), kind=self.kind, origin=self.weights)
+
+
+class Url(Source):
+    """A file on a web server."""
+
+    kind, syntax = "url", "a URL"
+
+    @staticmethod
+    def recognises(asked: Asked) -> bool:
+        """Take an http(s) address."""
+        return bool(asked.weights.startswith(("http://", "https://")))
+
+    def check(self) -> None:
+        """See that it names a file, and that its hash is one."""
+        split_url(self.weights)
+
+    def find(self, fetch_from_mlflow: Fetch) -> Weights:
+        """Download the file into the cache."""
+        _, name, expected = split_url(self.weights)
+        way_out = "give a local file with --weights FILE, or set ASSAY_WEIGHTS_MIRROR to a mirror"
+        path, _ = fetch_to_cache(self.weights, expected=expected, way_out=way_out)
+        log.info("%s lies in %s", name, path.parent)
+        return _readable_or_gone(path, kind=self.kind, origin=without_query(self.weights))
+
+    def is_same(self, file_hash: str | None) -> bool:
+        """One that states its hash says so itself."""
+        expected = split_url(self.weights)[2]
+        return bool(expected and file_hash and file_hash.startswith(expected))
+
+
+class NamedByFamily(Source):
+    """Weights that the model's family has a name for, as `DEFAULT`."""
+
+    @property
+    def kind(self) -> str:
+        """The family's name."""
+        return family_of(self.model).name
+
+    @staticmethod
+    def recognises(asked: Asked) -> bool:
+        """Take what does not look like a file, where the family names weights."""
+        text = asked.weights
+        looks_like_file = "/" in text or Path(text).suffix.lower() in FILE_SUFFIXES or Path(text).is_file()
+        return family_of(asked.model).names_weights and not looks_like_file
+
+    def check(self) -> None:
+        """See that the family has such weights."""
+        family_of(self.model).weights(self.model, self.weights)
+
+    def find(self, fetch_from_mlflow: Fetch) -> Weights:
+        """Take the file that the family names, from its library's own cache where it has one."""
+        named = family_of(self.model).weights(self.model, self.weights)
+        if not named.location.startswith(("http://", "https://")):
+            return _from_file(Path(named.location), kind=self.kind, origin=named.origin)
+        _, file_name, expected = split_url(named.location)
+        mirror = f"set ASSAY_WEIGHTS_MIRROR to a mirror (asked: {without_query(mirrored(named.location))})"
+        if named.folder is None:
+            way_out = f"give a local file with --weights FILE, or {mirror}"
+            path, _ = fetch_to_cache(named.location, expected=expected, way_out=way_out)
+        else:
+            path = named.folder / file_name
+            way_out = f"give a local file with --weights FILE, {mirror}, or put {file_name} into {named.folder}"
+            fetch_to_file(named.location, path, expected=expected, way_out=way_out, variable=named.folder_variable)
+        log.info("%s lies in %s", file_name, path.parent)
+        return _readable_or_gone(path, kind=self.kind, origin=named.origin)
+
+    def is_same(self, file_hash: str | None) -> bool:
+        """A member of an equal torchvision's enum stays what it is."""
+        return self.kind == "torchvision"
+
+
+class File(Source):
+    """A local file; takes any text."""
+
+    kind, syntax = "file", "a file"
+
+    @staticmethod
+    def recognises(asked: Asked) -> bool:
+        """Take what no other source took."""
+        return True
+
+    @property
+    def path(self) -> Path:
+        """Absolute, and not resolved: a link's own name is the one that was asked for."""
+        return Path(self.weights).expanduser().absolute()
+
+    def settled(self) -> str:
+        """The absolute path."""
+        return str(self.path)
+
+    def check(self) -> None:
+        """See that the file is there."""
+        if not self.path.is_file():
+            raise WeightsError(f"There is no weights file {self.path}; --weights takes {WEIGHTS_CHOICES}.")
+
+    def find(self, fetch_from_mlflow: Fetch) -> Weights:
+        """Read it."""
+        self.check()
+        return _from_file(self.path, kind=self.kind, origin=self.path.name)
+
+    def is_same(self, file_hash: str | None) -> bool:
+        """As long as its bytes are."""
+        return file_hash is not None and self.path.is_file() and file_sha256(self.path) == file_hash
+
+
+SOURCES: tuple[type[Source], ...] = (StateDict, AsBuilt, Random, MLflow, Url, NamedByFamily, File)
+"""In the order in which they are asked."""
+_SYNTAXES = [source.syntax for source in reversed(SOURCES) if source.syntax]
+WEIGHTS_CHOICES = f"{', '.join(_SYNTAXES[:-1])} or {_SYNTAXES[-1]}"
+"""What `--weights` takes for any model, in words."""
+
+
+def source_of(asked: Asked) -> Source:
+    """Find the source of the weights that a spec asks for."""
+    return next(source for source in SOURCES if source.recognises(asked))(asked)
+
+
+def _tensors(mapping: Mapping[str, object]) -> "dict[str, torch.Tensor]":
+    import torch
+
+    return {name: value for name, value in mapping.items() if isinstance(value, torch.Tensor)}
+
+
+def _from_file(path: Path, *, kind: str, origin: str) -> Weights:
+    from tasks.core.weights.state_dicts import read_state_dict
+
+    with ThreadPoolExecutor(1) as beside:
+        file_hash = beside.submit(file_sha256, path)
+        state = read_state_dict(path)
+        tensors_hash = tensors_sha256(_tensors(state.tensors))
+    return Weights(
+        kind=kind,
+        origin=origin,
+        path=path,
+        size_bytes=path.stat().st_size,
+        file_sha256=file_hash.result(),
+        tensors_sha256=tensors_hash,
+    )
+
+
+def _readable_or_gone(path: Path, *, kind: str, origin: str) -> Weights:
+    """Read a downloaded file; one that is no checkpoint must not stay, or it would block the next try."""
+    try:
+        return _from_file(path, kind=kind, origin=origin)
+    except WeightsError:
+        path.unlink(missing_ok=True)
+        raise

@@ -12,9 +12,13 @@ from torchvision import models
 
 from tasks.core.errors import ServiceError, SpecError, WeightsError
 from tasks.core.hashes import file_sha256, tensors_sha256
+from tasks.core.model.preflight import check
+from tasks.core.records.steps import Weights
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
-from tasks.core.weights.sources import WEIGHTS_CHOICES, source_of
+from tasks.core.weights import sources
+from tasks.core.weights.download import fetch_to_cache
+from tasks.core.weights.sources import WEIGHTS_CHOICES, Asked, Fetch, Source, StateDict, source_of
 from tests.services.weights_server import HTML_PAGE, WeightsServer
 
 pytestmark = pytest.mark.usefixtures("caches")
@@ -265,3 +269,34 @@ def test_the_same_weights_are_known_without_reading_tensors(tmp_path: Path) -> N
     assert not any(map(is_same, ["models:/net@champion", "runs:/1/w.pth", "as-built"]))
     path.write_bytes(b"other bytes")
     assert not is_same(str(path))
+
+
+class S3(Source):
+    """A public object in Amazon's S3: the example of CONTRIBUTING.md."""
+
+    kind, syntax = "s3", "s3://BUCKET/KEY"
+
+    @staticmethod
+    def recognises(asked: Asked) -> bool:
+        """Take S3's own scheme."""
+        return bool(asked.weights.startswith("s3://"))
+
+    def find(self, fetch_from_mlflow: Fetch) -> Weights:
+        """Download it into the cache."""
+        bucket, _, key = self.weights.removeprefix("s3://").partition("/")
+        url = f"https://{bucket}.s3.amazonaws.com/{key}"
+        path, _ = fetch_to_cache(url, expected=None, way_out="give a local file with --weights FILE")
+        return sources._readable_or_gone(path, kind=self.kind, origin=self.weights)
+
+
+def test_a_new_source_needs_one_class(monkeypatch: pytest.MonkeyPatch, weights_server: WeightsServer) -> None:
+    """With its name in the tuple it is recognised, checked and found, and left as it is in another folder."""
+    monkeypatch.setattr(sources, "SOURCES", (StateDict, S3, *sources.SOURCES[1:]))
+    monkeypatch.setenv("ASSAY_WEIGHTS_MIRROR", weights_server.address)
+    weights_server.put("/models/w.pth", saved(state()))
+    spec = resolve(ExportSpec(model="torch.nn:Linear", weights="s3://bucket/models/w.pth"))
+    check(spec)
+    found = source_of(spec).find(no_mlflow)
+    assert (found.kind, found.origin) == ("s3", "s3://bucket/models/w.pth")
+    assert found.tensors_sha256 == tensors_sha256(state())
+    assert not source_of(spec).is_same(found.file_sha256)

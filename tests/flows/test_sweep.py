@@ -3,6 +3,7 @@
 Most sweeps are started in this process, whose fork server then serves them all.
 """
 
+import importlib.util
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from flows.command_line.sweep import main
 from flows.command_line.verify import main as verify_main
 from flows.processes import sweep_workers
 from flows.processes.export_here import services
-from flows.processes.warm_process import WarmProcess
+from flows.processes.warm_process import PRELOADED, WarmProcess
 from tasks.core.spec.resolve import make_spec, resolve
 from tests.flows.in_process import Ran
 from tests.flows.processes.late_imports import num_imports
@@ -134,6 +135,12 @@ def test_a_warm_process_has_imported_what_it_needs() -> None:
         assert process.run("an export", 300, num_imports, spec, services()) < 150
     finally:
         process.close()
+
+
+@pytest.mark.parametrize("name", PRELOADED)
+def test_what_is_preloaded_exists(name: str) -> None:
+    """The fork server says nothing of a module that it can't import."""
+    assert importlib.util.find_spec(name)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ AssayError              2
 ├── ExportError         1   no exporter gave a file
 │   ├── NarrowedError   1   (export/exported.py) a dynamic dimension came out narrower than asked
 │   └── CrashError      1   a process died
+├── OutOfMemoryError    1   the module did not fit into memory
 ├── VerdictError        1   the file is not proven
 ├── SweepError          1   not every model of a sweep is
 └── ServiceError        3   a service could not be reached
@@ -63,6 +64,12 @@ class ExportError(AssayError):
 
 class CrashError(ExportError):
     """The process that exported died, or hung and was stopped."""
+
+
+class OutOfMemoryError(AssayError):
+    """The module did not fit into memory, which says nothing of the module or the file."""
+
+    exit_status = 1
 
 
 class VerdictError(AssayError):
@@ -130,7 +137,7 @@ def one_line(said: object) -> str:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Was memory exhausted? PyTorch's allocator says so in a RuntimeError of its own words."""
-    words = ("can't allocate memory", "out of memory", "std::bad_alloc")
+    words = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
     return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 

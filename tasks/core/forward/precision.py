@@ -20,6 +20,7 @@ from tasks.core.arrays import EPS32
 from tasks.core.errors import is_out_of_memory
 from tasks.core.forward.fused_attention import without_fused_attention
 from tasks.core.forward.other_kernels import OtherKernels
+from tasks.core.forward.refusals import is_own_fault
 
 _SIGN_PERIOD = 8191
 """Signs repeat after a prime number of weights, so that rows of a matrix get different ones."""
@@ -47,7 +48,7 @@ class _RaiseToFloat64(TorchDispatchMode):
         try:
             return func(*tree_map(_raised, args), **tree_map(_raised, kwargs or {}))
         except Exception as error:  # a custom operator may raise anything
-            if func._schema.is_mutable or is_out_of_memory(error):
+            if func._schema.is_mutable or is_out_of_memory(error) or is_own_fault(error):
                 raise
             answer = func(*tree_map(_lowered, args), **tree_map(_lowered, kwargs or {}))
             self._rounded.add(str(func))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tasks.core.arrays import Array
-from tasks.core.errors import InputsError, SpecError, one_line
+from tasks.core.errors import InputsError, SpecError
 from tasks.core.families.registry import family_of
 from tasks.core.forward.arguments import (
     ArgumentPath,
@@ -19,6 +19,7 @@ from tasks.core.forward.arguments import (
     forward_parameters,
 )
 from tasks.core.forward.precision import run_float32
+from tasks.core.forward.refusals import refusal_of
 from tasks.core.inputs.probes import Probe, base_family, draw, plan_probes
 from tasks.core.inputs.samples import checked_sample, input_of, read_sample
 from tasks.core.inputs.sizes import sizes_to_prove, traced_sizes, with_sizes
@@ -203,7 +204,7 @@ def _refusal(model: nn.Module, inputs: Inputs, sizes: dict[str, int]) -> str:
     try:
         run_float32(model, args, kwargs)
     except Exception as error:  # the user's forward may raise anything; it becomes one sentence
-        return one_line(f"{type(error).__name__}: {error}")
+        return refusal_of(error, model, where=probe.sizes_in_words)
     return ""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from tasks.core.arrays import Array
-from tasks.core.errors import CrashError, ModelError
+from tasks.core.errors import CrashError, ModelError, OutOfMemoryError
 from tasks.core.inputs.probes import Probe
 from tasks.core.limits import MATCHING_LIMIT, NUM_CALLS, NUM_FEEDS, SEARCH_LIMITS
 from tasks.core.localisation.defects import Defect, describe, other_parameter
@@ -55,7 +55,7 @@ def localise(
                 defect = _Search(reference.network, file).defect()
                 if defect is not None:
                     return defect, []
-    except (CrashError, ModelError) as error:
+    except (CrashError, ModelError, OutOfMemoryError) as error:
         return None, [f"where the file goes wrong could not be looked for: {error}"]
     return None, []
 
@@ -82,7 +82,7 @@ def hidden_defect(
             search = _Search(reference.network, _file_values(reference, onnx_graph, probe, **options))
             for index in search.file.own_errors():
                 return search.examined(index), []
-    except (CrashError, ModelError) as error:
+    except (CrashError, ModelError, OutOfMemoryError) as error:
         return None, [f"its nodes could not be looked at one by one: {error}"]
     return None, []
 

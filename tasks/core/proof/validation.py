@@ -87,6 +87,7 @@ def _observe(
     if all(probe in seen.compared for probe in first_two):
         seen.blocks += block_powers(*(reference.additions(probe) for probe in first_two))
     seen.floor = reference.floor
+    seen.notes += filter(None, [reference.floor_note])
     return seen
 
 

@@ -14,6 +14,7 @@ from tasks.core.errors import ModelError, one_line
 from tasks.core.forward.outputs import flatten
 from tasks.core.forward.precision import Args, Kwargs, Scratch, run_float32, run_float64, run_perturbed
 from tasks.core.forward.recorder import Receive, Run, trace
+from tasks.core.forward.refusals import refusal_of
 from tasks.core.forward.thresholds import Thresholds
 from tasks.core.forward.traces import Addition, Trace
 from tasks.core.inputs.choice import Inputs
@@ -77,6 +78,12 @@ class Reference:
             return f"mean of {NUM_STAND_INS + 1} perturbed float32 runs, as the module has no float64 path"
         return f"float64, but {', '.join(sorted(self._rounded))} in float32" if self._rounded else "float64"
 
+    @property
+    def floor_note(self) -> str:
+        """What a reader should know of the floor; empty where it is float64 throughout."""
+        why = f" ({self._no_float64})" if self._no_float64 else ""
+        return "" if self.floor == "float64" else f"the noise was measured with less than float64: {self.floor}{why}"
+
     def unrepeatable(self, names: Sequence[str] = ()) -> str:
         """Why the module does not repeat its answers: f(a), f(b), f(a) must; empty where it does.
 
@@ -139,7 +146,8 @@ class Reference:
             try:
                 return self._answer("float64", probe, run_float64, **options)
             except ModelError as error:
-                self._no_float64 = str(error)
+                cause = error.__cause__ or error
+                self._no_float64 = one_line(f"{type(cause).__name__}: {cause}")
         return self._stand_in(probe)
 
     def additions(self, probe: Probe) -> list[Addition]:
@@ -213,8 +221,9 @@ class Reference:
                 output = run(self.network, args, kwargs, **options)
         except Exception as error:  # the user's forward may raise anything; it becomes one sentence
             where = f"{probe.sizes_in_words} ({probe.family} inputs, {run.__name__})"
+            said = refusal_of(error, self.network, where=where)
             raise ModelError(
-                f"{type(self.network).__name__} raised at {where}: {one_line(f'{type(error).__name__}: {error}')}; "
+                f"{type(self.network).__name__} raised at {where}: {said}; "
                 f"narrow the range or the bounds of its inputs (NAME=DTYPE[WORD:LOW..HIGH]@LOW..HIGH)."
             ) from error
         named = flatten(output)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torchvision import models
 
-from tasks.core.errors import InputsError, SpecError
+from tasks.core.errors import InputsError, OutOfMemoryError, SpecError
 from tasks.core.inputs.choice import Inputs, choose_inputs
 from tasks.core.inputs.probes import Probe, draw, plan_probes
 from tasks.core.spec.export_spec import ExportSpec
@@ -372,3 +372,19 @@ def test_arguments_are_copies() -> None:
     for tensor in (*args, *kwargs.values()):
         tensor.zero_()
     assert np.array_equal(arrays["x"], before)
+
+
+class Hungry(nn.Module):
+    """Needs more memory than there is for three rows."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """From x [batch, 4]."""
+        if len(x) == 3:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
+        return x * 2
+
+
+def test_a_lack_of_memory_is_no_refusal_of_a_size() -> None:
+    """A size is not left out because a machine is small."""
+    with pytest.raises(OutOfMemoryError, match="Memory ran out while Hungry ran at batch=3"):
+        chosen(Hungry(), "x=float32[batch,4]")

@@ -143,3 +143,22 @@ def test_float64_run_is_bit_equal_to_a_double_twin() -> None:
     assert torch.equal(run_float64(model, (x,), {}), copy.deepcopy(model).double()(x.double()))
     assert all(torch.equal(v, before[k]) and v.dtype == before[k].dtype for k, v in model.state_dict().items())
     assert torch.get_default_dtype() == torch.float32
+
+
+class WithoutFloat64(Classifier):
+    """Refuses float64, as a custom kernel may."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Score an image."""
+        if image.dtype == torch.float64:
+            raise RuntimeError("no kernel for Double")
+        return super().forward(image)
+
+
+def test_a_weaker_floor_is_noted_where_a_reader_sees_it(tmp_path: Path) -> None:
+    """A pass that was measured without float64 says so in its notes, with the reason."""
+    evidence = prove(WithoutFloat64(), IMAGE, tmp_path, exporter="torchscript")
+    assert evidence.verdict == "pass", evidence.reasons
+    assert evidence.floor.startswith("mean of 5 perturbed float32 runs")
+    assert any("less than float64" in note and "no kernel for Double" in note for note in evidence.notes)
+    assert prove(Classifier(), IMAGE, tmp_path, exporter="torchscript").notes == ()

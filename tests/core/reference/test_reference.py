@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from tasks.core.errors import OutOfMemoryError
+from tasks.core.forward import precision
 from tasks.core.inputs.choice import choose_inputs
 from tasks.core.inputs.probes import Probe
 from tasks.core.reference import reference as references
@@ -50,6 +52,18 @@ class Summed(Apart):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """From x [batch, 8]."""
         return super().forward(x).sum(dim=0)
+
+
+class Residual(Apart):
+    """A block x + f(x)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """From x [batch, 8]."""
+        return x + super().forward(x)
 
 
 @pytest.fixture
@@ -135,3 +149,85 @@ def test_a_large_batch_comes_at_the_traced_sizes_of_the_others() -> None:
     assert len(large.rows) == 5
     for name in ("height", "width"):
         assert len({probe.sizes[name] for probe in inputs.probes}) == 3
+
+
+class Narrow(Apart):
+    """Refuses float64, as a custom kernel may."""
+
+    error: Exception = RuntimeError("no kernel for Double")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """From x [batch, 8]."""
+        if x.dtype == torch.float64:
+            raise self.error
+        return super().forward(x)
+
+
+def test_a_module_without_float64_has_a_stand_in_and_a_note() -> None:
+    """The floor is then the mean of float32 runs, and a reader is told, with the reason."""
+    reference, probes = _reference(Narrow())
+    exact = reference.float64(probes[0])[0]
+    assert exact.dtype == np.float64
+    assert np.allclose(exact, reference.float32(probes[0])[0], atol=1e-5)
+    assert reference.floor == "mean of 5 perturbed float32 runs, as the module has no float64 path"
+    assert reference.floor_note.endswith("no float64 path (RuntimeError: no kernel for Double)")
+
+
+def test_float64_throughout_needs_no_note() -> None:
+    """The usual case."""
+    reference, probes = _reference(Apart())
+    reference.float64(probes[0])
+    assert (reference.floor, reference.floor_note) == ("float64", "")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_a_lack_of_memory_is_no_lack_of_float64(error: Exception) -> None:
+    """The floor is not weakened because a machine is small: the proof ends with a sentence."""
+    model = Narrow()
+    model.error = error
+    reference, probes = _reference(model)
+    with pytest.raises(OutOfMemoryError, match="Memory ran out while Narrow ran at batch=2"):
+        reference.float64(probes[0])
+    assert reference.floor == "float64"
+
+
+def test_a_mistake_of_assay_is_no_lack_of_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A KeyError in Assay's own lines ends the proof as what it is."""
+    reference, probes = _reference(Apart())
+    monkeypatch.setattr(precision, "_PLAIN_LAYERS", None)  # `type(module) in None` raises in precision.py
+    with pytest.raises(TypeError, match="NoneType"):
+        reference.float64(probes[0])
+
+
+def test_answers_are_computed_once_until_they_are_forgotten() -> None:
+    """A memo and nothing else: asked again, it gives the same arrays; forgotten, it computes them anew."""
+    reference, probes = _reference(Apart())
+    first = reference.float32(probes[0])
+    assert reference.float32(probes[0]) is first
+    reference.forget(probes[4])
+    assert reference.float32(probes[0]) is first
+    reference.forget(probes[0])  # its rows are those of the larger batches
+    assert reference.float32(probes[0]) is first
+    reference.release()
+    again = reference.float32(probes[0])
+    assert again is not first
+    assert np.array_equal(again[0], first[0])
+
+
+def test_facts_are_there_without_a_run_before() -> None:
+    """Names, thresholds, groups and additions are computed when they are asked for."""
+    assert _reference(Apart())[0].output_names == ("output",)
+    assert _reference(Apart())[0].groups == ()
+    assert not _reference(Apart())[0].thresholds.sizes_by_data
+    reference, probes = _reference(Residual())
+    assert len(reference.additions(probes[0])) == 1
+    assert _reference(Apart())[0].unrepeatable() == ""
+
+
+def test_the_values_of_one_probe_are_kept_at_a_time() -> None:
+    """They take as much memory as the network's activations."""
+    reference, probes = _reference(Apart())
+    first = reference.traced(probes[0])
+    assert reference.traced(probes[0]) is first
+    assert reference.traced(probes[1]) is not first
+    assert reference.traced(probes[0]) is not first

@@ -1,0 +1,113 @@
+"""What an artifact store changed between logging and registering is refused: no version, no alias, no claim."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mlflow
+import onnx
+import pytest
+
+from flows.export import ExportSpec, export_model
+from tasks import log_export as step
+from tasks.core.errors import ExportError
+from tasks.core.hashes import file_sha256
+from tasks.core.onnx_files import writing
+from tasks.core.records.steps import Graph, Release
+from tasks.mlflow_store.registration import check_download, log_model
+from tasks.mlflow_store.releases import download_graph
+from tasks.mlflow_store.runs import OpenRun
+from tests.models.tiny_models import Classifier
+
+pytestmark = pytest.mark.usefixtures("store", "prefect_server")
+INPUT = "image=float32[batch,3,8,8]"
+Damage = Callable[[Path], None]
+
+
+def other_bytes(stored: Path) -> None:
+    """Append one byte to the file."""
+    _rewrite(stored, stored.read_bytes() + b"\0")
+
+
+def other_sidecar(stored: Path) -> None:
+    """Flip the first byte of the sidecar."""
+    (sidecar,) = stored.parent.glob("weights-*.data")
+    content = sidecar.read_bytes()
+    _rewrite(sidecar, bytes([content[0] ^ 1]) + content[1:])
+
+
+def _rewrite(path: Path, content: bytes) -> None:
+    """Replace a file; the proven one may be the same inode."""
+    path.unlink()
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def damaged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Damage], list[Release]]]:
+    """Lets a damage happen to the stored file right after it was logged; gives what was logged."""
+    releases: list[Release] = []
+
+    def arrange(damage: Damage) -> list[Release]:
+        def log_and_damage(run: OpenRun, graph: Graph) -> Release:
+            releases.append(log_model(run, graph))
+            damage(download_graph(releases[-1]))
+            return releases[-1]
+
+        monkeypatch.setattr(step, "log_model", log_and_damage)
+        return releases
+
+    return arrange
+
+
+@pytest.mark.parametrize(("damage", "words"), [(other_bytes, "has SHA-256"), (other_sidecar, "The sidecar")])
+def test_what_the_store_changed_is_not_registered(
+    damage: Damage, words: str, damaged: Callable[[Damage], list[Release]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run has failed, and neither it nor the logged model claims a verdict that was not checked."""
+    if damage is other_sidecar:
+        monkeypatch.setattr(writing, "MAX_FILE_BYTES", 64 << 20)
+    releases = damaged(damage)
+    name = f"gate-{damage.__name__}"
+    with pytest.raises(ExportError, match=words) as caught:
+        export_model(ExportSpec(model=Classifier().eval(), name=name, inputs=(INPUT,)))
+    client = mlflow.MlflowClient()
+    assert not client.search_model_versions(f"name='{name}'")
+    run = client.get_run(str(caught.value.run_id))
+    assert (run.info.status, run.data.tags["assay.verdict"]) == ("FAILED", "error")
+    assert "pass" not in run.data.tags["mlflow.note.content"]
+    assert "assay.verdict" not in client.get_logged_model(str(releases[0].model_id)).tags
+
+
+def test_another_answer_is_refused_though_the_hash_is_right(
+    damaged: Callable[[Damage], list[Release]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A file whose one weight is another gives another answer to the probe that the proof kept."""
+
+    def check(graph: Graph, release: Release, witness: object) -> None:
+        stored = download_graph(release)
+        model = onnx.load(stored)
+        model.graph.initializer[-1].CopyFrom(
+            onnx.numpy_helper.from_array(
+                onnx.numpy_helper.to_array(model.graph.initializer[-1]) * 1.5, model.graph.initializer[-1].name
+            )
+        )
+        _rewrite(stored, model.SerializeToString())
+        check_download(graph.model_copy(update={"sha256": file_sha256(stored)}), release, witness)
+
+    monkeypatch.setattr(step, "check_download", check)
+    with pytest.raises(ExportError, match="gives another answer"):
+        export_model(ExportSpec(model=Classifier().eval(), name="gate-answer", inputs=(INPUT,)))
+    assert not mlflow.MlflowClient().search_model_versions("name='gate-answer'")
+
+
+def test_a_registration_that_fails_leaves_no_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the version can't be made after the check, the run is a failed one."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(step, "register", refuse)
+    with pytest.raises(Exception, match="could not be written") as caught:
+        export_model(ExportSpec(model=Classifier().eval(), name="gate-registry", inputs=(INPUT,)))
+    run = mlflow.MlflowClient().get_run(str(caught.value.run_id))  # type: ignore[attr-defined]  # every error has it
+    assert (run.info.status, run.data.tags["assay.verdict"]) == ("FAILED", "error")

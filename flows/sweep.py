@@ -22,8 +22,9 @@ from prefect.futures import as_completed
 from prefect.task_runners import TaskRunner
 
 from flows.outcomes import failed
+from flows.processes.dask_address import is_this_machine
 from flows.processes.export_here import CHECK_SECONDS, check_apart, services
-from flows.processes.sweep_workers import Terms, dask_workers, export_warm, is_this_machine, local_workers
+from flows.processes.sweep_workers import Terms, dask_workers, export_warm, local_workers
 from tasks.core.errors import AssayError, CrashError, SpecError, SweepError, one_line
 from tasks.core.provenance.manifest import assay_sha256, package_versions
 from tasks.core.records.record import Record
@@ -165,8 +166,7 @@ def _export(
     )
     place = dask_workers(options.dask, options.workers) if options.dask else local_workers(options.workers)
     with place as (runner, processes):
-        with processes.taken() as process:
-            costs = check_apart(specs, process, min(CHECK_SECONDS, options.timeout_seconds))
+        costs = check_apart(specs, processes, min(CHECK_SECONDS, options.timeout_seconds))
         sound: list[tuple[float, ResolvedSpec]] = []
         for spec, cost in zip(specs, costs, strict=True):
             if isinstance(cost, AssayError):

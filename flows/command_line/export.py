@@ -125,12 +125,12 @@ def _export_alone(spec: ResolvedSpec, job: _Job) -> None:
 def _export_apart(specs: list[ResolvedSpec], job: _Job) -> None:
     """Each model in a process of its own: what one does to PyTorch or to its process is not the next one's."""
     from flows.processes.export_here import CHECK_SECONDS, check_apart, export_shown, services
-    from flows.processes.warm_process import WarmProcess
+    from flows.processes.warm_process import WarmProcesses
 
     gc.enable()
-    process = WarmProcess()
+    processes = WarmProcesses()
     try:
-        findings = check_apart(specs, process, CHECK_SECONDS)
+        findings = check_apart(specs, processes, CHECK_SECONDS)
         for found in findings:
             if isinstance(found, AssayError) and not isinstance(found, CrashError):
                 raise found
@@ -140,7 +140,7 @@ def _export_apart(specs: list[ResolvedSpec], job: _Job) -> None:
                 try:
                     if isinstance(found, CrashError):
                         raise found
-                    result = process.run(
+                    result = processes.run(
                         spec.title, EXPORT_SECONDS, export_shown, spec,
                         to_stderr=job.options.json == "-", environment=services(), force=job.options.force,
                         output=job.outputs[spec.title], verbose=job.options.verbose,
@@ -149,7 +149,7 @@ def _export_apart(specs: list[ResolvedSpec], job: _Job) -> None:
                     result = failed(spec.title, error)
                 job.add(result)
     finally:
-        process.close()
+        processes.close()
 
 
 def _output_path(destination: str | None, spec: ResolvedSpec, num_specs: int) -> Path | None:

@@ -3,13 +3,12 @@
 import argparse
 import fnmatch
 import gc
-import socket
-from urllib.parse import urlsplit
 
 from flows.command_line.options import Parser, add_spec_options, make_specs
 from flows.command_line.run import STATUSES, add_output_options, run_command
 from flows.command_line.sweep_display import SweepDisplay
 from flows.outcomes import failed
+from flows.processes.dask_address import LOCAL, host_seen_from
 from flows.processes.temporary_server import TemporaryServer
 from tasks.core.errors import AssayError, ExportError, SpecError
 from tasks.core.families.torchvision import TorchvisionFamily
@@ -17,7 +16,6 @@ from tasks.core.records.steps import ExportResult
 from tasks.core.spec.catalog import read_catalog
 from tasks.core.spec.export_spec import ResolvedSpec
 
-LOCAL = "local"
 DEFAULT_TIMEOUT_SECONDS = 3600.0
 
 
@@ -65,7 +63,7 @@ def _parser() -> Parser:
 
 def _run(options: argparse.Namespace, results: list[ExportResult], display: SweepDisplay) -> None:
     specs = _specs(options)
-    server = TemporaryServer(_host(options.dask))
+    server = TemporaryServer(host_seen_from(options.dask))
     server.start()  # on the second core, while this process imports and looks
     gc.disable()  # nothing that is being imported is garbage
     display.progress(len(specs))
@@ -118,28 +116,6 @@ def _specs(options: argparse.Namespace) -> list[ResolvedSpec]:
         known = ", ".join(spec.title for spec in specs[:8]) or "torchvision's own"
         raise SpecError(f"--select {options.select!r} fits none of the {len(specs)} models ({known}…).")
     return chosen
-
-
-def _host(dask: str | None) -> str:
-    """This machine's address as the scheduler's machine sees it; loopback where there is no other machine.
-
-    Raises:
-        SpecError: the scheduler's address can't be read.
-    """
-    if dask in (None, LOCAL):
-        return "127.0.0.1"
-    parts = urlsplit(str(dask))
-    if not parts.scheme or not parts.hostname or not parts.port:
-        raise SpecError(
-            f"--dask {dask} is no address of a scheduler; write --dask tcp://HOST:PORT, or for a cluster on "
-            f"this machine --dask alone, after the models."
-        )
-    with socket.socket(type=socket.SOCK_DGRAM) as probe:  # sends nothing
-        try:
-            probe.connect((parts.hostname, parts.port))
-        except OSError as error:
-            raise SpecError(f"--dask {dask} names a host that can't be found ({error}).") from error
-        return str(probe.getsockname()[0])
 
 
 def _positive(text: str) -> int:

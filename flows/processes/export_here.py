@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flows.command_line.display import Display
 from flows.outcomes import failed, outcome
-from flows.processes.warm_process import WarmProcess
+from flows.processes.warm_process import WarmProcesses
 from tasks.core.errors import AssayError, CrashError, ModelError
 from tasks.core.records.steps import ExportResult
 from tasks.core.spec.export_spec import ResolvedSpec
@@ -51,7 +51,8 @@ def export_here(
 
     from flows.export import export_model
 
-    _follow(environment)
+    warnings.filterwarnings("ignore")
+    os.environ.update(environment)
     address = environment.get("PREFECT_API_URL") or PREFECT_API_URL.value()
     # nobody listens for the heartbeats of a model's flow, and their thread holds up its end by a second
     with temporary_settings({PREFECT_API_URL: address, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
@@ -92,20 +93,23 @@ def export_shown(
         display.close()
 
 
-def check_apart(specs: Sequence[ResolvedSpec], process: WarmProcess, max_seconds: float) -> list[AssayError | float]:
-    """As `check_here`, in a process of its own: all specs at once, unless one kills the process."""
-    try:
-        return process.run("checking what was asked for", max_seconds, check_here, specs)
-    except CrashError:
-        return [_check_alone(spec, process, max_seconds) for spec in specs]
+def check_apart(
+    specs: Sequence[ResolvedSpec], processes: WarmProcesses, max_seconds: float
+) -> list[AssayError | float]:
+    """As `check_here`, in another process; if one spec kills it, each in a process of its own.
 
-
-def _check_alone(spec: ResolvedSpec, process: WarmProcess, max_seconds: float) -> AssayError | float:
+    Args:
+        specs: resolved.
+        processes: in which the models' code is imported.
+        max_seconds: after which a process is stopped.
+    """
+    what = "checking what was asked for" if len(specs) > 1 else f"loading {specs[0].title}"
     try:
-        (found,) = process.run(f"loading {spec.title}", max_seconds, check_here, [spec])
+        return processes.run(what, max_seconds, check_here, specs)
     except CrashError as error:
-        return error
-    return found
+        if len(specs) == 1:
+            return [error]
+        return [found for spec in specs for found in check_apart([spec], processes, max_seconds)]
 
 
 def check_here(specs: Sequence[ResolvedSpec]) -> list[AssayError | float]:
@@ -120,14 +124,5 @@ def _checked(spec: ResolvedSpec) -> AssayError | float:
     try:
         check(spec)
     except AssayError as error:
-        return type(error)(str(error))
+        return error
     return family_of(spec.model).gflop(spec.model)
-
-
-def _follow(environment: Mapping[str, str]) -> None:
-    import mlflow
-
-    warnings.filterwarnings("ignore")
-    os.environ.update(environment)
-    if uri := environment.get("MLFLOW_TRACKING_URI"):
-        mlflow.set_tracking_uri(uri)

@@ -1,16 +1,17 @@
 """Where a sweep's models are exported: warm processes of this machine, or of the machines of a Dask cluster."""
 
 import contextlib
+import functools
 import logging
 import os
-import threading
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
-from urllib.parse import urlsplit
 
 import psutil
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from flows.processes.dask_address import LOCAL
 from flows.processes.export_here import export_here
 from flows.processes.warm_process import WarmProcesses
 from tasks.core.errors import ServiceError, SpecError
@@ -22,7 +23,6 @@ from tasks.core.spec.export_spec import ResolvedSpec
 PROCESS_BYTES = 3e9
 """Memory for a process with PyTorch and a model of middling size."""
 CONNECT_SECONDS = 10
-LOCAL = "local"
 
 
 class Terms(Record):
@@ -40,13 +40,15 @@ class Terms(Record):
     """Of the packages that shape the files."""
 
 
-_here: WarmProcesses | None = None
-"""The warm processes that belong to this one."""
-_making = threading.Lock()
+_of_this_machine: ContextVar[WarmProcesses] = ContextVar("warm processes of a sweep on this machine")
 
 
 def export_warm(spec: ResolvedSpec, terms: Terms) -> ExportResult:
     """Export one model in a warm process of this machine.
+
+    Args:
+        spec: resolved.
+        terms: what holds for every model of the sweep.
 
     Raises:
         CrashError: the process died or took too long.
@@ -54,11 +56,11 @@ def export_warm(spec: ResolvedSpec, terms: Terms) -> ExportResult:
     """
     if (terms.assay, terms.versions) != (assay_sha256(), package_versions()):
         raise SpecError(f"{spec.title}: this worker has another version of Assay or PyTorch; install the same on all.")
-    with _processes().taken() as process:
-        return process.run(
-            spec.title, terms.timeout_seconds, export_here, spec,
-            force=terms.force, parent_run_id=terms.parent_run_id, environment=terms.environment,
-        )  # fmt: skip
+    processes = _of_this_machine.get(None) or _of_this_worker()
+    return processes.run(
+        spec.title, terms.timeout_seconds, export_here, spec,
+        force=terms.force, parent_run_id=terms.parent_run_id, environment=terms.environment,
+    )  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -66,17 +68,17 @@ def local_workers(num_processes: int | None) -> Iterator[tuple[TaskRunner[Any], 
     """A task runner for `export_warm` on this machine, and its processes.
 
     Args:
-        num_processes: None: as cores and memory allow.
+        num_processes: how many export at once; None: as cores and memory allow.
     """
-    global _here
     cores = len(os.sched_getaffinity(0))
     number = num_processes or max(1, min(cores, int(psutil.virtual_memory().available / PROCESS_BYTES)))
-    _here = WarmProcesses(number, num_threads=max(1, cores // number))
+    processes = WarmProcesses(num_threads=max(1, cores // number), is_silent=True)
+    token = _of_this_machine.set(processes)  # the runner's threads have the context of who submits to it
     try:
-        yield ThreadPoolTaskRunner(max_workers=number), _here
+        yield ThreadPoolTaskRunner(max_workers=number), processes
     finally:
-        _here.close()
-        _here = None
+        processes.close()
+        _of_this_machine.reset(token)
 
 
 @contextlib.contextmanager
@@ -104,7 +106,7 @@ def dask_workers(address: str, num_processes: int | None) -> Iterator[tuple[Task
             )  # fmt: skip
             address = stack.enter_context(cluster).scheduler_address
         _check_scheduler(address)
-        processes = WarmProcesses(1, num_threads=1)
+        processes = WarmProcesses(num_threads=1, is_silent=True)
         stack.callback(processes.close)
         yield DaskTaskRunner(address=address), processes
 
@@ -124,19 +126,11 @@ def _check_scheduler(address: str) -> None:
         raise ServiceError(f"The Dask scheduler at {address} has no workers; start some with `dask worker {address}`.")
 
 
-def is_this_machine(address: str) -> bool:
-    """Do the workers of this scheduler, as far as its address tells, run here?"""
-    return address == LOCAL or urlsplit(address).hostname in ("127.0.0.1", "localhost", "::1")
+@functools.cache
+def _of_this_worker() -> WarmProcesses:
+    """Those of a Dask worker; as many run at once as it has threads, which share its cores."""
+    import distributed
 
-
-def _processes() -> WarmProcesses:
-    """This process's own; a Dask worker makes as many as it has threads, when it first needs one."""
-    global _here
-    with _making:
-        if _here is None:
-            import distributed
-
-            cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
-            number = distributed.get_worker().state.nthreads
-            _here = WarmProcesses(number, num_threads=max(1, cores // number))
-        return _here
+    cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    num_threads = max(1, cores // distributed.get_worker().state.nthreads)
+    return WarmProcesses(num_threads=num_threads, is_silent=True)

@@ -1,23 +1,22 @@
-"""Processes that have imported PyTorch and the exporters, a fresh one for each model.
+"""Processes that have imported PyTorch and the exporters, a fresh one for each call.
 
 What kills such a process (a segmentation fault in an exporter, the kernel's memory killer) or hangs in it costs
 the one model it was at. They are forked from a server that has done the imports and nothing else, so that the
 imports are paid once, and a new process is ready at once.
 """
 
-import concurrent.futures
 import contextlib
+import functools
 import logging
 import multiprocessing
 import os
-import queue
 import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Future
-from concurrent.futures.process import BrokenProcessPool
-from typing import Any, ParamSpec, TypeVar
-
-from pebble import ProcessExpired, ProcessPool
+import threading
+from collections.abc import Callable
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, ParamSpec, TypeVar, cast
 
 from tasks.core.errors import CrashError, cause_of_death
 from tasks.core.runtime.owned_processes import end_with_owner
@@ -48,128 +47,133 @@ PRELOADED = [
     "torchvision.models",
 ]
 _STOP_SECONDS = 10.0
-_LEFT_STATUS = 86
-"""In place of 0, of a process that ended before it was done."""
+_lock = threading.Lock()
+"""Held to start and to reap a process: multiprocessing reaps others where it starts one, and not thread-safely."""
 
 
-class WarmProcess:
-    """One such process at a time, replaced by a new one after each call."""
+class WarmProcesses:
+    """Runs each call in a process of its own, from as many threads as call it."""
 
     def __init__(self, *, num_threads: int | None = None, is_silent: bool = False) -> None:
-        """Start it; it imports while the caller goes on.
+        """Start the server that forks them; it imports while the caller goes on.
 
         Args:
-            num_threads: of PyTorch and ONNX Runtime; None: as they have it.
-            is_silent: what it prints goes to standard error, and what the steps say nowhere.
+            num_threads: of PyTorch and ONNX Runtime in each process; None: as they have it.
+            is_silent: send what a process prints to standard error, and what the steps log nowhere.
         """
-        self._num_threads = num_threads
-        self._is_silent = is_silent
-        self._pool = self._start()
-        self._call: Future[Any] | None = None
+        self._prepare = functools.partial(_prepare, num_threads, is_silent)
+        self._running: set[BaseProcess] = set()
         self._is_closed = False
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(PRELOADED)
+        # a Dask worker is daemonic, and such may have no children lest they outlive it; these end with their owner
+        multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+        forkserver.ensure_running()
 
     def run(self, what: str, max_seconds: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function there and give what it returns or raises.
+        """Call a function in a new process and give what it returns or raises.
 
         Args:
             what: is being done, for the sentence if it fails.
-            max_seconds: after which the process is killed.
-            call: a function that can be pickled.
+            max_seconds: after which the process is stopped.
+            call: a function that can be pickled, as its arguments and what it returns can.
             args: of the function.
             kwargs: of the function.
 
         Raises:
-            CrashError: the process died, or took too long.
+            CrashError: the process died, or took too long, or `close` was called.
         """
-        future = self._call = self._pool.schedule(_called, (call, args, kwargs), timeout=max_seconds)
+        receiver, sender = self._context.Pipe(duplex=False)
+        work = functools.partial(call, *args, **kwargs)
+        process = self._context.Process(target=_work, args=(sender, self._prepare, work))
+        answer, grace_seconds = None, 0.0
+        with receiver:
+            try:
+                with _lock, sender:
+                    process.start()
+            except (OSError, EOFError) as error:
+                raise CrashError(f"{what}: its process could not be started ({error}); try again.") from None
+            try:
+                self._running.add(process)
+                if wait([receiver, process.sentinel], 0 if self._is_closed else max_seconds):
+                    grace_seconds = _STOP_SECONDS
+                    answer = _received(receiver)
+            finally:
+                status = _end(process, grace_seconds)
+                self._running.discard(process)
         if self._is_closed:
-            future.cancel()
-        try:
-            result: T = future.result()
-        except CancelledError:
-            raise CrashError(f"{what} was stopped; a sweep goes on with --resume.") from None
-        except ProcessExpired as error:
-            raise CrashError(f"{what}: its process {_cause_of_death(error.exitcode)}; nothing else was lost.") from None
-        except TimeoutError:
-            raise CrashError(
-                f"{what}: its process was stopped, as it took longer than {max_seconds:g} s; see where it hangs with "
-                f"flows/export.py {what}, or allow a sweep more with --timeout."
-            ) from None
-        except BrokenProcessPool as error:
-            self._pool = self._start()
-            raise CrashError(f"{what}: its process could not be talked to ({error}); try again.") from None
-        return result
+            raise CrashError(f"{what} was stopped; a sweep goes on with --resume.")
+        if answer is None:
+            raise _failure(what, max_seconds, status if grace_seconds else None)
+        returned, raised = answer
+        if raised is not None:
+            raise raised
+        return cast(T, returned)
 
     def close(self) -> None:
-        """Stop it, at work or not."""
+        """Stop all processes, at work or not; calls fail from now on."""
         self._is_closed = True
-        if self._call is not None:
-            self._call.cancel()
-            concurrent.futures.wait([self._call], timeout=_STOP_SECONDS)
-        self._pool.stop()
-        self._pool.join()
-
-    def _start(self) -> ProcessPool:
-        # a Dask worker is daemonic, and such may have no children lest they outlive it; these end with their owner
-        multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
-        # one model each: what its code does to PyTorch, as another default dtype, must not reach the next one's proof
-        prepare = (self._num_threads, self._is_silent)
-        pool = ProcessPool(1, 1, initializer=_prepare, initargs=prepare, context=context)
-        assert pool.active, "asking starts it"
-        return pool
+        running = tuple(self._running)
+        for process in running:
+            process.terminate()
+        for process in running:
+            _end(process, _STOP_SECONDS)
 
 
-class WarmProcesses:
-    """A number of them, for as many threads to take one each."""
+def _end(process: BaseProcess, grace_seconds: float) -> int | None:
+    """Wait for the end of a process, then stop it and at last kill it; its exit status."""
+    if not wait([process.sentinel], grace_seconds):
+        process.terminate()
+        if not wait([process.sentinel], _STOP_SECONDS):
+            process.kill()
+    with _lock:
+        process.join()
+    return process.exitcode
 
-    def __init__(self, num_processes: int, *, num_threads: int) -> None:
-        self._all = [WarmProcess(num_threads=num_threads, is_silent=True) for _ in range(num_processes)]
-        self._free: queue.SimpleQueue[WarmProcess] = queue.SimpleQueue()
-        for process in self._all:
-            self._free.put(process)
 
-    @contextlib.contextmanager
-    def taken(self) -> Iterator[WarmProcess]:
-        """One of them for oneself; waits until one is free."""
-        process = self._free.get()
-        try:
-            yield process
-        finally:
-            self._free.put(process)
+def _received(receiver: Connection) -> tuple[Any, BaseException | None] | None:
+    """What `_work` sent; None if it ended before."""
+    try:
+        return receiver.recv() if receiver.poll() else None
+    except (EOFError, OSError):
+        return None
 
-    def close(self) -> None:
-        """Stop all, at work or not."""
-        for process in self._all:
-            process.close()
+
+def _failure(what: str, max_seconds: float, status: int | None) -> CrashError:
+    """The error of a call without an answer; a status of None means that the time was up."""
+    if status is None:
+        return CrashError(
+            f"{what}: its process was stopped, as it took longer than {max_seconds:g} s; see where it hangs with "
+            f"flows/export.py {what}, or allow a sweep more with --timeout."
+        )
+    how = cause_of_death(status) if status else "was ended by its own code (os._exit)"
+    return CrashError(f"{what}: its process {how}; nothing else was lost.")
+
+
+def _work(sender: Connection, prepare: Callable[[], None], work: Callable[[], Any]) -> None:
+    """In the new process: send what the work returns or raises."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the work cleans up when it is stopped
+    owner = multiprocessing.parent_process()
+    assert owner is not None
+    end_with_owner(owner.sentinel)
+    prepare()
+    answer: tuple[Any, BaseException | None]
+    try:
+        answer = work(), None
+    except BaseException as error:  # whatever a model's code raises is for the owner
+        answer = None, error
+    with sender, contextlib.suppress(BrokenPipeError):  # nobody may wait for it any more
+        sender.send(answer)
 
 
 def _prepare(num_threads: int | None, is_silent: bool) -> None:
-    """Get a new process ready, and let it end with its owner, however that ends."""
-    import torch
-
+    """Set the threads of PyTorch, and where this process prints."""
     if num_threads is not None:
+        import torch
+
         torch.set_num_threads(num_threads)
     if is_silent:
         os.dup2(2, 1)  # what a model prints is no result
     if is_silent and not os.environ.get("PREFECT_LOGGING_EXTRA_LOGGERS"):
         logging.getLogger("assay").propagate = False  # what the steps say would mix with the lines of the sweep
-    owner = multiprocessing.parent_process()
-    assert owner is not None
-    end_with_owner(owner.sentinel)
-
-
-def _called(call: Callable[P, T], args: Any, kwargs: Any) -> T:
-    """Call a function so that it cleans up when it is stopped, and can't end the process as though all were well."""
-    terminate, leave = signal.signal(signal.SIGTERM, signal.default_int_handler), os._exit
-    os._exit = lambda status: leave(status or _LEFT_STATUS)
-    try:
-        return call(*args, **kwargs)
-    finally:
-        os._exit = leave
-        signal.signal(signal.SIGTERM, terminate)
-
-
-def _cause_of_death(status: int | None) -> str:
-    return "was ended by its own code (os._exit)" if status == _LEFT_STATUS else cause_of_death(status)

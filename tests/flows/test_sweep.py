@@ -22,7 +22,7 @@ from flows.command_line.sweep import main
 from flows.command_line.verify import main as verify_main
 from flows.processes import sweep_workers
 from flows.processes.export_here import services
-from flows.processes.warm_process import PRELOADED, WarmProcess
+from flows.processes.warm_process import PRELOADED, WarmProcesses
 from tasks.core.spec.resolve import make_spec, resolve
 from tests.flows.in_process import Ran
 from tests.flows.processes.late_imports import num_imports
@@ -130,11 +130,11 @@ def test_what_a_models_code_does_stays_with_it(sweep: Callable[..., Ran], call: 
 def test_a_warm_process_has_imported_what_it_needs() -> None:
     """Each model has a fresh one, so that what is imported late is imported once a model (559 modules, 0.7 s)."""
     spec = resolve(make_spec(model="squeezenet1_1", weights="random", inputs=["x=float32[batch,3,64,64]"]))
-    process = WarmProcess(is_silent=True)
+    processes = WarmProcesses(is_silent=True)
     try:
-        assert process.run("an export", 300, num_imports, spec, services()) < 150
+        assert processes.run("an export", 300, num_imports, spec, services()) < 150
     finally:
-        process.close()
+        processes.close()
 
 
 @pytest.mark.parametrize("name", PRELOADED)

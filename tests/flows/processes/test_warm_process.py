@@ -71,7 +71,7 @@ def test_a_child_that_a_call_leaves_behind_does_not_keep_it_alive(processes: War
     """It holds the pipe of the answer open, and the call ends without one all the same."""
     with pytest.raises(CrashError, match="ended by its own code"):
         processes.run(
-            "the call", LONG_SECONDS, exec, "import os\nif os.fork(): os._exit(0)\nos.execlp('sleep', 'sleep', '9')"
+            "the call", LONG_SECONDS, exec, "import os\nif os.fork(): os._exit(0)\nos.execlp('sleep', 'sleep', '2')"
         )
 
 

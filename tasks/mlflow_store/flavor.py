@@ -23,7 +23,13 @@ class ProvenFile:
     __name__ = "mlflow.onnx"
 
     def save_model(self, path: str, mlflow_model: Model, **_: Any) -> None:
-        """Write the model folder that MLflow then logs."""
+        """Write the model folder that MLflow then logs.
+
+        Args:
+            path: of the folder, which does not exist yet.
+            mlflow_model: gets the flavors and the signature.
+            _: options that MLflow passes to every flavor.
+        """
         import mlflow.pyfunc
         import yaml
         from mlflow.utils.environment import _PythonEnv

@@ -86,7 +86,7 @@ def open_run(attempt: Attempt) -> Iterator[OpenRun]:
             client.log_batch(run_id, params=[Param(*entry) for entry in entries.params(attempt).items()])
             yield OpenRun(client, attempt, release)
         except BaseException as error:
-            note_run(error, release)
+            _note_run(error, release)
             with contextlib.suppress(Exception):  # the first error is the one to report
                 _close(client, run_id, attempt.ended_by(error))
             raise
@@ -94,24 +94,24 @@ def open_run(attempt: Attempt) -> Iterator[OpenRun]:
 
 
 def log_failure(attempt: Attempt, error: BaseException) -> None:
-    """Record an attempt that something ended, and give the error the run's id; where that fails, say so."""
+    """Record an attempt that something ended, and give the error the run's id; where that fails, say so.
+
+    Args:
+        attempt: what is known of it.
+        error: deliberate or not.
+    """
     try:
         with open_run(attempt.ended_by(error)) as run:
             run.log_metrics()
             run.log_files()
-        note_run(error, run.release)
+        _note_run(error, run.release)
     except AssayError as failure:
         error.run_id = ""  # type: ignore[attr-defined]  # tried, in vain
         log.warning("%s could not be recorded in MLflow: %s", attempt.title, failure)
 
 
-def note_run(error: BaseException, release: Release) -> None:
-    """Give an error the id and page of the run that recorded it.
-
-    Args:
-        error: deliberate or not.
-        release: what MLflow holds.
-    """
+def _note_run(error: BaseException, release: Release) -> None:
+    """Give an error the id and page of the run that recorded it."""
     error.run_id, error.run_url = release.run_id, release.run_url  # type: ignore[attr-defined]  # any exception takes them
 
 

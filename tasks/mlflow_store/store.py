@@ -97,13 +97,23 @@ def is_own_store() -> bool:
 
 
 def run_url_of(run_id: str, experiment_id: str) -> str:
-    """The run's page in the UI."""
+    """The run's page in the UI.
+
+    Args:
+        run_id: of the run.
+        experiment_id: of its experiment.
+    """
     # without the workflow type MLflow opens its page for language models
     return f"{_ui()}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
 
 
 def version_url_of(name: str, version: str) -> str:
-    """The page of a registered version in the UI."""
+    """The page of a registered version in the UI.
+
+    Args:
+        name: of the registered model.
+        version: its number.
+    """
     return f"{_ui()}/#/models/{name}/versions/{version}"
 
 

@@ -20,7 +20,13 @@ _UNDECIDING = ("errors.py", "provenance", "records", "reports")
 
 
 def make_manifest(spec: ResolvedSpec, weights: Weights, report: LoadReport) -> Manifest:
-    """Make the manifest of an export."""
+    """Make the manifest of an export.
+
+    Args:
+        spec: what was asked for.
+        weights: with the hash of their tensors, where a file holds them.
+        report: of the built module, with the hash of its state and of the source files it came from.
+    """
     return Manifest(
         spec=spec.canonical_json(),
         weights=weights.tensors_sha256 or report.state_sha256 or "",
@@ -33,7 +39,12 @@ def make_manifest(spec: ResolvedSpec, weights: Weights, report: LoadReport) -> M
 
 
 def changes_without_weights(before: Manifest, spec: ResolvedSpec) -> tuple[str, ...]:
-    """Entries that differ now, the weights left aside; needs neither torch nor a network."""
+    """Entries that differ now, the weights left aside; needs neither torch nor a network.
+
+    Args:
+        before: of the champion.
+        spec: what is asked for now.
+    """
     sources = {path: _sha256_or_absent(PROJECT_FOLDER / path) for path in before.sources}
     now = before.model_copy(
         update={
@@ -51,12 +62,21 @@ def same_weights(before: Manifest, spec: ResolvedSpec) -> bool:
     """Are the weights the same beyond doubt, without reading tensors or touching a network?
 
     What only a server or the model's own code knows has to be fetched and hashed.
+
+    Args:
+        before: of the champion.
+        spec: what is asked for now.
     """
     return source_of(spec).is_same(before.weights_file)
 
 
 def differences(before: Manifest, now: Manifest) -> tuple[str, ...]:
-    """Name the entries in which two manifests differ, in words for a reader."""
+    """Name the entries in which two manifests differ, in words for a reader.
+
+    Args:
+        before: of the champion.
+        now: of the module that was built.
+    """
     found = []
     old, new = json.loads(before.spec), json.loads(now.spec)
     found += [f"spec.{key}" for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]

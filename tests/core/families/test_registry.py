@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tasks.core.weights.find import find_weights
 from torch import nn
 
 from tasks.core.errors import SpecError, WeightsError
@@ -16,7 +17,6 @@ from tasks.core.model.building import build_with_weights
 from tasks.core.model.preflight import check
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
-from tasks.core.weights.find import find_weights
 from tests.models.toy_family import ToyFamily
 from tests.services.weights_server import WeightsServer
 

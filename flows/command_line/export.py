@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.command_line.display import Display
-from flows.command_line.options import Parser, add_spec_options, make_specs
+from flows.command_line.options import DEFAULT_MODEL, Parser, add_spec_options, make_specs
 from flows.command_line.run import STATUSES, add_output_options, check_writable, run_command
 from flows.outcomes import failed, outcome
 from flows.processes.temporary_server import TemporaryServer
 from tasks.core.errors import AssayError, CrashError, SpecError
+from tasks.core.families.registry import MODEL_SYNTAX
 from tasks.core.records.steps import ExportResult
 from tasks.core.spec.export_spec import ResolvedSpec
 
@@ -45,7 +46,7 @@ def _parser() -> Parser:
         "models",
         nargs="*",
         metavar="MODEL",
-        help="catalog entry, torchvision name, package.module:Class or path/to/file.py:Class; default digits",
+        help=f"{MODEL_SYNTAX}; default {DEFAULT_MODEL}",
     )
     add_spec_options(parser)
     add = parser.add_argument

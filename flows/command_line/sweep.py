@@ -11,6 +11,7 @@ from flows.outcomes import failed
 from flows.processes.dask_address import LOCAL, host_seen_from
 from flows.processes.temporary_server import TemporaryServer
 from tasks.core.errors import AssayError, ExportError, SpecError
+from tasks.core.families.registry import MODEL_SYNTAX
 from tasks.core.families.torchvision import TorchvisionFamily
 from tasks.core.records.steps import ExportResult
 from tasks.core.spec.catalog import read_catalog
@@ -35,7 +36,7 @@ def _parser() -> Parser:
         "models",
         nargs="*",
         metavar="MODEL",
-        help="catalog entries, torchvision names or import paths; default: the whole catalog",
+        help=f"{MODEL_SYNTAX}; default: the whole catalog",
     )
     add("--all-torchvision", action="store_true", help="every model of torchvision, as torchvision has it")
     add("--select", metavar="GLOB", default="*", help="of these only the models whose name fits")

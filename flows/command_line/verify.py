@@ -10,6 +10,7 @@ from flows.command_line.run import STATUSES, add_output_options, run_command
 from flows.outcomes import outcome
 from flows.processes.temporary_server import TemporaryServer
 from tasks.core.errors import SpecError
+from tasks.core.families.registry import MODEL_SYNTAX
 from tasks.core.records.steps import ExportResult
 
 
@@ -24,9 +25,7 @@ def _parser() -> Parser:
         description="Prove .onnx files that somebody else made against their PyTorch model.",
         epilog=f"Without --input the dims are each file's own. {STATUSES}",
     )
-    parser.add_argument(
-        "model", metavar="MODEL", help="catalog entry, torchvision name, package.module:Class or path/to/file.py:Class"
-    )
+    parser.add_argument("model", metavar="MODEL", help=MODEL_SYNTAX)
     parser.add_argument("files", nargs="+", metavar="FILE.onnx", type=Path, help="files to prove")
     add_spec_options(parser)
     add_output_options(parser)

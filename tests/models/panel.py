@@ -1,7 +1,7 @@
 """The panel: models of every kind that exports meet, small where size proves nothing.
 
 Each entry is exported once; the untouched file and its mutants are then held against one Reference.
-The weights are random and alive, the digits' own, or those of tests/models/real_models.py where RW_SITE has them.
+The weights are random, the digits' own, or those of tests/models/real_models.py where RW_SITE has them.
 """
 
 from collections.abc import Mapping

@@ -16,6 +16,7 @@ class ToyFamily(Family):
     """Small stacks of linear layers, with weights called `small` on a server."""
 
     name = "toy"
+    syntax = "toy:NAME"
     names_weights = True
     depths: ClassVar = {"toy:linear": 1, "toy:deep": 3}
     address = "https://example.org"

@@ -47,6 +47,8 @@ class Family(ABC):
 
     name: str
     """Its name in sentences; also the kind of weights that it names."""
+    syntax: str
+    """How its MODEL texts look, for help."""
     packages: tuple[str, ...] = ()
     """Distributions whose versions decide what a model of the family is."""
     names_weights = False

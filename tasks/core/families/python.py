@@ -33,6 +33,7 @@ class PythonFamily(Family):
     """Any callable that returns an nn.Module, by import path or file; and modules that are there already."""
 
     name = "python"
+    syntax = "package.module:Class or path/to/file.py:Class"
 
     @override
     def recognises(self, model: object) -> bool:
@@ -46,7 +47,7 @@ class PythonFamily(Family):
             return {"name": type(model).__name__, "weights": "as-built"}
         source, _, attribute = model.rpartition(":")
         if not (source and attribute):
-            raise SpecError(f"{model} is half an import path; write package.module:Class or path/to/file.py:Class.")
+            raise SpecError(f"{model} is half an import path; write {self.syntax}.")
         file = Path(source).expanduser().resolve() if source.endswith(".py") else None
         name = attribute.rpartition(".")[2]
         if attribute.lower() in _FACTORY_NAMES:

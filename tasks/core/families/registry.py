@@ -8,6 +8,7 @@ FAMILIES: tuple[Family, ...] = (
     TorchvisionFamily(),
     PythonFamily(),  # takes any text with a colon: stays last
 )
+MODEL_SYNTAX = ", ".join(("catalog entry", *(family.syntax for family in FAMILIES)))
 
 
 def family_of(model: object) -> Family:

@@ -25,6 +25,7 @@ class TorchvisionFamily(Family):
     """Every model that `torchvision.models.list_models` lists."""
 
     name = "torchvision"
+    syntax = "torchvision name"
     packages = ("torchvision",)
     names_weights = True
 

@@ -6,6 +6,7 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from tasks.core.families.registry import FAMILIES
 from tasks.core.hashes import file_sha256
 from tasks.core.paths import PROJECT_FOLDER
 from tasks.core.records.manifest import Manifest
@@ -13,7 +14,10 @@ from tasks.core.records.steps import LoadReport, Weights
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.weights.sources import source_of
 
-PACKAGES = ("torch", "torchvision", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
+PACKAGES = (
+    "torch", *(package for family in FAMILIES for package in family.packages),
+    "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy",
+)  # fmt: skip
 """The packages that shape the file or its proof."""
 _UNDECIDING = ("errors.py", "provenance", "records", "reports")
 """Files and rooms of `tasks/core` whose code decides neither a file nor its proof."""

@@ -12,6 +12,7 @@ from tasks.core.export.exporters import run_exporter
 from tasks.core.inputs.choice import choose_inputs
 from tasks.core.onnx_files.reading import tensor_types
 from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.resolve import resolve
 
 EXPORTERS = pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
 X = "x=float32[batch,4]"
@@ -92,7 +93,7 @@ class Attention(nn.Module):
 
 
 def _run(exporter: str, model: nn.Module, *inputs: str, names: tuple[str, ...] = ("y",), opset: int = 20) -> Exported:
-    chosen = choose_inputs(ExportSpec(model=model.eval(), inputs=inputs or (X,)), model)
+    chosen = choose_inputs(resolve(ExportSpec(model=model.eval(), inputs=inputs or (X,))), model)
     return run_exporter(exporter, model, chosen, output_names=names, opset=opset)  # type: ignore[arg-type]
 
 

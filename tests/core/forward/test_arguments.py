@@ -11,6 +11,7 @@ from tasks.core.errors import InputsError, SpecError
 from tasks.core.forward.arguments import argument_paths, build_arguments, forward_order
 from tasks.core.inputs.choice import choose_inputs
 from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.resolve import resolve
 from tests.core.proof.proving import prove
 
 
@@ -107,7 +108,7 @@ def test_a_positional_argument_that_is_left_out_is_one_sentence() -> None:
 
 def test_a_path_into_nothing_is_told_by_the_module() -> None:
     """A path whose first word forward does not know is passed as a tensor, and the message names it."""
-    spec = ExportSpec(model=nn.Linear(3, 2), inputs=("picture.0=float32[batch,4]",))
+    spec = resolve(ExportSpec(model=nn.Linear(3, 2), inputs=("picture.0=float32[batch,4]",)))
     with pytest.raises(InputsError, match=r"does not run on picture\.0=float32\[batch=2,4\]"):
         choose_inputs(spec, spec.model)
 

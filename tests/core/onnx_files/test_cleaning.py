@@ -17,6 +17,7 @@ from tasks.core.inputs.choice import choose_inputs
 from tasks.core.onnx_files.cleaning import CleanMetadataPass, LabelParametersPass, NameOutputDimsPass
 from tasks.core.onnx_files.writing import write
 from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.resolve import resolve
 from tests.models.tiny_models import Classifier
 
 PRIVATE = "/home/builder/secret"
@@ -92,7 +93,7 @@ class Branches(nn.Module):
 def test_a_file_with_branches_holds_no_path(tmp_path: Path) -> None:
     """An export of torch.cond tells neither the builder's paths nor names of code that exists for one process only."""
     model = Branches().eval()
-    inputs = choose_inputs(ExportSpec(model=model, inputs=("x=float32[batch,4]",)), model)
+    inputs = choose_inputs(resolve(ExportSpec(model=model, inputs=("x=float32[batch,4]",))), model)
     graph = run_exporter("dynamo", model, inputs, output_names=("y",), opset=20).graph
     CleanMetadataPass()(graph)
     write(graph, tmp_path / "model.onnx")
@@ -119,7 +120,7 @@ def test_nothing_of_the_builders_machine_stays(graph: ir.Model, tmp_path: Path) 
 def test_labels_follow_the_order_of_the_parameters(tmp_path: Path) -> None:
     """The i-th label names the i-th parameter, and the file stays valid; what the graph does not hold is left out."""
     model = Classifier().eval()
-    inputs = choose_inputs(ExportSpec(model=model, inputs=("image=float32[batch,3,8,8]",)), model)
+    inputs = choose_inputs(resolve(ExportSpec(model=model, inputs=("image=float32[batch,3,8,8]",))), model)
     graph = run_exporter("torchscript", model, inputs, output_names=("scores",), opset=20).graph
     parameters = [name for name, _ in model.named_parameters()]
     labelling = LabelParametersPass([f"learned_{i}" for i in range(99)], [*parameters, "lost"])

@@ -8,6 +8,7 @@ from torch import nn
 from tasks.core.export.exporters import run_exporter
 from tasks.core.inputs.choice import choose_inputs
 from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.resolve import resolve
 
 
 class TwoSplits(nn.Module):
@@ -22,7 +23,7 @@ class TwoSplits(nn.Module):
 def test_bodies_of_loops_compute_their_outputs_themselves() -> None:
     """Two loops that are alike outside are simplified without one body giving a value of the graph around it."""
     model = TwoSplits().eval()
-    inputs = choose_inputs(ExportSpec(model=model, inputs=("x=float32[batch,5,8]",)), model)
+    inputs = choose_inputs(resolve(ExportSpec(model=model, inputs=("x=float32[batch,5,8]",))), model)
     graph = run_exporter("torchscript", model, inputs, output_names=("parts",), opset=20).graph
     onnx.checker.check_model(ir.to_proto(graph), full_check=True)
     bodies = [node.attributes["body"].as_graph() for node in graph.graph if node.op_type == "Loop"]

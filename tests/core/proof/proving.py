@@ -19,6 +19,7 @@ from tasks.core.records.evidence import Evidence
 from tasks.core.records.steps import Graph
 from tasks.core.reference.reference import Reference
 from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.resolve import resolve
 
 IMAGE = ("image=float32[batch,3,8,8]",)
 Mutation = Callable[[onnx.ModelProto], None]
@@ -51,7 +52,7 @@ class Exported:
 
 def exported(model: nn.Module, inputs: tuple[str, ...], folder: Path, **fields: Any) -> Exported:
     """Export a live module to `model.onnx` in a folder."""
-    spec = ExportSpec(model=model, name="tiny", inputs=inputs, **fields)
+    spec = resolve(ExportSpec(model=model, name="tiny", inputs=inputs, **fields))
     chosen = choose_inputs(spec, model.eval())
     reference = Reference(model, chosen)
     candidate, _ = export(spec, model, chosen, reference=reference, provenance={}, folder=folder)

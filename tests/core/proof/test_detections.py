@@ -21,6 +21,7 @@ from tasks.core.proof.runs import Runs
 from tasks.core.reference.groups import Group, length
 from tasks.core.reference.reference import Reference
 from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.resolve import resolve
 from tests.models.tiny_detectors import Detector
 from tests.models.tiny_models import Classifier
 
@@ -270,7 +271,7 @@ def test_thresholds_of_scores_and_suppression_are_noted() -> None:
 
 
 def _reference(model: nn.Module, *inputs: str) -> Reference:
-    return Reference(model.eval(), choose_inputs(ExportSpec(model=model, name="tiny", inputs=inputs), model))
+    return Reference(model.eval(), choose_inputs(resolve(ExportSpec(model=model, name="tiny", inputs=inputs)), model))
 
 
 def test_the_outputs_of_a_detector_are_one_group() -> None:

@@ -13,6 +13,7 @@ from tasks.core.inputs.choice import choose_inputs
 from tasks.core.proof.validation import validate
 from tasks.core.reference.reference import Reference
 from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.resolve import resolve
 from tests.core.proof.proving import IMAGE, prove, weight
 from tests.models.tiny_models import (
     BranchesOnBatch,
@@ -114,7 +115,7 @@ def test_a_wrong_file_sends_auto_to_the_next_exporter(tmp_path: Path, monkeypatc
         "tasks.core.export.fallback.exporter_order", lambda _: (("torchscript", "dynamo"), "for the test")
     )
     model = OtherWhenTraced().eval()
-    spec = ExportSpec(model=model, name="tiny", inputs=("x=float32[batch,4]",))
+    spec = resolve(ExportSpec(model=model, name="tiny", inputs=("x=float32[batch,4]",)))
     chosen = choose_inputs(spec, model)
     reference = Reference(model, chosen)
     candidate, _ = export(spec, model, chosen, reference=reference, provenance={}, folder=tmp_path)

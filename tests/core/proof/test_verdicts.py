@@ -18,6 +18,7 @@ from tasks.core.proof.comparison import Comparison
 from tasks.core.records.evidence import Evidence
 from tasks.core.records.steps import Weights
 from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.resolve import resolve
 from tests.core.proof.proving import IMAGE, Exported, Mutation, both, exported, led_through, prove, swap, weight
 from tests.models.tiny_detectors import Blind, Detector, Glared
 from tests.models.tiny_models import (
@@ -171,7 +172,7 @@ def test_a_detector_with_wrong_items_fails(mutate: Mutation, says: str, detector
 def test_a_model_in_train_mode_is_proven_in_eval_mode(tmp_path: Path) -> None:
     """Dropout left on does not get into the file; a note says so, and the module is given back in train mode."""
     model = Classifier().train()
-    spec = ExportSpec(model=model, name="tiny", inputs=IMAGE)
+    spec = resolve(ExportSpec(model=model, name="tiny", inputs=IMAGE))
     with borrowed(spec):
         _, report = build_with_weights(spec, Weights(kind="as-built", origin="as built"))
         assert not model.training

@@ -15,6 +15,7 @@ from tasks.core.reference import reference as references
 from tasks.core.reference.reference import Reference
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.input_spec import InputSpec
+from tasks.core.spec.resolve import resolve
 
 
 class Apart(nn.Module):
@@ -81,7 +82,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def _reference(model: nn.Module) -> tuple[Reference, list[Probe]]:
-    spec = ExportSpec(model=model, weights="as-built", inputs=(InputSpec.parse("x=float32[batch,8]"),))
+    spec = resolve(ExportSpec(model=model, weights="as-built", inputs=(InputSpec.parse("x=float32[batch,8]"),)))
     inputs = choose_inputs(spec, model.eval())
     return Reference(model, inputs), [probe for probe in inputs.probes if probe.family == "normal"]
 
@@ -126,7 +127,7 @@ def test_a_batch_that_stands_twice_in_an_input_is_drawn_anew() -> None:
             return adjacency @ x
 
     specs = ("x=float32[nodes:2..8,4]", "adjacency=float32[nodes,nodes]")
-    spec = ExportSpec(model=Graph(), weights="as-built", inputs=tuple(InputSpec.parse(text) for text in specs))
+    spec = resolve(ExportSpec(model=Graph(), weights="as-built", inputs=tuple(InputSpec.parse(text) for text in specs)))
     inputs = choose_inputs(spec, Graph().eval())
     assert {probe.sizes["nodes"] for probe in inputs.probes} >= {2, 3, 5, 8}
     for probe in inputs.probes:
@@ -140,8 +141,8 @@ def test_a_batch_that_stands_twice_in_an_input_is_drawn_anew() -> None:
 def test_a_large_batch_comes_at_the_traced_sizes_of_the_others() -> None:
     """So that its rows are known, unless a size of another dimension would be left out."""
     model = nn.Conv2d(3, 4, 3)
-    spec = ExportSpec(
-        model=model, weights="as-built", inputs=(InputSpec.parse("x=float32[batch,3,height=40,width=48]"),)
+    spec = resolve(
+        ExportSpec(model=model, weights="as-built", inputs=(InputSpec.parse("x=float32[batch,3,height=40,width=48]"),))
     )
     inputs = choose_inputs(spec, model.eval())
     large = next(probe for probe in inputs.probes if probe.sizes["batch"] == 5)

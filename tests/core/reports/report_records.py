@@ -18,6 +18,7 @@ from tasks.core.records.evidence import (
 from tasks.core.records.steps import Graph, LoadReport, TensorType, Weights
 from tasks.core.reports.export_page import html_report
 from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.resolve import resolve
 
 
 def make_family(family: str = "normal", **figures: Any) -> FamilyParity:
@@ -65,7 +66,7 @@ def make_graph(**dtypes: str) -> Graph:
 def make_report(evidence: Evidence, *, graph: Graph | None = None, **context: Any) -> str:
     """The page of this evidence."""
     records: dict[str, Any] = {
-        "spec": ExportSpec(model="digits"),
+        "spec": resolve(ExportSpec(model="digits")),
         "weights": Weights(kind="file", origin="digits.pth", file_sha256="cd" * 32, tensors_sha256="ef" * 32),
         "report": LoadReport(num_loaded=8, num_parameters=34826, model_class="digits.DigitsCNN", renamed=("m.* -> *",)),
         "provenance": {"assay.weights": "digits.pth", "assay.torch": "2.14.0"},

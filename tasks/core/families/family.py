@@ -53,6 +53,8 @@ class Family(ABC):
     """Distributions whose versions decide what a model of the family is."""
     names_weights = False
     """Whether weights may be given by a name of the family's own."""
+    fixes_weights = False
+    """Whether such a name means the same tensors while the versions of `packages` are equal."""
 
     @abstractmethod
     def recognises(self, model: object) -> bool:

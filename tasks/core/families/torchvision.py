@@ -27,7 +27,7 @@ class TorchvisionFamily(Family):
     name = "torchvision"
     syntax = "torchvision name"
     packages = ("torchvision",)
-    names_weights = True
+    names_weights = fixes_weights = True
 
     @override
     def recognises(self, model: object) -> bool:

@@ -27,7 +27,7 @@ def build_with_weights(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module,
 
     Args:
         spec: what is exported.
-        weights: as `find_weights` gives them.
+        weights: what its source found.
 
     Raises:
         SpecError, ModelError: the factory can't be found or called.

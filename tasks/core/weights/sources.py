@@ -237,8 +237,8 @@ class NamedByFamily(Source):
         return _readable_or_gone(path, kind=self.kind, origin=named.origin)
 
     def is_same(self, file_hash: str | None) -> bool:
-        """A member of an equal torchvision's enum stays what it is."""
-        return self.kind == "torchvision"
+        """As the family says: a member of an equal torchvision's enum stays what it is."""
+        return family_of(self.model).fixes_weights
 
 
 class File(Source):

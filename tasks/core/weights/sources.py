@@ -3,90 +3,19 @@
 A further source is one more class here, and its name in `SOURCES`.
 """
 
-import logging
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from tasks.core.errors import WeightsError
 from tasks.core.families.registry import family_of
-from tasks.core.hashes import file_sha256, tensors_sha256
+from tasks.core.hashes import file_sha256
 from tasks.core.records.steps import Weights
 from tasks.core.weights.download import fetch_to_cache, fetch_to_file
+from tasks.core.weights.reading import from_download, from_file, memory_sha256
+from tasks.core.weights.source import Asked, Fetch, Source
 from tasks.core.weights.urls import mirrored, split_url, without_query
 
-if TYPE_CHECKING:
-    import torch
-
 FILE_SUFFIXES = (".pth", ".pt", ".pt2", ".safetensors", ".ckpt", ".bin", ".tar")
-Fetch = Callable[[str], Path]
-"""Gives the local file of a `runs:/` or `models:/` URI."""
-
-log = logging.getLogger("assay")
-
-
-class Asked(Protocol):
-    """The part of a spec that says which weights."""
-
-    @property
-    def model(self) -> Any:
-        """MODEL text, or a live module."""
-
-    @property
-    def weights(self) -> Any:
-        """What `--weights` says, or a state_dict."""
-
-
-class Source(ABC):
-    """Weights that were asked for, of one kind."""
-
-    syntax: ClassVar[str] = ""
-    """How `--weights` takes it; empty: not as such."""
-
-    def __init__(self, asked: Asked) -> None:
-        self.model, self.weights = asked.model, asked.weights
-
-    @property
-    @abstractmethod
-    def kind(self) -> str:
-        """The name under which it is recorded."""
-
-    @staticmethod
-    @abstractmethod
-    def recognises(asked: Asked) -> bool:
-        """Tell by its form whether this is such a source; no source before it in `SOURCES` took it."""
-
-    def settled(self) -> Any:
-        """The text in a form that holds in any working directory."""
-        return self.weights
-
-    def check(self) -> None:  # noqa: B027  # most have nothing to check
-        """See what can be seen without reading or fetching.
-
-        Raises:
-            SpecError, WeightsError: it names nothing.
-        """
-
-    @abstractmethod
-    def find(self, fetch_from_mlflow: Fetch) -> Weights:
-        """Find, fetch and verify the weights, as a local file if they have one.
-
-        Raises:
-            SpecError: the text can't be understood.
-            WeightsError: their hash or format is wrong, or there is no such file.
-            ServiceError: a host could not be reached.
-        """
-
-    def is_same(self, file_hash: str | None) -> bool:
-        """Tell without reading tensors or a network whether the weights are beyond doubt those of an earlier export.
-
-        Args:
-            file_hash: SHA-256 of the file that the earlier export read; None: it read none.
-        """
-        return False
 
 
 class StateDict(Source):
@@ -101,10 +30,7 @@ class StateDict(Source):
 
     def find(self, fetch_from_mlflow: Fetch) -> Weights:
         """Find the tensors among what may lie beside them."""
-        from tasks.core.weights.state_dicts import find_tensors
-
-        found = find_tensors(self.weights, "the state_dict in memory")
-        return Weights(kind=self.kind, origin="in memory", tensors_sha256=tensors_sha256(_tensors(found.tensors)))
+        return Weights(kind=self.kind, origin="in memory", tensors_sha256=memory_sha256(self.weights))
 
 
 class AsBuilt(Source):
@@ -169,7 +95,7 @@ class MLflow(Source):
 
     def find(self, fetch_from_mlflow: Fetch) -> Weights:
         """Leave the fetching to who knows MLflow."""
-        return _from_file(fetch_from_mlflow(self.weights), kind=self.kind, origin=self.weights)
+        return from_file(fetch_from_mlflow(self.weights), kind=self.kind, origin=self.weights)
 
 
 class Url(Source):
@@ -188,11 +114,10 @@ class Url(Source):
 
     def find(self, fetch_from_mlflow: Fetch) -> Weights:
         """Download the file into the cache."""
-        _, name, expected = split_url(self.weights)
+        expected = split_url(self.weights)[2]
         way_out = "give a local file with --weights FILE, or set ASSAY_WEIGHTS_MIRROR to a mirror"
         path, _ = fetch_to_cache(self.weights, expected=expected, way_out=way_out)
-        log.info("%s lies in %s", name, path.parent)
-        return _readable_or_gone(path, kind=self.kind, origin=without_query(self.weights))
+        return from_download(path, kind=self.kind, origin=without_query(self.weights))
 
     def is_same(self, file_hash: str | None) -> bool:
         """One that states its hash says so itself."""
@@ -223,7 +148,7 @@ class NamedByFamily(Source):
         """Take the file that the family names, from its library's own cache where it has one."""
         named = family_of(self.model).weights(self.model, self.weights)
         if not named.location.startswith(("http://", "https://")):
-            return _from_file(Path(named.location), kind=self.kind, origin=named.origin)
+            return from_file(Path(named.location), kind=self.kind, origin=named.origin)
         _, file_name, expected = split_url(named.location)
         mirror = f"set ASSAY_WEIGHTS_MIRROR to a mirror (asked: {without_query(mirrored(named.location))})"
         if named.folder is None:
@@ -233,8 +158,7 @@ class NamedByFamily(Source):
             path = named.folder / file_name
             way_out = f"give a local file with --weights FILE, {mirror}, or put {file_name} into {named.folder}"
             fetch_to_file(named.location, path, expected=expected, way_out=way_out, variable=named.folder_variable)
-        log.info("%s lies in %s", file_name, path.parent)
-        return _readable_or_gone(path, kind=self.kind, origin=named.origin)
+        return from_download(path, kind=self.kind, origin=named.origin)
 
     def is_same(self, file_hash: str | None) -> bool:
         """As the family says: a member of an equal torchvision's enum stays what it is."""
@@ -268,7 +192,7 @@ class File(Source):
     def find(self, fetch_from_mlflow: Fetch) -> Weights:
         """Read it."""
         self.check()
-        return _from_file(self.path, kind=self.kind, origin=self.path.name)
+        return from_file(self.path, kind=self.kind, origin=self.path.name)
 
     def is_same(self, file_hash: str | None) -> bool:
         """As long as its bytes are."""
@@ -285,35 +209,3 @@ WEIGHTS_CHOICES = f"{', '.join(_SYNTAXES[:-1])} or {_SYNTAXES[-1]}"
 def source_of(asked: Asked) -> Source:
     """Find the source of the weights that a spec asks for."""
     return next(source for source in SOURCES if source.recognises(asked))(asked)
-
-
-def _tensors(mapping: Mapping[str, object]) -> "dict[str, torch.Tensor]":
-    import torch
-
-    return {name: value for name, value in mapping.items() if isinstance(value, torch.Tensor)}
-
-
-def _from_file(path: Path, *, kind: str, origin: str) -> Weights:
-    from tasks.core.weights.state_dicts import read_state_dict
-
-    with ThreadPoolExecutor(1) as beside:
-        file_hash = beside.submit(file_sha256, path)
-        state = read_state_dict(path)
-        tensors_hash = tensors_sha256(_tensors(state.tensors))
-    return Weights(
-        kind=kind,
-        origin=origin,
-        path=path,
-        size_bytes=path.stat().st_size,
-        file_sha256=file_hash.result(),
-        tensors_sha256=tensors_hash,
-    )
-
-
-def _readable_or_gone(path: Path, *, kind: str, origin: str) -> Weights:
-    """Read a downloaded file; one that is no checkpoint must not stay, or it would block the next try."""
-    try:
-        return _from_file(path, kind=kind, origin=origin)
-    except WeightsError:
-        path.unlink(missing_ok=True)
-        raise

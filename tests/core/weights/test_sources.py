@@ -18,7 +18,9 @@ from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
 from tasks.core.weights import sources
 from tasks.core.weights.download import fetch_to_cache
-from tasks.core.weights.sources import WEIGHTS_CHOICES, Asked, Fetch, Source, StateDict, source_of
+from tasks.core.weights.reading import from_download
+from tasks.core.weights.source import Asked, Fetch, Source
+from tasks.core.weights.sources import WEIGHTS_CHOICES, StateDict, source_of
 from tests.services.weights_server import HTML_PAGE, WeightsServer
 
 pytestmark = pytest.mark.usefixtures("caches")
@@ -286,7 +288,7 @@ class S3(Source):
         bucket, _, key = self.weights.removeprefix("s3://").partition("/")
         url = f"https://{bucket}.s3.amazonaws.com/{key}"
         path, _ = fetch_to_cache(url, expected=None, way_out="give a local file with --weights FILE")
-        return sources._readable_or_gone(path, kind=self.kind, origin=self.weights)
+        return from_download(path, kind=self.kind, origin=self.weights)
 
 
 def test_a_new_source_needs_one_class(monkeypatch: pytest.MonkeyPatch, weights_server: WeightsServer) -> None:

@@ -18,29 +18,26 @@ from tasks.core.weights.urls import mirrored, split_url, without_query
 FILE_SUFFIXES = (".pth", ".pt", ".pt2", ".safetensors", ".ckpt", ".bin", ".tar")
 
 
-class StateDict(Source):
+class _StateDict(Source):
     """Tensors in memory."""
 
     kind = "state_dict"
 
     @staticmethod
     def recognises(asked: Asked) -> bool:
-        """Take what is no text."""
         return not isinstance(asked.weights, str)
 
     def find(self, fetch_from_mlflow: Fetch) -> Weights:
-        """Find the tensors among what may lie beside them."""
         return Weights(kind=self.kind, origin="in memory", tensors_sha256=memory_sha256(self.weights))
 
 
-class AsBuilt(Source):
+class _AsBuilt(Source):
     """What the model's own code loads."""
 
     kind, syntax = "as-built", "as-built"
 
     @staticmethod
     def recognises(asked: Asked) -> bool:
-        """Take the word."""
         return bool(asked.weights == "as-built")
 
     def find(self, fetch_from_mlflow: Fetch) -> Weights:
@@ -48,14 +45,13 @@ class AsBuilt(Source):
         return Weights(kind=self.kind, origin="as built by the model's own code")
 
 
-class Random(Source):
+class _Random(Source):
     """Random weights, the same for a seed in every process."""
 
     kind, syntax = "random", "random[:SEED]"
 
     @staticmethod
     def recognises(asked: Asked) -> bool:
-        """Take the word, with or without a seed."""
         return bool(asked.weights == "random") or asked.weights.startswith("random:")
 
     @property
@@ -71,49 +67,41 @@ class Random(Source):
         return int(seed)
 
     def check(self) -> None:
-        """Read the seed."""
         _ = self.seed
 
     def find(self, fetch_from_mlflow: Fetch) -> Weights:
-        """The seed is all there is before the module is built."""
         return Weights(kind=self.kind, origin=f"random:{self.seed}", seed=self.seed)
 
     def is_same(self, file_hash: str | None) -> bool:
-        """A seed stays what it is."""
         return True
 
 
-class MLflow(Source):
+class _MLflow(Source):
     """An artifact of a run, or a version of a registered model."""
 
     kind, syntax = "mlflow", "runs:/…, models:/…"
 
     @staticmethod
     def recognises(asked: Asked) -> bool:
-        """Take MLflow's own schemes."""
         return bool(asked.weights.startswith(("runs:/", "models:/")))
 
     def find(self, fetch_from_mlflow: Fetch) -> Weights:
-        """Leave the fetching to who knows MLflow."""
         return from_file(fetch_from_mlflow(self.weights), kind=self.kind, origin=self.weights)
 
 
-class Url(Source):
+class _Url(Source):
     """A file on a web server."""
 
     kind, syntax = "url", "a URL"
 
     @staticmethod
     def recognises(asked: Asked) -> bool:
-        """Take an http(s) address."""
         return bool(asked.weights.startswith(("http://", "https://")))
 
     def check(self) -> None:
-        """See that it names a file, and that its hash is one."""
         split_url(self.weights)
 
     def find(self, fetch_from_mlflow: Fetch) -> Weights:
-        """Download the file into the cache."""
         expected = split_url(self.weights)[2]
         way_out = "give a local file with --weights FILE, or set ASSAY_WEIGHTS_MIRROR to a mirror"
         path, _ = fetch_to_cache(self.weights, expected=expected, way_out=way_out)
@@ -125,27 +113,23 @@ class Url(Source):
         return bool(expected and file_hash and file_hash.startswith(expected))
 
 
-class NamedByFamily(Source):
+class _NamedByFamily(Source):
     """Weights that the model's family has a name for, as `DEFAULT`."""
 
     @property
     def kind(self) -> str:
-        """The family's name."""
         return family_of(self.model).name
 
     @staticmethod
     def recognises(asked: Asked) -> bool:
-        """Take what does not look like a file, where the family names weights."""
         text = asked.weights
         looks_like_file = "/" in text or Path(text).suffix.lower() in FILE_SUFFIXES or Path(text).is_file()
         return family_of(asked.model).names_weights and not looks_like_file
 
     def check(self) -> None:
-        """See that the family has such weights."""
         family_of(self.model).weights(self.model, self.weights)
 
     def find(self, fetch_from_mlflow: Fetch) -> Weights:
-        """Take the file that the family names, from its library's own cache where it has one."""
         named = family_of(self.model).weights(self.model, self.weights)
         if not named.location.startswith(("http://", "https://")):
             return from_file(Path(named.location), kind=self.kind, origin=named.origin)
@@ -165,14 +149,13 @@ class NamedByFamily(Source):
         return family_of(self.model).fixes_weights
 
 
-class File(Source):
+class _File(Source):
     """A local file; takes any text."""
 
     kind, syntax = "file", "a file"
 
     @staticmethod
     def recognises(asked: Asked) -> bool:
-        """Take what no other source took."""
         return True
 
     @property
@@ -181,25 +164,21 @@ class File(Source):
         return Path(self.weights).expanduser().absolute()
 
     def settled(self) -> str:
-        """The absolute path."""
         return str(self.path)
 
     def check(self) -> None:
-        """See that the file is there."""
         if not self.path.is_file():
             raise WeightsError(f"There is no weights file {self.path}; --weights takes {WEIGHTS_CHOICES}.")
 
     def find(self, fetch_from_mlflow: Fetch) -> Weights:
-        """Read it."""
         self.check()
         return from_file(self.path, kind=self.kind, origin=self.path.name)
 
     def is_same(self, file_hash: str | None) -> bool:
-        """As long as its bytes are."""
         return file_hash is not None and self.path.is_file() and file_sha256(self.path) == file_hash
 
 
-SOURCES: tuple[type[Source], ...] = (StateDict, AsBuilt, Random, MLflow, Url, NamedByFamily, File)
+SOURCES: tuple[type[Source], ...] = (_StateDict, _AsBuilt, _Random, _MLflow, _Url, _NamedByFamily, _File)
 """In the order in which they are asked."""
 _SYNTAXES = [source.syntax for source in reversed(SOURCES) if source.syntax]
 WEIGHTS_CHOICES = f"{', '.join(_SYNTAXES[:-1])} or {_SYNTAXES[-1]}"

@@ -20,7 +20,7 @@ from tasks.core.weights import sources
 from tasks.core.weights.download import fetch_to_cache
 from tasks.core.weights.reading import from_download
 from tasks.core.weights.source import Asked, Fetch, Source
-from tasks.core.weights.sources import WEIGHTS_CHOICES, StateDict, source_of
+from tasks.core.weights.sources import WEIGHTS_CHOICES, source_of
 from tests.services.weights_server import HTML_PAGE, WeightsServer
 
 pytestmark = pytest.mark.usefixtures("caches")
@@ -293,7 +293,7 @@ class S3(Source):
 
 def test_a_new_source_needs_one_class(monkeypatch: pytest.MonkeyPatch, weights_server: WeightsServer) -> None:
     """With its name in the tuple it is recognised, checked and found, and left as it is in another folder."""
-    monkeypatch.setattr(sources, "SOURCES", (StateDict, S3, *sources.SOURCES[1:]))
+    monkeypatch.setattr(sources, "SOURCES", (sources.SOURCES[0], S3, *sources.SOURCES[1:]))
     monkeypatch.setenv("ASSAY_WEIGHTS_MIRROR", weights_server.address)
     weights_server.put("/models/w.pth", saved(state()))
     spec = resolve(ExportSpec(model="torch.nn:Linear", weights="s3://bucket/models/w.pth"))

@@ -40,7 +40,7 @@ class Matcher:
         if self._declared:
             specs, file_inputs, notes = _match_declared(self._known, graph)
         else:
-            specs, file_inputs, notes = _match_forward(self._model, graph, self._known, self._sample or {})
+            specs, file_inputs, notes = _match_forward(self._model, graph, self._known, sample=self._sample or {})
         if specs not in self._chosen:
             inputs = choose_inputs(self._spec.model_copy(update={"inputs": specs, "input_names": ()}), self._model)
             output = run_float32(self._model, *inputs.example())
@@ -95,7 +95,7 @@ def _fits(spec: InputSpec, value: TensorType) -> bool:
 
 
 def _match_forward(
-    model: nn.Module, graph: Graph, known: tuple[InputSpec, ...], sample: Mapping[str, Array]
+    model: nn.Module, graph: Graph, known: tuple[InputSpec, ...], *, sample: Mapping[str, Array]
 ) -> tuple[tuple[InputSpec, ...], dict[str, str], list[str]]:
     """Take the file's inputs and dims for forward's parameters: by name, the others by position.
 
@@ -111,7 +111,7 @@ def _match_forward(
         if name is None:
             continue  # the file's own: nothing that the module could be given
         by_place = known[index] if index < len(known) else None
-        specs.append(_spec_of(name, value, like.get(name) or like.get(value.name) or by_place, graph))
+        specs.append(_spec_of(name, value, graph, like=like.get(name) or like.get(value.name) or by_place))
         if name != value.name:
             file_inputs[name] = value.name
             notes.append(f"the file's input {value.name} was taken for {name}, by position")
@@ -141,7 +141,7 @@ def _required(model: nn.Module) -> list[str]:
     return [name for name in forward_parameters(model) if parameters[name].default is inspect.Parameter.empty]
 
 
-def _spec_of(name: str, value: TensorType, like: InputSpec | None, graph: Graph) -> InputSpec:
+def _spec_of(name: str, value: TensorType, graph: Graph, *, like: InputSpec | None) -> InputSpec:
     """An input with the file's dims; sizes to trace at and the range are those of `like`."""
     if like is not None and (like.dtype != value.dtype or len(like.dims) != len(value.dims)):
         like = None

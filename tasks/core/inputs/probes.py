@@ -101,7 +101,7 @@ def draw(specs: tuple[InputSpec, ...], probe: Probe) -> dict[str, Array]:
     for spec in specs:
         shape = tuple(probe.sizes[d.name] if d.name else (d.size or 0) for d in spec.dims)
         seed = zlib.crc32(f"{probe.family}/{probe.seed}/{spec.name}/{shape}".encode())
-        arrays[spec.name] = np.asarray(_draw_input(spec, probe.family, shape, np.random.default_rng(seed)))
+        arrays[spec.name] = np.asarray(_draw_input(spec, probe.family, shape, generator=np.random.default_rng(seed)))
     return arrays
 
 
@@ -146,7 +146,7 @@ def _put_together(specs: tuple[InputSpec, ...], probe: Probe) -> dict[str, Array
     return arrays
 
 
-def _draw_input(spec: InputSpec, family: str, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+def _draw_input(spec: InputSpec, family: str, shape: tuple[int, ...], *, generator: np.random.Generator) -> Array:
     dtype = "float32" if spec.dtype == "bfloat16" else spec.dtype
     bounds = spec.value_range
     if family == "zeros":

@@ -1,4 +1,4 @@
-"""What is told of the node that makes a file wrong."""
+"""The node that makes a file wrong, described for a reader."""
 
 from dataclasses import dataclass
 
@@ -15,38 +15,39 @@ NUM_SHOWN = 8
 
 @dataclass(frozen=True)
 class Defect:
-    """A blame, and what it takes to see the defect again."""
+    """A wrong node of a file, and what it takes to reproduce its error."""
 
     blame: Blame
     graph: OnnxGraph
     node: int
-    fed: dict[str, Array]
-    """What the file feeds the node, by name."""
+    """Its index in the graph."""
+    inputs: dict[str, Array]
+    """The arrays that the node takes in the file, by name."""
     output: str
-    """Name of what it gives wrongly."""
+    """Name of its wrong output."""
     expected: Array | None
-    """What it should give, as the module computes it in float64, rounded to float32; None: not known."""
+    """What that should be, as the module computes it in float64, rounded to float32; None: not known."""
 
 
-def describe(model: nn.Module, file: FileValues, index: int, *, kind: str, number: int | None) -> Blame:
-    """Say what is known of the node that is to blame.
+def describe(network: nn.Module, file: FileValues, index: int, *, kind: str, number: int | None) -> Blame:
+    """Describe a wrong node: its module, its line in forward, what is wrong with it, and by how much.
 
     Args:
-        model: the module.
+        network: the module.
         file: the file's values on the probe at which it is wrong.
         index: of the node.
         kind: node, wiring or output.
-        number: of the module's value that the node should give; None: not known.
+        number: of the module's value that the node should compute; None: not known.
     """
     graph, traced = file.graph, file.traced
-    modules = dict(model.named_modules())
+    modules = dict(network.named_modules())
     call = None if number is None else traced.call_of(number)
     path = _nearest_path(graph, index, modules)
     if path is None:
         path = call.module_path if call is not None else ""
-    found = file.values.get(file.wrong_of(index))
+    found = file.values.get(file.wrong_output(index))
     expected = None if number is None else traced.whole(number)
-    parameter = other_parameter(model, graph, index) if kind == "node" else ""
+    parameter = other_parameter(network, graph, index) if kind == "node" else ""
     blame = Blame(
         node=graph.label(index),
         op_type=graph.nodes[index].op_type,
@@ -65,26 +66,32 @@ def describe(model: nn.Module, file: FileValues, index: int, *, kind: str, numbe
 
 
 def _nearest_path(graph: OnnxGraph, index: int, modules: dict[str, nn.Module]) -> str | None:
-    """The module that the file says a node belongs to; where it says nothing of it, of the nearest node."""
+    """Path of the module that the file's metadata gives for a node, else for the nearest node that has one."""
     near, seen = [index], {index}
     for other in near:
         path = graph.module_path(other, modules)
         if path is not None:
             return path
-        before = [graph.giver[name] for name in graph.data(other) if name in graph.giver]
-        after = [taker for name in graph.nodes[other].output for taker in graph.takers.get(name, ())]
+        before = [graph.producer[name] for name in graph.data_inputs(other) if name in graph.producer]
+        after = [consumer for name in graph.nodes[other].output for consumer in graph.consumers.get(name, ())]
         near += [node for node in (*before, *after) if node not in seen]
         seen.update(near)
     return None
 
 
-def other_parameter(model: nn.Module, graph: OnnxGraph, index: int) -> str:
-    """A parameter of the module that a node holds under its name with other values; empty where there is none."""
-    modules = dict(model.named_modules())
+def other_parameter(network: nn.Module, graph: OnnxGraph, index: int) -> str:
+    """Name of a parameter of the module that a node has under this name with other values; empty: of none.
+
+    Args:
+        network: the module.
+        graph: of the file.
+        index: of the node.
+    """
+    modules = dict(network.named_modules())
     own = modules.get(_nearest_path(graph, index, modules) or "")
     if isinstance(own, nn.modules.batchnorm._BatchNorm) and graph.nodes[index].op_type != "BatchNormalization":
         return ""  # a norm is folded into the weights, which keep their name
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     for name in graph.inputs[index]:
         found = graph.constant(name) if name in tensors else None
         if found is None or found.dtype.kind != "f":

@@ -1,4 +1,4 @@
-"""Every value of an ONNX graph: which nodes give and take it, and what it is on one input."""
+"""An ONNX graph as a data-flow graph: producers and consumers of each value, and the values on one input."""
 
 import ast
 import re
@@ -15,11 +15,10 @@ from tasks.core.onnx_files.reading import SCOPES
 from tasks.core.runtime.sessions import SessionError, answers
 
 _SHAPES = ("Shape", "Size")
-MAX_MESSAGE_BYTES = 2**31 - 1
 
 
 class OnnxGraph:
-    """The top-level graph of a file; nodes with graphs inside are one node."""
+    """The top-level graph of a file, nodes by index; a node with graphs inside counts as one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
@@ -30,47 +29,47 @@ class OnnxGraph:
         self.initializers: dict[str, Any] = {tensor.name: tensor for tensor in graph.initializer}
         self.outputs: list[str] = [value.name for value in graph.output]
         self.feeds: list[str] = [value.name for value in graph.input if value.name not in self.initializers]
-        self.giver: dict[str, int] = {name: i for i, node in enumerate(self.nodes) for name in node.output if name}
-        self.takers: dict[str, list[int]] = {}
+        self.producer: dict[str, int] = {name: i for i, node in enumerate(self.nodes) for name in node.output if name}
+        self.consumers: dict[str, list[int]] = {}
         for index, names in enumerate(self.inputs):
             for name in names:
-                self.takers.setdefault(name, []).append(index)
+                self.consumers.setdefault(name, []).append(index)
         self.constants = self._constants()
-        self.live = self._live()
+        self.reaching_outputs = self._reaching_outputs()
 
     def _constants(self) -> set[str]:
-        """Names of values that don't depend on what is in the inputs, only on their shapes."""
+        """Names of values that do not depend on the values of the graph's inputs, but at most on their shapes."""
         constants = set(self.initializers)
         for node, names in zip(self.nodes, self.inputs, strict=True):
             if node.op_type in _SHAPES or all(name in constants for name in names):
                 constants.update(node.output)
         return constants
 
-    def _live(self) -> set[int]:
-        """Nodes that lead to an output."""
-        live: set[int] = set()
+    def _reaching_outputs(self) -> set[int]:
+        """Indices of the nodes from which an output of the graph is computed."""
+        found: set[int] = set()
         waiting = list(self.outputs)
         while waiting:
-            index = self.giver.get(waiting.pop())
-            if index is not None and index not in live:
-                live.add(index)
+            index = self.producer.get(waiting.pop())
+            if index is not None and index not in found:
+                found.add(index)
                 waiting += self.inputs[index]
-        return live
+        return found
 
     def label(self, index: int) -> str:
-        """How a node is called: its name, or that of its first output."""
+        """A node's name, else the name of its first output."""
         return str(self.nodes[index].name or self.nodes[index].output[0])
 
-    def data(self, index: int) -> list[str]:
-        """Inputs of a node that depend on the graph's inputs, each once."""
+    def data_inputs(self, index: int) -> list[str]:
+        """Names of a node's inputs that depend on the graph's inputs, each once."""
         return [name for name in dict.fromkeys(self.inputs[index]) if name not in self.constants]
 
     def module_path(self, index: int, known: Collection[str]) -> str | None:
-        """The PyTorch module that the file itself says a node belongs to; None: it doesn't say.
+        """Path of the PyTorch module that the file's own metadata gives for a node; None: it gives none.
 
         Args:
             index: of the node.
-            known: paths of the modules.
+            known: paths of the module's submodules.
         """
         node = self.nodes[index]
         scopes = next((p.value for p in node.metadata_props if p.key == SCOPES), "")
@@ -80,10 +79,10 @@ class OnnxGraph:
         return _path_in_name(node.name, known) if node.name.startswith("/") else None
 
     def run(self, arrays: Mapping[str, Array]) -> tuple[dict[str, Array], int | None, str]:
-        """All values on these inputs.
+        """Compute all values on these inputs.
 
         Returns:
-            The values by name, the index of the node at which ONNX Runtime stops (None: it doesn't), what it says.
+            The values by name, the index of the node at which ONNX Runtime fails (None: at none), its message.
         """
         try:
             return self.evaluate(range(len(self.nodes)), arrays), None, ""
@@ -107,7 +106,13 @@ class OnnxGraph:
         constants: Mapping[str, Array] | None = None,
         wanted: Sequence[str] = (),
     ) -> dict[str, Array]:
-        """Run some of the nodes, in order, on given values.
+        """Run some of the nodes on given values.
+
+        Args:
+            nodes: indices, in order.
+            arrays: values by name that the nodes take from elsewhere.
+            constants: values by name to use instead of the file's initializers.
+            wanted: names of the values to return; empty: all that the nodes compute.
 
         Raises:
             SessionError: ONNX Runtime refuses them.
@@ -125,16 +130,19 @@ class OnnxGraph:
         constants: Mapping[str, Array],
         wanted: Sequence[str] = (),
     ) -> tuple[Any, dict[str, Array]]:
-        """A model of some of the nodes, and what it is fed.
+        """Build a model of some of the nodes.
 
         Args:
             nodes: indices, in order.
-            arrays: values by name; those that the nodes take and don't give become inputs.
-            constants: values by name to put in as initializers, instead of the file's.
-            wanted: its outputs; empty: all values that the nodes give.
+            arrays: values by name; those that the nodes take and do not compute become inputs.
+            constants: values by name to use instead of the file's initializers.
+            wanted: names of its outputs; empty: all values that the nodes compute.
+
+        Returns:
+            The model, and the arrays of its inputs by name.
         """
-        given = {name for index in nodes for name in self.nodes[index].output if name}
-        taken = list(dict.fromkeys(name for index in nodes for name in self.inputs[index] if name not in given))
+        computed = {name for index in nodes for name in self.nodes[index].output if name}
+        taken = list(dict.fromkeys(name for index in nodes for name in self.inputs[index] if name not in computed))
         fed = [name for name in taken if name in arrays and name not in constants]
         model = onnx.ModelProto(ir_version=self.proto.ir_version)
         model.opset_import.extend(self.proto.opset_import)
@@ -150,17 +158,17 @@ class OnnxGraph:
                 graph.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(constants[name]), name))
             elif name in self.initializers and name not in fed:
                 graph.initializer.append(self.initializers[name])
-        for name in wanted or sorted(given):
+        for name in wanted or sorted(computed):
             graph.output.append(onnx.ValueInfoProto(name=name))
         return model, {name: arrays[name] for name in fed}
 
     def constant(self, name: str) -> Array | None:
-        """An initializer's values."""
+        """Values of an initializer; None: there is none of this name."""
         return values(self.initializers[name], self.path) if name in self.initializers else None
 
 
 def _inputs_of(node: Any) -> Iterator[str]:
-    """Names that a node takes, those inside its graphs included."""
+    """Names of a node's inputs, with those that graphs inside it take from outside."""
     yield from (name for name in node.input if name)
     for attribute in node.attribute:
         for graph in [attribute.g] if attribute.HasField("g") else list(attribute.graphs):

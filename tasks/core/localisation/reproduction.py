@@ -1,4 +1,4 @@
-"""A defect made small: the one node as a file, what it is fed, what it should give, and a script."""
+"""A small reproduction of a defect: the one node as a file, its inputs, its expected output, and a script."""
 
 from pathlib import Path
 
@@ -42,15 +42,15 @@ def write_reproduction(defect: Defect, folder: Path, *, file: str) -> None:
     """Write culprit.onnx, inputs.npz, expected.npz and reproduce.py, which exits 1 while the defect is there.
 
     Args:
-        defect: what was found.
-        folder: made where there is none.
+        defect: the wrong node.
+        folder: created if it does not exist.
         file: name of the wrong file, for the reader.
     """
     folder.mkdir(parents=True, exist_ok=True)
     graph = defect.graph
     own = {name: graph.constant(name) for name in graph.inputs[defect.node] if name in graph.initializers}
     constants = {name: array for name, array in own.items() if array is not None}
-    model, fed = graph.part([defect.node], defect.fed, constants=constants, wanted=[defect.output])
+    model, fed = graph.part([defect.node], defect.inputs, constants=constants, wanted=[defect.output])
     onnx.save(model, folder / "culprit.onnx")
     arrays = {f"input_{index}": fed[value.name] for index, value in enumerate(model.graph.input)}
     np.savez(folder / "inputs.npz", **arrays)  # type: ignore[arg-type]  # its stubs take keywords for options

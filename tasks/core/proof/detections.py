@@ -40,7 +40,7 @@ def align(
     torch32 = runs.torch32
     others = [(run, partners_of(group, torch32, run)) for run in runs.others]
     kept = np.all([partners >= 0 for _, partners in others], axis=0)
-    kept &= ~_jumps(group, torch32, others, kept)
+    kept &= ~_jumps(group, torch32, others, kept=kept)
     answers = [(answer, partners_of(group, torch32, answer)) for answer in runs.onnx]
     edges = Edges(group, thresholds, torch32=torch32, others=others, kept=kept)
     count.num_reference += len(kept)
@@ -62,8 +62,10 @@ def align(
     count.num_unmatched += num_unmatched
     count.num_excused += num_excused
     count.num_matched += int(everywhere.sum())
-    count.lowest_iou = min([count.lowest_iou, *_overlaps(group, torch32, answers, everywhere)])
-    return {output: _aligned(output, torch32, answers, others, everywhere) for output in group.outputs}
+    count.lowest_iou = min([count.lowest_iou, *_overlaps(group, torch32, answers, kept=everywhere)])
+    return {
+        output: _aligned(output, torch32, answers=answers, others=others, kept=everywhere) for output in group.outputs
+    }
 
 
 def is_luck(group: Group, runs: Runs) -> bool:
@@ -90,8 +92,9 @@ def _num_alone(group: Group, base: list[Array], other: list[Array]) -> int:
 
 
 def _aligned(
-    output: int, torch32: list[Array], answers: list[Partnered], others: list[Partnered], kept: NDArray[np.bool_]
+    output: int, torch32: list[Array], *, answers: list[Partnered], others: list[Partnered], kept: NDArray[np.bool_]
 ) -> OutputRuns:
+    """One output's values of the items that are kept."""
     float64, *perturbed = [run[output][partners[kept]] for run, partners in others]
     return OutputRuns(
         onnx=[answer[output][partners[kept]] for answer, partners in answers],
@@ -101,7 +104,7 @@ def _aligned(
     )
 
 
-def _jumps(group: Group, base: list[Array], others: list[Partnered], kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _jumps(group: Group, base: list[Array], others: list[Partnered], *, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Items that were another one in a reference run: their boxes are off by far more than the usual noise."""
     jumps = np.zeros(len(kept), dtype=np.bool_)
     for output in (group.boxes, group.scores):
@@ -125,7 +128,8 @@ def _lowest_scores(group: Group, torch32: list[Array], answer: list[Array]) -> t
     return torch_end, file_end
 
 
-def _overlaps(group: Group, torch32: list[Array], answers: list[Partnered], kept: NDArray[np.bool_]) -> list[float]:
+def _overlaps(group: Group, torch32: list[Array], answers: list[Partnered], *, kept: NDArray[np.bool_]) -> list[float]:
+    """The lowest overlap of a kept item with its partner in each of the file's answers."""
     if group.boxes is None or not kept.any():
         return []
     return [

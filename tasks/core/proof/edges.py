@@ -40,8 +40,8 @@ class Edges:
         """
         self._group, self._torch32, self._thresholds = group, torch32, thresholds
         self._others = [(run, np.setdiff1d(np.arange(length(group, run)), partners)) for run, partners in others]
-        self._score_noise = _noise(group.scores, torch32, others, kept)
-        self._box_noise = _noise(group.boxes, torch32, others, kept)
+        self._score_noise = _noise(group.scores, torch32, others, kept=kept)
+        self._box_noise = _noise(group.boxes, torch32, others, kept=kept)
 
     def is_edge(self, answer: list[Array], index: int, end: float) -> bool:
         """Another run has it where torch32 lacks it, or a threshold or the end of the list is nearer than the noise.
@@ -100,7 +100,8 @@ class Edges:
         return any(bool((np.abs(overlaps - limit) <= noise).any()) for limit in self._thresholds.overlaps)
 
 
-def _noise(output: int | None, torch32: list[Array], others: list[Partnered], kept: NDArray[np.bool_]) -> float:
+def _noise(output: int | None, torch32: list[Array], others: list[Partnered], *, kept: NDArray[np.bool_]) -> float:
+    """Largest root mean square by which a run of the module differs from torch32; 0 where there is no such output."""
     if output is None:
         return 0.0
     wanted = torch32[output].astype(np.float64)

@@ -48,7 +48,7 @@ def validate(
         )
         seen = _observe(plan, candidate, reference, notes=notes, keep=keep)
     evidence = judge(plan, seen)
-    defect, failures, found = _search(plan, reference, seen, evidence)
+    defect, failures, found = _search(plan, reference, seen, evidence=evidence)
     if failures or found:
         seen = dataclasses.replace(seen, failures=[*seen.failures, *failures], notes=[*seen.notes, *found])
         evidence = judge(plan, seen)
@@ -92,7 +92,7 @@ def _observe(
 
 
 def _search(
-    plan: Plan, reference: Reference, seen: Observations, evidence: Evidence
+    plan: Plan, reference: Reference, seen: Observations, *, evidence: Evidence
 ) -> tuple[Defect | None, list[str], list[str]]:
     """Look for the node that makes the file wrong, also where a file that passes is farther off than most.
 

@@ -23,7 +23,7 @@ class _RandomOperators(TorchDispatchMode):
         self._tracker = tracker
         self.found: dict[str, None] = {}
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: PLR0917
         if torch.Tag.nondeterministic_seeded in func.tags:
             path = max(self._tracker.parents - {"Global"}, key=len, default="").partition(".")[2]
             self.found[f"{func.overloadpacket} in {path or 'forward'}"] = None

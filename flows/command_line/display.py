@@ -33,19 +33,25 @@ class Display(logging.Handler):
         self._started = time.perf_counter()
 
     def title(self, name: str) -> None:
-        """Say which model comes now, and listen to what is logged about it."""
+        """Print the name of the model that comes now, and show what is logged from now on."""
         self.listen()
         self.line(f"[bold]{escape(name)}[/]", indent=0)
 
     def listen(self) -> None:
-        """Show from now on what the steps say."""
+        """Show what the steps log from now on."""
         logger = logging.getLogger("assay")
         logger.setLevel(logging.DEBUG)
         logger.propagate = False
         logger.addHandler(self)  # at every title: importing Prefect and MLflow takes handlers away
 
     def line(self, text: str, *, indent: int = 2, fleeting: bool = False) -> None:
-        """Print a line; a fleeting one is shown on a terminal only, until the next."""
+        """Print a line.
+
+        Args:
+            text: with the markup of rich.
+            indent: number of spaces before it.
+            fleeting: show it on a terminal only, beside a spinner, until the next line.
+        """
         self._stop_status()
         if not fleeting:
             self._console.print(" " * indent + text)
@@ -73,7 +79,7 @@ class Display(logging.Handler):
             self.line(f"{step:<18} {seconds:6.1f} s  [dim]{said}[/]")
 
     def summary(self, results: list[ExportResult]) -> None:
-        """Print what came out and how to open it."""
+        """Print each result, and how to load and browse it."""
         for result in results:
             if result.release is None:
                 continue
@@ -132,7 +138,7 @@ def _size(result: ExportResult) -> str:
 
 
 def ui_command() -> str:
-    """What to start before a page can be opened; nothing where a server runs already."""
+    """The command that starts MLflow's UI, for a sentence; empty where a tracking server has one."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if uri.startswith("http"):
         return ""

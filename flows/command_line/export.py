@@ -73,7 +73,7 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
 
 @dataclass(frozen=True)
 class _Job:
-    """What one call of the command works with."""
+    """The options, outputs and results of one call of the command."""
 
     options: argparse.Namespace
     outputs: dict[str, Path | None]
@@ -82,7 +82,7 @@ class _Job:
     server: TemporaryServer
 
     def add(self, result: ExportResult) -> None:
-        """Keep a result, and say what is wrong with it."""
+        """Keep a result, and print what is wrong with it."""
         self.results.append(result)
         if result.complaint:
             self.display.error(result.complaint)
@@ -102,7 +102,7 @@ def _unchanged(spec: ResolvedSpec, job: _Job) -> bool:
 
 
 def _export_alone(spec: ResolvedSpec, job: _Job) -> None:
-    """In this process, which starts sooner."""
+    """Export in this process, which starts sooner than another."""
     from tasks.core.model.preflight import check
 
     check(spec)
@@ -124,7 +124,7 @@ def _export_alone(spec: ResolvedSpec, job: _Job) -> None:
 
 
 def _export_apart(specs: list[ResolvedSpec], job: _Job) -> None:
-    """Each model in a process of its own: what one does to PyTorch or to its process is not the next one's."""
+    """Export each model in a process of its own: what one does to PyTorch or its process does not reach the next."""
     from flows.processes.export_here import CHECK_SECONDS, check_apart, export_shown, services
     from flows.processes.warm_process import WarmProcesses
 

@@ -15,20 +15,30 @@ from typing import Any, TextIO, TypeVar
 from flows.command_line.display import Display
 from flows.command_line.options import Parser
 from flows.outcomes import failed, flattened
-from tasks.core.errors import AssayError, SpecError
+from tasks.core.errors import AssayError, ServiceError, SpecError, VerdictError, exit_status_of
 from tasks.core.records.steps import ExportResult
 
-EXIT_NOT_PROVEN, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
-STATUSES = "Exit status: 0 proven or unchanged, 1 not proven, 2 bad input, 3 a service could not be reached."
+EXIT_INTERRUPTED = 130
+STATUSES = (
+    f"Exit status: 0 proven or unchanged, {VerdictError.exit_status} not proven, {SpecError.exit_status} bad input, "
+    f"{ServiceError.exit_status} a service could not be reached."
+)
 
 D = TypeVar("D", bound=Display)
 Body = Callable[[argparse.Namespace, list[ExportResult], D], None]
 
 
 def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, display_class: type[D]) -> int:
-    """Parse, run the body, which adds to the results, and show them; return the exit status.
+    """Run a command line: parse, do, show; the JSON is written on every exit.
 
-    The JSON is written on every exit.
+    Args:
+        parser: of its options, `add_output_options` among them.
+        body: does what is asked; takes the options, an empty list for the results, and the display.
+        arguments: None: those of this process.
+        display_class: shows progress and results.
+
+    Returns:
+        The exit status.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     target = _json_target(arguments)
@@ -53,7 +63,7 @@ def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, d
         gc.freeze()  # or the interpreter searches all of PyTorch for garbage before it ends, for 1.5 s
         _write_json(target, results, standard_output)
     display.summary(results)
-    return max((_exit_status(result) for result in results), default=EXIT_BAD_INPUT)
+    return max((_exit_status(result) for result in results), default=SpecError.exit_status)
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -63,10 +73,10 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """See before hours of work that a file can be written there.
+    """Check, before hours of work, that a file can be written there.
 
     Raises:
-        SpecError: it can't.
+        SpecError: it can't be written.
     """
     folder = next(parent for parent in path.expanduser().absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK) or path.is_dir():
@@ -74,7 +84,7 @@ def check_writable(path: Path) -> None:
 
 
 def _set_environment() -> None:
-    """Keep the libraries' chatter from the user, and PyTorch from wasting time; set before they are imported.
+    """Set the libraries' log levels and PyTorch's use of memory and threads, before they are imported.
 
     Raising AlexNet's weights to float64 takes 0.3 s with huge pages and 1.1 s without. Threads that wait for each
     other sleep instead of spinning: where others are at work on the same cores, ResNet-50's proof took 25 to 41 s of
@@ -97,15 +107,9 @@ def _set_environment() -> None:
 
 
 def _exit_status(result: ExportResult) -> int:
-    if result.error is None:
-        return 0 if result.verdict == "pass" else EXIT_NOT_PROVEN
-    kinds: dict[str, type[AssayError]] = {}
-    pending: list[type[AssayError]] = [AssayError]
-    while pending:
-        kind = pending.pop()
-        kinds[kind.__name__] = kind
-        pending += kind.__subclasses__()
-    return kinds[result.error.type].exit_status
+    if result.error is not None:
+        return exit_status_of(result.error.type)
+    return 0 if result.verdict == "pass" else VerdictError.exit_status
 
 
 def _json_target(arguments: list[str]) -> str | None:
@@ -119,7 +123,7 @@ def _json_target(arguments: list[str]) -> str | None:
 
 
 def _only_results_to_standard_output() -> TextIO:
-    """From here on what anybody prints, models and libraries too, goes to standard error; gives what it was."""
+    """Redirect standard output, of models and libraries too, to standard error; return the original."""
     sys.stdout.flush()
     kept = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -13,7 +13,7 @@ from tasks.core.reports.sweep_page import headline
 
 
 class SweepDisplay(Display):
-    """Shows how a sweep gets on."""
+    """Shows the progress of a sweep and its results."""
 
     def __init__(self, *, to_stderr: bool) -> None:
         super().__init__(to_stderr=to_stderr)
@@ -26,13 +26,13 @@ class SweepDisplay(Display):
         self._page = ""
 
     def progress(self, num_models: int) -> None:
-        """Show from now on how many of these models are done, and when the others will be."""
+        """Start the progress bar: models done, of this number, and the time that is left."""
         self._progress.add_task("models", total=None, num_done=0, num_models=num_models, left="")
         if self._console.is_terminal:
             self._progress.start()
 
     def planned(self, costs: Mapping[str, float]) -> None:
-        """What the models that are to be exported cost, by name, in any unit: the time that is left goes by that."""
+        """Estimate the time that is left by what each model that is to be exported costs, by name, in any unit."""
         self._costs = costs
         self._progress.reset(self._progress.task_ids[0], total=sum(costs.values()))
 
@@ -63,7 +63,7 @@ class SweepDisplay(Display):
         self._page = url
 
     def summary(self, results: list[ExportResult]) -> None:
-        """Print how many models came out how, and where the table is."""
+        """Print the number of models by verdict, and where the table is."""
         if not self._progress.tasks:
             return
         num_models = self._progress.tasks[0].fields["num_models"]
@@ -78,7 +78,7 @@ class SweepDisplay(Display):
 
 
 def _seconds_left(bar: Task) -> float | None:
-    """By what the models that are done cost; the library's own estimate goes by the last half minute, and jumps."""
+    """Estimate by the cost of the models that are done; rich's own estimate goes by the last half minute, and jumps."""
     if not bar.completed or bar.total is None or bar.elapsed is None:
         return None
     return bar.elapsed * (bar.total - bar.completed) / bar.completed

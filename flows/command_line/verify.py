@@ -36,10 +36,7 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
     options.models = [options.model]
     declared = options.inputs is not None
     (spec,) = make_specs(options)
-    if absent := [str(file) for file in options.files if not file.is_file()]:
-        raise SpecError(f"There is no file {absent[0]}; name .onnx files.")
-    if unnamed := [str(file) for file in options.files if not _is_text(str(file))]:
-        raise SpecError(f"The name {unnamed[0]!a} is no UTF-8 and can't be written down; rename the file.")
+    _check_files(options.files)
     server = TemporaryServer()
     server.start()  # on the second core, while this process imports
     gc.disable()  # nothing that is being imported is garbage
@@ -70,9 +67,12 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
         results.append(last)
 
 
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _check_files(files: list[Path]) -> None:
+    for file in files:
+        if not file.is_file():
+            raise SpecError(f"There is no file {file}; name .onnx files.")
+        try:
+            str(file).encode()
+        except UnicodeEncodeError:
+            said = f"The name {str(file)!a} is no UTF-8 and can't be written down; rename the file."
+            raise SpecError(said) from None

@@ -1,6 +1,6 @@
-"""What a warm process is asked to do: check specs, export one.
+"""What warm processes run: check specs, export one.
 
-Whoever asks imports this file, too, to name the function; what needs PyTorch is imported where it runs.
+Their owner imports this file, too, to name the function; what needs PyTorch is imported where it runs.
 """
 
 import os
@@ -16,11 +16,11 @@ from tasks.core.records.steps import ExportResult
 from tasks.core.spec.export_spec import ResolvedSpec
 
 CHECK_SECONDS = 600.0
-"""In which specs are checked; importing a model's own code may take a while."""
+"""Time limit of checking the specs; importing a model's own code may take a while."""
 
 
 def services() -> dict[str, str]:
-    """The variables that say where MLflow and Prefect are, for a process that may be on another machine."""
+    """Environment variables with the addresses of MLflow and Prefect, for a process on this or another machine."""
     from prefect.settings import PREFECT_API_URL
 
     names = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
@@ -40,7 +40,7 @@ def export_here(
     """Export one model in this process; whatever goes wrong becomes its result.
 
     Args:
-        spec: a resolved spec.
+        spec: what to export.
         environment: as `services` gives it.
         force: export even where nothing changed.
         output: also put the proven file there.
@@ -75,11 +75,11 @@ def export_shown(
     output: Path | None,
     verbose: bool,
 ) -> ExportResult:
-    """As `export_here`, with a line a step on the terminal.
+    """Export as `export_here` does, and print a line per step.
 
     Args:
-        spec: a resolved spec.
-        to_stderr: standard output is for results alone.
+        spec: what to export.
+        to_stderr: print to standard error; standard output is for results alone.
         environment: as `services` gives it.
         force: export even where nothing changed.
         output: also put the proven file there.
@@ -96,10 +96,10 @@ def export_shown(
 def check_apart(
     specs: Sequence[ResolvedSpec], processes: WarmProcesses, max_seconds: float
 ) -> list[AssayError | float]:
-    """As `check_here`, in another process; if one spec kills it, each in a process of its own.
+    """Check as `check_here` does, in another process; if one spec kills it, each in a process of its own.
 
     Args:
-        specs: resolved.
+        specs: what to check.
         processes: in which the models' code is imported.
         max_seconds: after which a process is stopped.
     """
@@ -113,7 +113,7 @@ def check_apart(
 
 
 def check_here(specs: Sequence[ResolvedSpec]) -> list[AssayError | float]:
-    """Of each spec what is wrong with it, or about how much it costs to export."""
+    """Check specs in this process; each one's error, or else its estimated cost in GFLOP."""
     return [_checked(spec) for spec in specs]
 
 

@@ -26,18 +26,18 @@ CONNECT_SECONDS = 10
 
 
 class Terms(Record):
-    """What holds for every model of a sweep, wherever it is exported."""
+    """What all exports of a sweep share, on any machine."""
 
     force: bool
     timeout_seconds: float
     parent_run_id: str
     """MLflow run of the sweep."""
     environment: dict[str, str]
-    """Variables that say where MLflow and Prefect are."""
+    """As `services` gives it."""
     assay: str
-    """Hash of the code, which a worker must have, too."""
+    """Hash of Assay's code, which a worker must have, too."""
     versions: dict[str, str]
-    """Of the packages that shape the files."""
+    """Of the packages that shape the files, by name."""
 
 
 _of_this_machine: ContextVar[WarmProcesses] = ContextVar("warm processes of a sweep on this machine")
@@ -47,8 +47,8 @@ def export_warm(spec: ResolvedSpec, terms: Terms) -> ExportResult:
     """Export one model in a warm process of this machine.
 
     Args:
-        spec: resolved.
-        terms: what holds for every model of the sweep.
+        spec: what to export.
+        terms: of the sweep.
 
     Raises:
         CrashError: the process died or took too long.

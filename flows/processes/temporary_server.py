@@ -27,7 +27,7 @@ class TemporaryServer:
     """Prefect's server as a child process, on a free port."""
 
     def __init__(self, host: str = "127.0.0.1") -> None:
-        """Make it.
+        """Prepare it.
 
         Args:
             host: address of this machine at which it listens; loopback unless other machines need it.
@@ -59,7 +59,7 @@ class TemporaryServer:
         )
 
     def _await_first_start(self) -> None:
-        """Two servers that make one database at once both fail: the first to come holds the lock until it answers."""
+        """Wait for a server that is creating the database: two that create it at once both fail."""
         self._home.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(filelock.Timeout):  # then it may have died; the server itself will say what is wrong
             self._first_start.acquire(timeout=STARTUP_SECONDS)

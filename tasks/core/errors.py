@@ -130,6 +130,15 @@ def as_assay_error(error: BaseException, title: str) -> AssayError:
     return known
 
 
+def exit_status_of(class_name: str) -> int:
+    """The exit status of a command that ends with an error of this class, by the name that results carry."""
+    classes: list[type[AssayError]] = [AssayError]
+    for kind in classes:  # grows on the way
+        classes += kind.__subclasses__()
+    # a class that this process has not imported is one of the export's own
+    return next((kind.exit_status for kind in classes if kind.__name__ == class_name), ExportError.exit_status)
+
+
 def one_line(said: object) -> str:
     """The text of an exception or another object on one line, cut at 300 characters, without a final full stop."""
     return " ".join(str(said).split())[:300].rstrip(".")

@@ -1,4 +1,7 @@
-"""Wait for memory rather than swap: processes that export on one machine tell each other what they will need."""
+"""Reservations of memory by processes that export on one machine: an export waits rather than swap.
+
+Each process writes what it will need to a file that the others read.
+"""
 
 import contextlib
 import json
@@ -8,29 +11,31 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import filelock
 import psutil
-from torch import nn
+
+if TYPE_CHECKING:
+    from torch import nn
 
 log = logging.getLogger("assay")
 
 WEIGHTS_FACTOR = 3.2
-"""Multiple of a model's weights that its export and proof hold at most."""
+"""Multiple of the size of a model's weights that its export and proof hold at most."""
 RUN_FACTOR = 6.0
-"""Multiple of what one float32 run took: float64 takes twice as much, ONNX Runtime as much, batches grow."""
+"""Multiple of what one float32 run takes: float64 takes twice as much, ONNX Runtime as much, batches grow."""
 _SPARE = 0.05
-"""Share of the machine's memory that is left alone."""
+"""Share of the machine's memory that is never reserved."""
 _POLL_SECONDS = 0.5
 _STATUS, _RESET_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-"""Linux's; elsewhere a run is taken to need nothing."""
+"""Linux only; elsewhere a run is taken to need nothing."""
 
 
 class Growth:
-    """Within this context, by how much the process's peak memory grows beyond what it had at the start.
+    """Measures by how much this process's peak memory within this context exceeds its memory at the start.
 
-    Not `ru_maxrss`, which a process inherits from the one that started it.
+    Not by `ru_maxrss`, which a process inherits from the one that started it.
     """
 
     num_bytes = 0
@@ -47,12 +52,12 @@ class Growth:
             self.num_bytes = max(0, int(lines["VmHWM"].split()[0]) * 1024 - self._start_bytes)
 
 
-def needed_bytes(model: nn.Module, *, run_bytes: int) -> int:
-    """What an export and its proof will take beyond what the process has now.
+def needed_bytes(model: "nn.Module", *, run_bytes: int) -> int:
+    """Estimate the memory that an export and its proof will take beyond what the process has now.
 
     Args:
         model: with its weights.
-        run_bytes: by how much this process grew while the module ran in float32.
+        run_bytes: by how much this process grew while the model ran in float32.
     """
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     return int((WEIGHTS_FACTOR - 1) * weights + RUN_FACTOR * run_bytes)
@@ -60,13 +65,17 @@ def needed_bytes(model: nn.Module, *, run_bytes: int) -> int:
 
 @contextlib.contextmanager
 def reserved(num_bytes: int, *, title: str) -> Iterator[None]:
-    """Hold this much memory for this process; wait while others have promised themselves what is left.
+    """Reserve memory for this process within this context; wait while others have reserved what is left.
 
-    A process that has no others beside it never waits: then waiting would change nothing.
+    A process without others beside it never waits, as that would change nothing.
+
+    Args:
+        num_bytes: beyond what the process has now.
+        title: of the export, for the log.
     """
     own = _folder() / f"{os.getpid()}.json"
     waited = False
-    while not _entered(own, num_bytes):
+    while not _try_reserve(own, num_bytes):
         if not waited:
             log.info("%s waits for %.1f GB of memory until another export ends", title, num_bytes / 1e9)
         waited = True
@@ -77,18 +86,18 @@ def reserved(num_bytes: int, *, title: str) -> Iterator[None]:
         own.unlink(missing_ok=True)
 
 
-def _entered(own: Path, num_bytes: int) -> bool:
+def _try_reserve(own: Path, num_bytes: int) -> bool:
     with filelock.FileLock(own.parent / "lock"):
-        promised = [still for path in own.parent.glob("*.json") if (still := _still_promised(path)) is not None]
-        if promised and num_bytes > _available_bytes() - sum(promised):
+        reserved = [left for path in own.parent.glob("*.json") if (left := _left_bytes(path)) is not None]
+        if reserved and num_bytes > _available_bytes() - sum(reserved):
             return False
         goal = psutil.Process().memory_info().rss + num_bytes
         own.write_text(json.dumps({"goal_bytes": goal, "started": psutil.Process().create_time()}))
         return True
 
 
-def _still_promised(path: Path) -> int | None:
-    """What a process may yet take of what it reserved; None, and its note is removed, where it has ended."""
+def _left_bytes(path: Path) -> int | None:
+    """What a process has not yet taken of its reservation; None, and the file is removed, if the process has ended."""
     with contextlib.suppress(psutil.NoSuchProcess, ValueError, OSError):
         note = json.loads(path.read_text())
         process = psutil.Process(int(path.stem))
@@ -99,7 +108,7 @@ def _still_promised(path: Path) -> int | None:
 
 
 def _available_bytes() -> float:
-    """Free memory of the machine, or of the container where that is less, but for a spare part."""
+    """Available memory of the machine, or of the container if that is less, without the share never reserved."""
     machine = psutil.virtual_memory()
     available, total = float(machine.available), float(machine.total)
     with contextlib.suppress(OSError, ValueError):

@@ -1,0 +1,91 @@
+"""What a user sees of steps and results."""
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from flows.command_line.display import Display, ui_command
+from tasks.core.paths import MLFLOW_DATABASE, PROJECT_FOLDER
+from tasks.core.records.steps import ExportResult, Release
+
+
+@pytest.fixture(autouse=True)
+def logger() -> Iterator[logging.Logger]:
+    """As it was before a display listened to it."""
+    log = logging.getLogger("assay")
+    level, propagate = log.level, log.propagate
+    yield log
+    log.setLevel(level)
+    log.propagate = propagate
+
+
+def result(name: str, verdict: Any = "pass", **fields: Any) -> ExportResult:
+    """A result that MLflow holds."""
+    release = Release(run_id="abc", run_url="http://ui/run", model_uri=f"models:/{name}/3", version="3")
+    return ExportResult(name=name, verdict=verdict, release=release, **fields)
+
+
+def test_a_step_is_a_line_when_it_ends(capsys: pytest.CaptureFixture[str], logger: logging.Logger) -> None:
+    """With its seconds; its start shows on a terminal only, a debug message nowhere, any other message as it is."""
+    display = Display(to_stderr=False)
+    display.title("net[0]")
+    logger.info("export_onnx", extra={"step": "export_onnx"})
+    logger.info("export_onnx: 12 nodes", extra={"step": "export_onnx", "seconds": 1.25})
+    logger.debug("details")
+    logger.info("waits for [memory]")
+    display.close()
+    logger.info("later")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["net[0]", "  export_onnx           1.2 s  12 nodes", "  waits for [memory]"]
+
+
+def test_a_proven_model_says_how_to_load_and_browse_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its version, its notes; one without a run is not in the summary."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ui")
+    Display(to_stderr=False).summary([result("net"), ExportResult(name="bad", verdict="error")])
+    out = capsys.readouterr().out
+    assert "✔ pass  net version 3" in out
+    assert 'load     mlflow.pyfunc.load_model("models:/net/3").predict(...)' in out
+    assert "browse   http://ui/run" in out
+    assert "bad" not in out
+    assert "2 models in" in out
+
+
+def test_a_file_that_is_not_proven_gives_no_way_to_load_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """The reason of one that somebody else made; `(not proven)` beside the path of an export."""
+    Display(to_stderr=False).summary([
+        result("net", "fail", file="other.onnx", reason="logits differ."),
+        result("net", "inconclusive", onnx_path="kept.onnx"),
+    ])  # fmt: skip
+    out = capsys.readouterr().out
+    assert "✘ fail  other.onnx" in out
+    assert "reason   logits differ." in out
+    assert "kept.onnx (not proven)" in out
+    assert "load " not in out
+    assert "2 files in" in out
+
+
+def test_an_error_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, whatever is in the sentence."""
+    Display(to_stderr=False).error("--input x[bold] is wrong; write it otherwise.")
+    assert capsys.readouterr().err == "error: --input x[bold] is wrong; write it otherwise.\n"
+
+
+@pytest.mark.parametrize(
+    ("uri", "command"),
+    [
+        ("", f"(cd {PROJECT_FOLDER} && mlflow ui), then "),
+        (f"sqlite:///{MLFLOW_DATABASE}", f"(cd {PROJECT_FOLDER} && mlflow ui), then "),
+        ("sqlite:////tmp/other.db", "mlflow ui --backend-store-uri sqlite:////tmp/other.db, then "),
+        ("postgresql://user:secret@host/db", "mlflow ui --backend-store-uri …, then "),
+        ("https://tracking", ""),
+    ],
+)
+def test_the_ui_of_the_store_is_named(uri: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tracking server has one already; an address that may hold a password is not printed."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert ui_command() == command

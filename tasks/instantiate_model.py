@@ -27,4 +27,4 @@ def instantiate_model(spec: ResolvedSpec, weights: Weights) -> "BuiltModule":
     from tasks.core.reference.module import BuiltModule
 
     network, report = build_with_weights(spec, weights)
-    return BuiltModule(spec, network, weights, report=report, manifest=make_manifest(spec, weights, report))
+    return BuiltModule(spec, weights, report, make_manifest(spec, weights, report), [network])

@@ -1,5 +1,6 @@
 """A built module under proof: the network, what it was made from, and what it answers."""
 
+import gc
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -16,11 +17,17 @@ class BuiltModule:
     """A network with its weights in eval mode, and the records of how it was made."""
 
     spec: ResolvedSpec
-    network: nn.Module
     weights: Weights
-    report: LoadReport = field(kw_only=True)
-    manifest: Manifest = field(kw_only=True)
+    report: LoadReport
+    manifest: Manifest
+    _networks: list[nn.Module]
+    """One, until it is released."""
     _references: list[Reference] = field(default_factory=list, init=False, repr=False)
+
+    @property
+    def network(self) -> nn.Module:
+        """The network itself."""
+        return self._networks[0]
 
     def reference(self, inputs: Inputs) -> Reference:
         """What the network answers on these inputs: one object, so that each answer is computed once."""
@@ -29,3 +36,9 @@ class BuiltModule:
             known = Reference(self.network, inputs)
             self._references.append(known)
         return known
+
+    def release(self) -> None:
+        """Let the network and its answers go, whoever keeps this record: ONNX Runtime loads the weights once more."""
+        self._networks.clear()
+        self._references.clear()
+        gc.collect()

@@ -224,6 +224,7 @@ def _leaves(output: Any) -> list[Any]:
 def _copy(tensor: torch.Tensor) -> Array:
     with _disable_current_modes():
         tensor = tensor.detach().cpu()
+        tensor = tensor.dequantize() if tensor.is_quantized else tensor.to_dense() if tensor.is_sparse else tensor
         return np.array((tensor.float() if tensor.is_floating_point() else tensor).numpy())
 
 

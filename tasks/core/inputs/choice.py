@@ -9,22 +9,21 @@ from torch import nn
 
 from tasks.core.arrays import Array
 from tasks.core.errors import InputsError, SpecError
-from tasks.core.families.registry import family_of
 from tasks.core.forward.arguments import (
     ArgumentPath,
     Arguments,
     argument_paths,
     build_arguments,
     forward_order,
-    forward_parameters,
 )
 from tasks.core.forward.precision import run_float32
 from tasks.core.forward.refusals import refusal_of
+from tasks.core.inputs.declared import declared_inputs
 from tasks.core.inputs.probes import Probe, base_family, draw, plan_probes
-from tasks.core.inputs.samples import checked_sample, input_of, read_sample
+from tasks.core.inputs.samples import checked_sample, read_sample
 from tasks.core.inputs.sizes import sizes_to_prove, traced_sizes, with_sizes
 from tasks.core.spec.export_spec import ResolvedSpec
-from tasks.core.spec.input_spec import INPUT_SYNTAX, InputSpec
+from tasks.core.spec.input_spec import InputSpec
 
 GLARING_SEED = -2
 """Of the third picture that a detector's random weights are fitted to."""
@@ -61,16 +60,16 @@ class Inputs:
         return dict(self._drawn[probe.key])
 
     def tensors(self, arrays: Mapping[str, Array]) -> list[torch.Tensor]:
-        """A tensor an input, in their order."""
+        """One tensor an input, in their order."""
         return [_tensor(arrays[spec.name], spec.dtype) for spec in self.specs]
 
     def arguments(self, arrays: Mapping[str, Array]) -> Arguments:
-        """Args and kwargs of forward."""
+        """Args and kwargs of forward for these arrays."""
         return build_arguments(self.argument_paths, self.tensors(arrays))
 
     @property
     def from_tensors(self) -> Callable[[Sequence[torch.Tensor]], Arguments] | None:
-        """Makes args and kwargs from one tensor an input; None: forward takes these just so.
+        """A function that makes args and kwargs from one tensor an input; None: forward takes the tensors as they are.
 
         Exporters see a forward that takes tensors only, wherever the module's own has lists and dicts.
         """
@@ -79,25 +78,30 @@ class Inputs:
         return None if is_plain else functools.partial(build_arguments, self.argument_paths)
 
     def example_arrays(self, seed: int = 0) -> dict[str, Array]:
-        """What the exporter traces with: the traced sizes, with values that no probe has."""
+        """Arrays to trace with, by input name: the traced sizes, with values that no probe has."""
         return draw(self.specs, Probe(family=base_family(self.specs), seed=seed, sizes=traced_sizes(self.specs)))
 
     def traced_arguments(self) -> Arguments:
-        """The same as the exporter passes it: tensors only."""
+        """The same as an exporter passes them to forward: tensors only."""
         tensors = self.tensors(self.example_arrays())
         return build_arguments(self.argument_paths, tensors) if self.from_tensors is None else (tuple(tensors), {})
 
     def example(self) -> Arguments:
-        """The same as args and kwargs of forward."""
+        """The same as args and kwargs of the module's own forward."""
         return self.arguments(self.example_arrays())
 
 
 def choose_inputs(spec: ResolvedSpec, model: nn.Module) -> Inputs:
     """Choose names, dtypes and sizes, and plan the probes.
 
+    Args:
+        spec: what is exported.
+        model: its module in eval mode, which is run at each size.
+
     Raises:
         SpecError: names, shapes and sample contradict each other.
         InputsError: nothing says what the inputs are, or the module refuses them.
+        OutOfMemoryError: the module does not fit into memory at a size that is to be proven.
     """
     sample = read_sample(spec.sample) if spec.sample else None
     chosen = _unproven_inputs(spec, model, sample)
@@ -112,10 +116,14 @@ def choose_inputs(spec: ResolvedSpec, model: nn.Module) -> Inputs:
 
 
 def example_of(spec: ResolvedSpec, model: nn.Module) -> Arguments:
-    """Args and kwargs to run a module with whose weights are not settled yet; nothing is run.
+    """Args and kwargs of forward for a module whose weights are not set yet; nothing is run.
 
-    A lone item of a list, as a detector's picture, comes three times with other values, the last glaring ones:
+    A list of one item, such as a detector's picture, has three, with other values, the last of the wide family:
     deep in the network all pictures of even noise look alike, and statistics of these alone fit no other one.
+
+    Args:
+        spec: what is exported.
+        model: its module.
     """
     inputs = _unproven_inputs(spec, model, read_sample(spec.sample) if spec.sample else None)
     args, kwargs = inputs.example()
@@ -129,64 +137,14 @@ def example_of(spec: ResolvedSpec, model: nn.Module) -> Arguments:
     )
 
 
-def declared_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
-    """The spec's inputs, else those of `default_inputs`; dims without a size have the family's usual one.
-
-    Args:
-        spec: what is exported.
-        model: its module.
-        sample: real inputs, arrays by input name; None: there are none.
-
-    Raises:
-        InputsError: nothing says what the inputs are.
-    """
-    if not spec.inputs:
-        return default_inputs(spec, model, sample)
-    sizes = family_of(spec.model).usual_sizes(spec.model, model)
-    return tuple(
-        item.model_copy(
-            update={
-                "dims": tuple(
-                    dim.model_copy(update={"size": sizes[dim.name]}) if dim.size is None and dim.name in sizes else dim
-                    for dim in item.dims
-                )
-            }
-        )
-        for item in spec.inputs
-    )
-
-
 def _unproven_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> Inputs:
+    """Names, dtypes, sizes to trace at and argument paths, in forward's order; no probes yet."""
     declared = declared_inputs(spec, model, sample)
     paths = argument_paths([item.name for item in declared], model)
     order = forward_order(paths, model)
     named = _renamed(declared, spec.input_names) if spec.input_names else declared
     specs = with_sizes(tuple(named[index] for index in order), sample)
     return Inputs(specs, tuple(paths[index] for index in order), probes=())
-
-
-def default_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
-    """Inputs from the sample, else what the family of the model says.
-
-    Args:
-        spec: what is exported.
-        model: its module.
-        sample: real inputs, arrays by input name; None: there are none.
-
-    Raises:
-        InputsError: neither says them.
-    """
-    if sample:
-        return tuple(input_of(name, array) for name, array in sample.items())
-    names = [*forward_parameters(model)] or ["input"]
-    texts = family_of(spec.model).default_inputs(spec.model, model, names)
-    if not texts:
-        shown = " ".join(f"--input {name}=float32[batch,…]" for name in names)
-        raise InputsError(
-            f"Nothing says what {type(model).__name__}.forward({', '.join(names)}) takes; declare it with {shown} "
-            f"({INPUT_SYNTAX}), or give real inputs with --sample FILE.npz."
-        )
-    return tuple(map(InputSpec.parse, texts))
 
 
 def _renamed(specs: tuple[InputSpec, ...], names: tuple[str, ...]) -> tuple[InputSpec, ...]:
@@ -198,7 +156,7 @@ def _renamed(specs: tuple[InputSpec, ...], names: tuple[str, ...]) -> tuple[Inpu
 
 
 def _refusal(model: nn.Module, inputs: Inputs, sizes: dict[str, int]) -> str:
-    """What the module says to these sizes; empty where it runs."""
+    """What the module raises at these sizes, in one line; empty: it runs."""
     probe = Probe(family=base_family(inputs.specs), seed=0, sizes=sizes)
     args, kwargs = inputs.arguments(draw(inputs.specs, probe))
     try:

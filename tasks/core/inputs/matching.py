@@ -1,4 +1,4 @@
-"""Files that somebody else made: what is in them, and which of their inputs and outputs is which of the module's."""
+"""Match the inputs and outputs of a file that somebody else made with those of the module."""
 
 import inspect
 import re
@@ -11,7 +11,8 @@ from tasks.core.errors import InputsError
 from tasks.core.forward.arguments import argument_paths, forward_parameters
 from tasks.core.forward.outputs import flatten
 from tasks.core.forward.precision import run_float32
-from tasks.core.inputs.choice import Inputs, choose_inputs, declared_inputs
+from tasks.core.inputs.choice import Inputs, choose_inputs
+from tasks.core.inputs.declared import declared_inputs
 from tasks.core.inputs.samples import read_sample
 from tasks.core.records.candidate import Candidate
 from tasks.core.records.steps import Graph, TensorType
@@ -20,10 +21,16 @@ from tasks.core.spec.input_spec import INPUT_SYNTAX, Dim, InputSpec
 
 
 class Matcher:
-    """Finds a module's inputs and outputs in one file after another; what it asks of the module it asks once."""
+    """Matches one file after another with a module; equal inputs are chosen once."""
 
     def __init__(self, spec: ResolvedSpec, model: nn.Module, *, declared: bool) -> None:
-        """Hold the files against the dims of `spec.inputs` if those were `declared`, else the dims are the file's."""
+        """Read the sample and find out what is known of the inputs.
+
+        Args:
+            spec: the model and its inputs.
+            model: its module in eval mode.
+            declared: files must have the dims of `spec.inputs`; else the dims are each file's own.
+        """
         self._spec = spec
         self._model = model
         self._declared = declared
@@ -32,7 +39,10 @@ class Matcher:
         self._chosen: dict[tuple[InputSpec, ...], tuple[Inputs, tuple[str, ...]]] = {}
 
     def match(self, graph: Graph) -> tuple[Candidate, Inputs]:
-        """Find the module's inputs and outputs in a file; the inputs are the same object where they are equal.
+        """Find the module's inputs and outputs in a file.
+
+        Returns:
+            The file to prove, and the inputs to prove it with: the same object for files whose inputs are equal.
 
         Raises:
             InputsError, SpecError: nothing says what an input is, or the module refuses it.

@@ -17,7 +17,7 @@ MAX_SAMPLE_ROWS = 64
 
 
 class Probe(Record):
-    """One call of the model: where its values come from, and its sizes."""
+    """The inputs of one call of the module: family and seed of their values, and sizes."""
 
     family: str
     """normal, range, wide, zeros or sample."""
@@ -29,11 +29,12 @@ class Probe(Record):
     optional: bool = False
     """Left out when proving has taken too long."""
     rows: tuple[tuple["Probe", int], ...] = ()
-    """Rows of the batch, each of another probe, whose float64 answer serves again: no new values; empty: drawn."""
+    """Where each row of the batch comes from, a probe and a row of it, so that its float64 answer can be used again;
+    empty: the values are drawn."""
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What identifies its arrays."""
+        """Identifies its arrays: family, seed and sizes."""
         return (self.family, self.seed, tuple(sorted(self.sizes.items())))
 
     @property
@@ -94,7 +95,15 @@ def plan_probes(
 
 
 def draw(specs: tuple[InputSpec, ...], probe: Probe) -> dict[str, Array]:
-    """The arrays of a probe by input name; of any family but `sample`."""
+    """Draw the arrays of a probe of any family but `sample`.
+
+    Args:
+        specs: the inputs, sizes chosen.
+        probe: family, seed and sizes, which determine the values.
+
+    Returns:
+        By input name: arrays in the input's dtype, bfloat16 as float32.
+    """
     if probe.rows:
         return _put_together(specs, probe)
     arrays: dict[str, Array] = {}
@@ -106,10 +115,18 @@ def draw(specs: tuple[InputSpec, ...], probe: Probe) -> dict[str, Array]:
 
 
 def size_cases(sizes: Mapping[str, tuple[int, ...]], batch: str | None) -> list[dict[str, int]]:
-    """As many cases as the longest list; the others start again from their second size.
+    """Combine the sizes of all dimensions into few cases: as many as the longest list, the traced sizes first.
 
-    Each further dimension is one size ahead of the one before, so that height and width differ somewhere. A large
-    batch has the other dimensions as traced, where no size is lost by that: its rows need no float64 run.
+    Shorter lists start again from their second size. Each further dimension is one size ahead of the one before, so
+    that height and width differ somewhere. A large batch has the other dimensions as traced, unless a size would be
+    lost by that: its rows then need no float64 run.
+
+    Args:
+        sizes: by dynamic dimension, the traced size first.
+        batch: name of the dimension that leads the first input; None: it is fixed.
+
+    Returns:
+        The size of each dimension, a case each.
     """
     num_cases = max((len(values) for values in sizes.values()), default=1)
     cases = []
@@ -135,6 +152,7 @@ def _rows_for(probe: Probe, probes: list[Probe], batch: str) -> tuple[tuple[Prob
 
 
 def _put_together(specs: tuple[InputSpec, ...], probe: Probe) -> dict[str, Array]:
+    """Concatenate the rows of other probes."""
     drawn = {source.key: draw(specs, source) for source in {source.key: source for source, _ in probe.rows}.values()}
     sources = [(drawn[source.key], row) for source, row in probe.rows]
     batch = batch_name(specs)
@@ -166,7 +184,7 @@ def _draw_input(spec: InputSpec, family: str, shape: tuple[int, ...], *, generat
 
 
 def _some_true(array: Array, spec: InputSpec) -> Array:
-    """Let each row of a mask hide or show something: one that is all False makes NaN or raises in PyTorch, too."""
+    """Set the first element of each row of a mask: one that is all False gives NaN or raises in PyTorch, too."""
     may_be_true = spec.value_range is not None and spec.value_range[1] > 0
     if spec.dtype == "bool" and may_be_true and array.ndim and array.shape[-1] > 0:
         array[..., 0] = True

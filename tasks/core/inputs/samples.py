@@ -29,7 +29,12 @@ def read_sample(path: Path) -> dict[str, Array]:
 
 
 def input_of(name: str, array: Array) -> InputSpec:
-    """The input that an array declares; its first dimension is the batch."""
+    """Declare an input as an array has it, the first dimension as a dynamic batch.
+
+    Args:
+        name: of the input.
+        array: a real input; integers give their own range of values.
+    """
     dtype = str(array.dtype)
     dims = tuple(Dim(name="batch") if axis == 0 else Dim(size=size) for axis, size in enumerate(array.shape))
     needs_range = dtype in INTEGER_DTYPES and array.size
@@ -38,7 +43,11 @@ def input_of(name: str, array: Array) -> InputSpec:
 
 
 def checked_sample(sample: Mapping[str, Array], specs: tuple[InputSpec, ...]) -> dict[str, Array]:
-    """The sample's arrays in the dtypes and sizes of the inputs, at most 64 rows.
+    """Check the sample's arrays and convert them to the dtypes of the inputs, at most 64 rows.
+
+    Args:
+        sample: arrays by input name.
+        specs: the inputs, sizes chosen.
 
     Raises:
         SpecError: an array is absent, left over, of another shape, or holds values that are not legal.

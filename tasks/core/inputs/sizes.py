@@ -17,11 +17,15 @@ MAX_GROWTH = 4
 Sizes = dict[str, tuple[int, ...]]
 """By dimension."""
 Refusal = Callable[[dict[str, int]], str]
-"""What the module says to these sizes; empty where it runs."""
+"""What the module raises at these sizes, in one line; empty: it runs."""
 
 
 def with_sizes(specs: tuple[InputSpec, ...], sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
     """Give every dynamic dimension one size to trace at, the same wherever its name stands.
+
+    Args:
+        specs: the inputs as declared.
+        sample: real inputs, whose sizes are taken where none is declared; None: there are none.
 
     Raises:
         SpecError: a dimension has two sizes, or none.
@@ -62,9 +66,16 @@ def traced_sizes(specs: tuple[InputSpec, ...]) -> dict[str, int]:
 
 
 def sizes_to_prove(specs: tuple[InputSpec, ...], refusal: Refusal) -> tuple[Sizes, Sizes]:
-    """Sizes of each dynamic dimension, the traced one first, and those that the module itself refuses.
+    """Choose the sizes of each dynamic dimension at which the file is proven.
 
-    The cases that will be proven are tried; only where the module refuses one is each dimension tried alone.
+    The cases that will be proven are tried; only if the module refuses one is each dimension tried alone.
+
+    Args:
+        specs: the inputs, sizes to trace at chosen.
+        refusal: runs the module at given sizes and says what it raises; empty: nothing.
+
+    Returns:
+        By dimension the sizes, the traced one first; and those that the module itself refuses.
     """
     first = {name: _sizes(specs, name, lambda _: "")[0] for name in traced_sizes(specs)}
     batch = batch_name(specs)

@@ -1,4 +1,4 @@
-"""The items of outputs that are sized by data: which outputs describe them, and which are partners."""
+"""The items of outputs that are sized by data, such as detected boxes, matched between two runs."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,16 @@ Indices = NDArray[np.int64]
 
 
 def partners_of(group: Group, base: list[Array], other: list[Array]) -> Indices:
-    """For each item of `base` the index of its partner in `other`, or -1."""
+    """Match the items of two runs by class and overlap, each with at most one of the other.
+
+    Args:
+        group: which outputs describe the items.
+        base: one run's outputs.
+        other: the other's.
+
+    Returns:
+        For each item of `base` the index of its partner in `other`, or -1: int64 [items of base].
+    """
     num_base, num_other = length(group, base), length(group, other)
     partners = np.full(num_base, -1, dtype=np.int64)
     if group.boxes is None:
@@ -32,7 +41,7 @@ def partners_of(group: Group, base: list[Array], other: list[Array]) -> Indices:
 
 
 def _widened(a: Array, b: Array) -> tuple[Array, Array]:
-    """Boxes with a margin: some are lines or points, which no two runs put at exactly the same place."""
+    """Boxes of both, widened by a margin: some are lines or points, which no two runs put at the very same place."""
     both = corners(np.concatenate([a, b]))
     margin = BOX_MARGIN * np.abs(both).max(initial=0.0)
     both = both + np.array([-margin, -margin, margin, margin])
@@ -40,7 +49,15 @@ def _widened(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def iou(a: Array, b: Array) -> NDArray[np.float64]:
-    """Intersection over union of every box of `a` with every one of `b`, [len(a), len(b)]; 1 for equal boxes."""
+    """Intersection over union of every box of `a` with every one of `b`; 1 for equal boxes.
+
+    Args:
+        a: boxes [A, 4], as two corners or as a corner and two sides.
+        b: boxes [B, 4], in the same form.
+
+    Returns:
+        float64 [A, B].
+    """
     both = corners(np.concatenate([a, b]))  # read alike
     a, b = both[: len(a), None], both[None, len(a) :]
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
@@ -51,14 +68,20 @@ def iou(a: Array, b: Array) -> NDArray[np.float64]:
 
 
 def corners(boxes: Array) -> NDArray[np.float64]:
-    """Boxes as two corners; where the last two numbers are sides, they are added to the first two."""
+    """Boxes [N, 4] as two corners: where the last two numbers are sides, they are added to the first two."""
     wide = np.nan_to_num(boxes.astype(np.float64))
     are_corners = bool((wide[:, 2:] >= wide[:, :2]).all())
     return wide if are_corners else np.concatenate([wide[:, :2], wide[:, :2] + np.abs(wide[:, 2:])], axis=1)
 
 
 def describe(group: Group, answer: list[Array], index: int) -> str:
-    """An item in words."""
+    """An item in words, for a reader.
+
+    Args:
+        group: which outputs describe the items.
+        answer: a run's outputs.
+        index: of the item.
+    """
     said = [f"item {index}"]
     if group.labels is not None:
         said.append(f"class {int(answer[group.labels][index])}")

@@ -1,4 +1,4 @@
-"""What people ask of a classifier or a segmenter: do the file's answers agree, and by how much do they not?"""
+"""Agreement in the terms of a task: the top classes of a classifier, the masks of a segmenter."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,19 +15,25 @@ _MAX_CLASSES = 1024
 
 @dataclass
 class TaskMetrics:
-    """Gathers over the judged probes; an output of another shape than its task's stays without."""
+    """Agreement of one output over the judged probes; none for an output of another shape than such a task's."""
 
     num_rows: int = 0
     num_agreeing: int = 0
     flip_margin: float = 0.0
     top5_shares: list[float] = field(default_factory=list)
     shared_pixels: dict[int, int] = field(default_factory=dict)
-    """Per class, of pixels that both give to it."""
+    """Per class: number of pixels that both assign to it."""
     all_pixels: dict[int, int] = field(default_factory=dict)
-    """Per class, of pixels that one of them gives to it."""
+    """Per class: number of pixels that at least one assigns to it."""
 
     def add(self, *, onnx: Sequence[Array], torch32: Array, float64: Array) -> None:
-        """Add one probe: scores [batch, classes] or score maps [batch, classes, height, width]."""
+        """Add one probe.
+
+        Args:
+            onnx: the file's scores [batch, classes] or score maps [batch, classes, height, width], a level each.
+            torch32: the module's in float32.
+            float64: the module's in float64.
+        """
         if torch32.dtype.kind != "f" or not torch32.size:
             return
         for answer in onnx:
@@ -37,7 +43,7 @@ class TaskMetrics:
                 self._add_maps(answer, torch32)
 
     def result(self) -> dict[str, float]:
-        """The fields of an OutputEvidence that are known."""
+        """The figures by field of `OutputEvidence`, where there are any."""
         known: dict[str, float] = {}
         if self.num_rows:
             known |= {"top1_agreement": self.num_agreeing / self.num_rows, "top1_flip_margin": self.flip_margin}

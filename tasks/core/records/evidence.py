@@ -165,8 +165,9 @@ class Evidence(Record):
     blocks: tuple[BlockPower, ...] = ()
     """Residual blocks, in the order in which they run."""
     skipped: tuple[str, ...] = ()
-    """Probes left out because proving took too long."""
+    """Planned probes that were not run, each with the reason: proving took too long, the module refuses it…"""
     notes: tuple[str, ...] = ()
+    """What a reader should know besides, a weaker floor than float64 among it."""
     floor: str = "float64"
     """What measured the noise: float64, float64 but for some operators, or perturbed float32 runs."""
     blame: Blame | None = None

@@ -50,5 +50,10 @@ def _roles(outputs: tuple[int, ...], answer: list[Array]) -> Group:
 
 
 def length(group: Group, answer: list[Array]) -> int:
-    """Number of items."""
+    """Number of items.
+
+    Args:
+        group: which outputs describe the items.
+        answer: a run's outputs.
+    """
     return len(answer[group.outputs[0]])

@@ -5,32 +5,35 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 
 from tasks.core.arrays import Array
 from tasks.core.errors import ModelError, one_line
-from tasks.core.forward.outputs import flatten
 from tasks.core.forward.precision import Args, Kwargs, Scratch, run_float32, run_float64, run_perturbed
 from tasks.core.forward.recorder import Receive, Run, trace
-from tasks.core.forward.refusals import refusal_of
 from tasks.core.forward.thresholds import Thresholds
 from tasks.core.forward.traces import Addition, Trace
 from tasks.core.inputs.choice import Inputs
 from tasks.core.inputs.probes import Probe, batch_name
 from tasks.core.limits import NUM_STAND_INS
+from tasks.core.reference.calls import call
+from tasks.core.reference.float64_substitutes import from_rows, mean_of_runs
 from tasks.core.reference.groups import Group, groups_of
 from tasks.core.reference.repeatability import first_difference, why_unrepeatable
-from tasks.core.reference.rows import from_rows
 from tasks.core.reference.traced_values import TracedValues
 from tasks.core.runtime.memory import release_free_memory
 
 
 class Reference:
-    """Answers of one module to probes, each computed when it is asked for first, and once."""
+    """Answers of one module to probes: each is computed once, when it is first asked for."""
 
     def __init__(self, network: nn.Module, inputs: Inputs) -> None:
+        """Compute nothing yet.
+
+        Args:
+            network: the module, in eval mode.
+            inputs: how forward takes them, and the probes; the first two differ in their seed only.
+        """
         self.network = network
         self.inputs = inputs
         self._answers: dict[tuple[object, ...], list[Array]] = {}
@@ -148,7 +151,8 @@ class Reference:
             except ModelError as error:
                 cause = error.__cause__ or error
                 self._no_float64 = one_line(f"{type(cause).__name__}: {cause}")
-        return self._stand_in(probe)
+        others = [self.perturbed(probe, seed=100 + index) for index in range(NUM_STAND_INS)]
+        return mean_of_runs(self.float32(probe), others)
 
     def additions(self, probe: Probe) -> list[Addition]:
         """Residual additions of the float64 run on one of the first two probes; none where it can't be recorded."""
@@ -178,7 +182,7 @@ class Reference:
             memo.clear()
 
     def _record(self, probe: Probe, receive: Receive, run: Run | None = None) -> Trace:
-        """Run the module, None: in float64 if it can, and hand on each value that it computes."""
+        """Run the module, by default in float64 if it can, and call `receive` with each value that it computes."""
         return self._traced_call(run or (run_float32 if self._no_float64 else run_float64), probe, receive=receive)[1]
 
     def _traced_call(self, run: Run, probe: Probe, **options: Any) -> tuple[list[Array], Trace]:
@@ -192,19 +196,8 @@ class Reference:
 
         return self._call(recorded, probe), traces[0]
 
-    def _stand_in(self, probe: Probe) -> list[Array]:
-        torch32 = self.float32(probe)
-        others = [self.perturbed(probe, seed=100 + index) for index in range(NUM_STAND_INS)]
-        same = [other for other in others if [a.shape for a in other] == [a.shape for a in torch32]]
-        return [
-            np.mean([answer[index].astype(np.float64) for answer in (torch32, *same)], axis=0)
-            if array.dtype.kind == "f"
-            else array
-            for index, array in enumerate(torch32)
-        ]
-
     def _run_once(self) -> None:
-        """See to it that the module has run at least once."""
+        """Make sure that the module was run at least once."""
         if not self._names:
             self.float32(self.inputs.probes[0])
 
@@ -215,23 +208,7 @@ class Reference:
         return self._answers[key]
 
     def _call(self, run: Any, probe: Probe, **options: Any) -> list[Array]:
-        args, kwargs = self.inputs.arguments(self.inputs.arrays(probe))
-        try:
-            with contextlib.nullcontext() if self._names else self._thresholds:
-                output = run(self.network, args, kwargs, **options)
-        except Exception as error:  # the user's forward may raise anything; it becomes one sentence
-            where = f"{probe.sizes_in_words} ({probe.family} inputs, {run.__name__})"
-            said = refusal_of(error, self.network, where=where)
-            raise ModelError(
-                f"{type(self.network).__name__} raised at {where}: {said}; "
-                f"narrow the range or the bounds of its inputs (NAME=DTYPE[WORD:LOW..HIGH]@LOW..HIGH)."
-            ) from error
-        named = flatten(output)
+        with contextlib.nullcontext() if self._names else self._thresholds:
+            named = call(self.network, self.inputs, probe, run=run, **options)
         self._names = self._names or tuple(name for name, _ in named)
-        return [_array(tensor) for _, tensor in named]
-
-
-def _array(tensor: torch.Tensor) -> Array:
-    tensor = tensor.detach().cpu()
-    # a copy: the tensor may be a buffer that the next call changes
-    return np.array(tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy())
+        return [array for _, array in named]

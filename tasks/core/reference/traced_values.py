@@ -1,4 +1,4 @@
-"""Every value that a module computes on one probe, with its noise; to find a file's values among them."""
+"""Every value that a module computes on one probe, with the noise of float32; a file's values are looked up in it."""
 
 import functools
 import hashlib
@@ -15,6 +15,7 @@ from tasks.core.forward.traces import Call, Trace
 from tasks.core.limits import MATCHING_LIMIT, NUM_TRACED, PEAK_LIMIT, SMALL_VALUE
 
 Record = Callable[[Receive, Run | None], Trace]
+"""Runs a module (None: in float64, if it can) and calls `Receive` with each value."""
 _NUM_SAMPLES = 32
 
 
@@ -25,7 +26,7 @@ class TracedValues:
         """Run the module a few times.
 
         Args:
-            record: runs it (None: in float64, if it can) and hands on each value.
+            record: runs it and hands on each value.
 
         Raises:
             ModelError: it can't be recorded.
@@ -41,18 +42,26 @@ class TracedValues:
         self._by_size: dict[tuple[bool, int], list[int]] = {}
         self._same: dict[bytes, int] = {}
         self.first_of: dict[int, int] = {}
-        """Number of the first value with the very same elements, of which this is a view."""
+        """By number of a value: number of the first one with the same elements, of which it is a view or a copy."""
         for number, value in self.values.items():
             digest = hashlib.blake2b(np.ascontiguousarray(value).data, digest_size=16).digest()
             self.first_of[number] = self._same.setdefault(digest, number)
-            if value.size > 1 and value.any():  # zeros are no sign of anything
+            if value.size > 1 and value.any():  # zeros equal too much
                 self._by_size.setdefault((is_float(value), value.size), []).append(number)
         self._samples: dict[int, NDArray[np.float64]] = {
             number: _sample(self.values[number]) for numbers in self._by_size.values() for number in numbers
         }
 
     def find(self, array: Array, *, limit: float) -> list[int]:
-        """Numbers of the values that an array is, whatever its shape; the elements must come in the same order."""
+        """Look up an array by its elements, whatever its shape.
+
+        Args:
+            array: of the file; elements in the same order as in the module.
+            limit: noise ratio up to which values are equal.
+
+        Returns:
+            Numbers of the values that it equals.
+        """
         array = finite(array)
         numbers = self._by_size.get((is_float(array), array.size), [])
         if not numbers:
@@ -66,7 +75,15 @@ class TracedValues:
         ]
 
     def ratio(self, array: Array, number: int) -> float:
-        """How far an array is from a value, as a multiple of its noise; infinite for another size or other integers."""
+        """Difference of an array from a value, as a multiple of the value's noise.
+
+        Args:
+            array: of the file.
+            number: of the value.
+
+        Returns:
+            Infinity for another size, or for other integers.
+        """
         value = self.values[number]
         if array.size != value.size or is_float(array) != is_float(value):
             return math.inf
@@ -81,15 +98,20 @@ class TracedValues:
         return max(error, peak * MATCHING_LIMIT / PEAK_LIMIT) / noise if noise else math.inf
 
     def whole(self, number: int) -> Array:
-        """A value as it is, infinite elements included."""
+        """A value with its infinite elements."""
         return self._infinite.get(number, self.values[number])
 
     def are_same(self, number: int, other: int) -> bool:
-        """Have two values the very same elements?"""
+        """Have two values the same elements?
+
+        Args:
+            number: of one.
+            other: of the other.
+        """
         return self.first_of[number] == self.first_of[other]
 
     def is_view(self, number: int) -> bool:
-        """Has a value the elements of one that it is computed from?"""
+        """Has a value the same elements as one that it is computed from?"""
         return any(self.are_same(number, other) for other in self.ancestors(number, depth=3))
 
     def call_of(self, number: int) -> Call | None:
@@ -97,7 +119,12 @@ class TracedValues:
         return self.trace.call_of(number)
 
     def ancestors(self, number: int, *, depth: int) -> list[int]:
-        """Values that a value is computed from, the nearest first."""
+        """Numbers of the values from which a value is computed, the nearest first.
+
+        Args:
+            number: of the value.
+            depth: number of operators to go back.
+        """
         found: dict[int, None] = {}
         level: Collection[int] = [number]
         for _ in range(depth):
@@ -133,7 +160,7 @@ def is_float(array: Array) -> bool:
 
 
 def finite(array: Array) -> Array:
-    """The array with numbers for NaN and infinity, such as the ones that hide what attention may not see."""
+    """The array with numbers for NaN and infinity, which attention masks contain, say."""
     if not is_float(array) or np.isfinite(array).all():
         return array
     return np.nan_to_num(array, nan=2.0, posinf=1.0, neginf=-1.0)

@@ -12,7 +12,6 @@ from tasks.core.arrays import EPS32, ratio, rms
 from tasks.core.limits import NOISE_LIMIT
 from tasks.core.proof.parity import ExactPool, FloatPool
 from tasks.core.proof.runs import OutputRuns
-from tasks.core.reference.structure import structural_failure
 
 _VALUES = st.floats(-1e3, 1e3, width=32)
 _MATRICES = arrays(np.float32, (4, 6), elements=_VALUES)
@@ -104,18 +103,3 @@ def test_ratio_of_nothing_by_nothing_is_zero_and_nan_stays() -> None:
     assert ratio(1.0, 0.0) == math.inf
     assert math.isnan(ratio(math.nan, 1.0))
     assert rms(np.array([])) == 0.0
-
-
-@pytest.mark.parametrize(
-    ("found", "says"),
-    [
-        (np.zeros((2, 3), np.float64), "is float64 in the file"),
-        (np.zeros((1, 3), np.float32), "has the shape [1, 3] in the file"),
-        (np.array([[0, 0, np.nan], [0, 0, 0]], np.float32), "has 1 NaN in the file"),
-        (np.array([[0, 0, np.inf], [0, 0, 0]], np.float32), "has 1 Inf in the file"),
-    ],
-)
-def test_structure_is_compared_before_values(found: np.ndarray, says: str) -> None:
-    """Another dtype, shape, NaN or Inf is a failure of its own, with both sides in the sentence."""
-    assert says in structural_failure([found], [np.zeros((2, 3), np.float32)], ["scores"])
-    assert structural_failure([np.zeros((2, 3), np.float32)], [np.zeros((2, 3), np.float32)], ["scores"]) == ""

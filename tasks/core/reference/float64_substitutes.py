@@ -1,4 +1,4 @@
-"""Float64 answers to a batch, put together from the answers to its rows."""
+"""Answers that need no float64 run: a batch put together from rows, a mean of float32 runs."""
 
 from collections.abc import Callable
 
@@ -12,15 +12,18 @@ Answer = Callable[[Probe], list[Array]]
 
 
 def from_rows(probe: Probe, batch: str, *, float32: Answer, float64: Answer) -> list[Array] | None:
-    """Float64 answers of other probes' rows, side by side; None where the module does not answer each row apart.
+    """Concatenate the float64 answers to rows of other probes, if the module answers each row by itself.
 
-    Its own float32 run on all the rows shows whether it does: it is no farther off than on those probes.
+    Its own float32 run on all the rows shows whether it does: its error is then no larger than on those probes.
 
     Args:
-        probe: one whose `rows` are those of other probes.
+        probe: one whose `rows` are rows of other probes.
         batch: name of the dynamic dimension that counts the rows.
         float32: the module's answers to a probe in float32.
         float64: the same in float64.
+
+    Returns:
+        One array an output; None if the rows depend on each other.
     """
     sources = list({source.key: source for source, _ in probe.rows}.values())
     answers: list[Array] = []
@@ -38,8 +41,24 @@ def from_rows(probe: Probe, batch: str, *, float32: Answer, float64: Answer) -> 
     return answers
 
 
+def mean_of_runs(torch32: list[Array], others: list[list[Array]]) -> list[Array]:
+    """Float64 arrays nearer to the exact outputs than one float32 run, where a module has no float64 path.
+
+    Args:
+        torch32: the module's outputs in float32; its integers are given as they are.
+        others: the same with inputs and weights off by one rounding; those of other shapes are left out.
+    """
+    same = [other for other in others if [a.shape for a in other] == [a.shape for a in torch32]]
+    return [
+        np.mean([answer[index].astype(np.float64) for answer in (torch32, *same)], axis=0)
+        if array.dtype.kind == "f"
+        else array
+        for index, array in enumerate(torch32)
+    ]
+
+
 def _is_as_near(torch32: Array, float64: Array, others: list[tuple[Array, Array]]) -> bool:
-    """Is torch32 as near to float64 as in the other pairs? Integers must be equal."""
+    """Is the error of torch32 no larger than in the other pairs (float32, float64)? Integers must be equal."""
     if torch32.dtype.kind != "f":
         return np.array_equal(torch32, float64)
     if any(a.shape != b.shape for a, b in others):

@@ -1,0 +1,77 @@
+"""A plan holds every probe that is to be run, and which of the file's inputs and outputs are the module's."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch import nn
+
+from tasks.core.inputs.choice import choose_inputs
+from tasks.core.inputs.probes import Probe
+from tasks.core.proof.plan import Plan, make_plan
+from tasks.core.records.candidate import Candidate
+from tasks.core.records.steps import Graph, TensorType
+from tasks.core.reference.reference import Reference
+from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.input_spec import InputSpec
+from tasks.core.spec.resolve import resolve
+
+
+def _graph(**changes: object) -> Graph:
+    outputs = tuple(TensorType(name=name, dtype="float32", dims=()) for name in ("b", "a"))
+    known = {
+        "path": Path("model.onnx"), "sha256": "0" * 64, "size_bytes": 1, "opset": 20, "num_nodes": 1,
+        "exporter": "other", "exporter_reason": "", "inputs": (), "outputs": outputs,
+    }  # fmt: skip
+    return Graph.model_validate({**known, **changes})
+
+
+def _plan(num_outputs: int, **changes: object) -> Plan:
+    model = nn.Linear(4, num_outputs).eval()
+    spec = resolve(ExportSpec(model=model, inputs=("x=float32[batch,4]",)))
+    return make_plan(Candidate(_graph(**changes)), Reference(model, choose_inputs(spec, model)))
+
+
+def test_large_outputs_need_the_planned_probes_only() -> None:
+    """As inputs has planned them."""
+    plan = _plan(100)
+    assert [probe.family for probe in plan.probes] == ["normal"] * 4 + ["wide", "zeros", "normal"]
+    assert {probe.sizes["batch"] for probe in plan.probes} == {1, 2, 3, 5}
+
+
+def test_small_outputs_get_further_seeds() -> None:
+    """Of the normal and the wide family, optional ones: one small error of torch32 may be luck."""
+    further = [probe for probe in _plan(1).probes if probe.seed >= 100]
+    assert [probe.family for probe in further] == ["normal", "wide"] * 8
+    assert all(probe.optional for probe in further)
+
+
+def test_sizes_that_an_exporter_suspects_are_run() -> None:
+    """One probe each, which must run."""
+    suspicious = [probe for probe in _plan(100, beyond={"batch": (8, 9)}).probes if probe.sizes["batch"] in (8, 9)]
+    assert len(suspicious) == 2
+    assert not any(probe.optional for probe in suspicious)
+
+
+def test_a_plan_does_not_change() -> None:
+    """What a proof starts from can't be written to while it runs."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        _plan(100).probes = ()  # type: ignore[misc]
+
+
+def test_names_and_order_of_the_file_are_translated() -> None:
+    """Inputs by name, outputs by place."""
+    plan = Plan(_graph(), (), (), file_inputs={"x": "input_1"}, output_order=(1, 0))
+    assert plan.output_names == ["a", "b"]
+    array = np.zeros(3)
+    assert plan.feeds({"x": array, "y": array}) == {"input_1": array, "y": array}
+
+
+def test_the_batch_leads_the_first_input() -> None:
+    """As a dynamic dimension, as a fixed one, or as the rows of a sample."""
+    probe = Probe(family="normal", seed=1, sizes={"batch": 3})
+    for text, size in (("x=float32[batch,4]", 3), ("x=float32[7,4]", 7), ("x=float32[]", None)):
+        assert Plan(_graph(), (InputSpec.parse(text),), ()).batch_size(probe, {}) == size
+    sample = Plan(_graph(), (InputSpec.parse("x=float32[batch,4]"),), ())
+    assert sample.batch_size(Probe(family="sample", seed=0), {"x": np.zeros((6, 4))}) == 6

@@ -1,0 +1,85 @@
+"""What tells whether the probes could have seen a difference: movement, zeros, noise."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tasks.core.arrays import EPS32, Array
+from tasks.core.proof.observations import ItemCount, Observed
+from tasks.core.proof.power import next_rows, note_movement, observe
+from tasks.core.reference.groups import Group
+
+VALUES = np.random.default_rng(0).standard_normal((4, 8))
+
+
+def _observed(torch32: Array, float64: Array) -> Observed:
+    output = Observed("scores")
+    observe(output, torch32=torch32, float64=float64)
+    return output
+
+
+def _movement(output: Observed, first: Array, second: Array) -> float:
+    note_movement([output], [], family="normal", pair=([first], [second]))
+    return output.movements["normal"]
+
+
+def test_movement_is_a_multiple_of_the_noise() -> None:
+    """An output that changes by a thousand times the error of torch32 has moved a thousand times."""
+    output = _observed((VALUES + 1e-5).astype(np.float32), VALUES)
+    assert _movement(output, VALUES, VALUES + 1e-2) == pytest.approx(1000, rel=0.05)
+
+
+def test_where_torch32_is_exact_one_rounding_is_the_noise() -> None:
+    """A floor of zero would make any change infinitely large."""
+    ones = np.ones((4, 8), np.float32)
+    output = _observed(ones, ones.astype(np.float64))
+    assert _movement(output, ones, ones * (1 + 50 * EPS32)) == pytest.approx(50, rel=0.01)
+
+
+def test_an_output_that_stays_does_not_move() -> None:
+    """Equal answers, be they floats or integers, are no movement; another number of items is."""
+    assert _movement(_observed(VALUES.astype(np.float32), VALUES), VALUES, VALUES) == 0.0
+    labels = np.arange(4)
+    assert _movement(_observed(labels, labels), labels, labels) == 0.0
+    assert _movement(_observed(labels, labels), labels, labels[::-1]) == math.inf
+    assert _movement(_observed(labels, labels), labels, labels[:2]) == math.inf
+
+
+def test_the_share_that_stays_at_an_extreme_is_noted() -> None:
+    """Elements that are the largest or smallest value for both inputs are saturated; others may stay."""
+    output = Observed("scores")
+    first, second = np.array([0.0, 1.0, 1.0, 0.3]), np.array([0.0, 1.0, 1.0, 0.4])
+    _movement(output, first, second)
+    assert output.still_share == 0.75
+
+
+def test_classes_of_items_move_with_their_boxes() -> None:
+    """A detector of one class gives it always, but not for the same items."""
+    outputs = [Observed("boxes"), Observed("labels")]
+    boxes, labels = VALUES[:, :4], np.ones(4, np.int64)
+    group = Group(outputs=(0, 1), boxes=0, labels=1)
+    note_movement(outputs, [group], family="normal", pair=([boxes, labels], [boxes + 1, labels]))
+    assert outputs[1].movements == outputs[0].movements
+
+
+def test_zeros_are_counted_but_for_classes_of_items() -> None:
+    """Class 0 is a class."""
+    labels = np.zeros(4, np.int64)
+    assert _observed(labels, labels).num_zeros == 4
+    items = Observed("labels", items={"normal": ItemCount()})
+    observe(items, torch32=labels, float64=labels)
+    assert (items.num_zeros, items.num_elements) == (0, 4)
+
+
+def test_one_element_that_is_not_finite_is_noted() -> None:
+    """The module's own NaN or infinity."""
+    assert _observed(VALUES.astype(np.float32), VALUES).finite
+    assert not _observed(np.array([1.0, np.inf], np.float32), np.array([1.0, 1e40])).finite
+
+
+def test_rows_of_a_sample_stand_for_another_input() -> None:
+    """Each row is compared with the one before; an output without rows with itself."""
+    rolled, scalar = next_rows([np.arange(3), np.array(5.0)])
+    assert rolled.tolist() == [2, 0, 1]
+    assert scalar == 5.0

@@ -114,12 +114,10 @@ def _exit_status(result: ExportResult) -> int:
 
 def _json_target(arguments: list[str]) -> str | None:
     """The value of --json, found even where the other options can't be parsed."""
-    for index, argument in enumerate(arguments):
-        if argument.startswith("--json="):
-            return argument.partition("=")[2]
-        if argument == "--json" and index + 1 < len(arguments):
-            return arguments[index + 1]
-    return None
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--json", nargs="?")
+    target: str | None = parser.parse_known_args(arguments)[0].json
+    return target
 
 
 def _only_results_to_standard_output() -> TextIO:

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from flows.command_line.display import Display
 from flows.outcomes import failed, outcome
@@ -66,29 +67,18 @@ def export_here(
             return failed(spec.title, ModelError(f"{spec.title} raised KeyboardInterrupt."))
 
 
-def export_shown(
-    spec: ResolvedSpec,
-    *,
-    to_stderr: bool,
-    environment: Mapping[str, str],
-    force: bool,
-    output: Path | None,
-    verbose: bool,
-) -> ExportResult:
+def export_shown(spec: ResolvedSpec, *, to_stderr: bool, **options: Any) -> ExportResult:
     """Export as `export_here` does, and print a line per step.
 
     Args:
         spec: what to export.
         to_stderr: print to standard error; standard output is for results alone.
-        environment: as `services` gives it.
-        force: export even where nothing changed.
-        output: also put the proven file there.
-        verbose: show the graph, too.
+        options: of `export_here`.
     """
     display = Display(to_stderr=to_stderr)
     display.listen()
     try:
-        return export_here(spec, environment=environment, force=force, output=output, verbose=verbose)
+        return export_here(spec, **options)
     finally:
         display.close()
 

@@ -37,13 +37,17 @@ class TemporaryServer:
         self._url = ""
         self._home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
         self._first_start = filelock.FileLock(self._home / "assay-first-start.lock")
-        self._had_database = True
+        """Held while the database is being created: two servers that create it at once both fail."""
 
     def start(self) -> None:
         """Start it, unless one is configured; returns at once. It stops when this process ends."""
         if os.environ.get("PREFECT_API_URL"):
             return
-        self._await_first_start()
+        self._home.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(filelock.Timeout):  # then it may have died; the server itself will say what is wrong
+            self._first_start.acquire(timeout=STARTUP_SECONDS)
+        if (self._home / "prefect.db").exists():
+            self._first_start.release()
         with socket.socket() as free:
             free.bind((self._host, 0))
             port = free.getsockname()[1]
@@ -57,15 +61,6 @@ class TemporaryServer:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is ours: the flow ends first
         )
-
-    def _await_first_start(self) -> None:
-        """Wait for a server that is creating the database: two that create it at once both fail."""
-        self._home.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(filelock.Timeout):  # then it may have died; the server itself will say what is wrong
-            self._first_start.acquire(timeout=STARTUP_SECONDS)
-        self._had_database = (self._home / "prefect.db").exists()
-        if self._had_database:
-            self._first_start.release()
 
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
@@ -86,10 +81,10 @@ class TemporaryServer:
             yield
 
     def stop(self) -> None:
-        """Stop it; while it makes its database for the first time, wait for that first."""
+        """Stop it, but not before it has created its database."""
         if self._process is None:
             return
-        if not self._had_database:
+        if self._first_start.is_locked:
             with contextlib.suppress(ServiceError):
                 self._wait(self._process)
         self._process.terminate()
@@ -99,23 +94,19 @@ class TemporaryServer:
             self._process.kill()
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + STARTUP_SECONDS
         try:
-            self._wait_for_answer(process)
+            while time.monotonic() < deadline:
+                with contextlib.suppress(httpx.TransportError):
+                    if httpx.get(f"{self._url}/health").is_success:
+                        return
+                if process.poll() is not None:
+                    raise ServiceError(
+                        f"Prefect's temporary server ended with status {process.returncode}; see why with "
+                        f"`prefect server start`, or set PREFECT_API_URL to a running one."
+                    )
+                time.sleep(0.05)
+            said = f"Prefect's temporary server did not answer in {STARTUP_SECONDS} s; set PREFECT_API_URL to one."
+            raise ServiceError(said)
         finally:
             self._first_start.release()
-
-    def _wait_for_answer(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + STARTUP_SECONDS
-        while time.monotonic() < deadline:
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{self._url}/health").is_success:
-                    return
-            if process.poll() is not None:
-                raise ServiceError(
-                    f"Prefect's temporary server ended with status {process.returncode}; see why with "
-                    f"`prefect server start`, or set PREFECT_API_URL to a running one."
-                )
-            time.sleep(0.05)
-        raise ServiceError(
-            f"Prefect's temporary server did not answer in {STARTUP_SECONDS} s; set PREFECT_API_URL to one."
-        )

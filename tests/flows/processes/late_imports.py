@@ -3,10 +3,10 @@
 import sys
 
 from flows.processes.export_here import export_here
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 
 
-def num_imports(spec: ExportSpec, environment: dict[str, str]) -> int:
+def num_imports(spec: ResolvedSpec, environment: dict[str, str]) -> int:
     """Export, and count the modules that were imported for it."""
     before = len(sys.modules)
     result = export_here(spec, environment=environment)

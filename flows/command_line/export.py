@@ -42,12 +42,7 @@ def _parser() -> Parser:
         description="Turn PyTorch models into ONNX files, prove each, and register it in MLflow.",
         epilog=STATUSES,
     )
-    parser.add_argument(
-        "models",
-        nargs="*",
-        metavar="MODEL",
-        help=f"{MODEL_SYNTAX}; default {DEFAULT_MODEL}",
-    )
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"{MODEL_SYNTAX}; default {DEFAULT_MODEL}")
     add_spec_options(parser)
     add = parser.add_argument
     add("-o", dest="destination", metavar="FILE|DIR/", help="also put the proven file there")

@@ -32,12 +32,7 @@ def _parser() -> Parser:
         epilog=STATUSES,
     )
     add = parser.add_argument
-    add(
-        "models",
-        nargs="*",
-        metavar="MODEL",
-        help=f"{MODEL_SYNTAX}; default: the whole catalog",
-    )
+    add("models", nargs="*", metavar="MODEL", help=f"{MODEL_SYNTAX}; default: the whole catalog")
     add("--all-torchvision", action="store_true", help="every model of torchvision, as torchvision has it")
     add("--select", metavar="GLOB", default="*", help="of these only the models whose name fits")
     add_spec_options(parser)

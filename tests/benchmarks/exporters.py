@@ -2,7 +2,7 @@
 
     python tests/benchmarks/exporters.py [MODEL...] [--write FILE]
 
-One model of each family of torchvision by default, with alive random weights. Seconds are those of the exporter
+One model of each family of torchvision by default, with random weights. Seconds are those of the exporter
 with writing the file; latency is ONNX Runtime's after its own optimisation, at batch 1, median of runs that take
 turns between the two files, and as a ratio dynamo / torchscript, which other work on the machine moves less.
 """

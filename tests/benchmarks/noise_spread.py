@@ -83,7 +83,7 @@ def _table(results: list[dict[str, Any]], options: argparse.Namespace) -> str:
         "# Noise ratios of true exports",
         "",
         f"`python tests/benchmarks/noise_spread.py --seed {options.seed}`: {passed} of the {len(results)} "
-        f"classification models below pass with alive random weights; torchvision has "
+        f"classification models below pass with random weights; torchvision has "
         f"{len(models.list_models(module=models))}.",
         "",
         "| ratio | median | 90 % | 99 % | largest | limit |",

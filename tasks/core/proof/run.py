@@ -56,11 +56,13 @@ class ProbeRun:
         required, optional = ([p for p in probes if p.optional is is_optional] for is_optional in (False, True))
         for probe in required:
             self._compare(probe)
-        for probe in () if self._is_settled or self._is_beyond_luck() else optional:
-            if time.perf_counter() - started < allowed:
+        is_hopeless = self._is_beyond_luck()
+        for probe in optional:
+            if is_hopeless or time.perf_counter() - started >= allowed:
+                why = "the probes before were far off" if is_hopeless else "proving took too long"
+                self._seen.skipped.append((probe, why))
+            else:
                 self._compare(probe)
-            elif not self._is_settled:
-                self._seen.skipped.append((probe, "proving took too long"))
         self._look_again()
 
     def _module_runs(self, probe: Probe) -> bool:

@@ -81,8 +81,9 @@ def _observe(
             ProbeRun(plan, reference, seen, known=candidate.answers, keep=keep).run()
         except sessions.SessionError as error:
             seen.failures.append(f"ONNX Runtime refuses it: {error}")
-    known = {probe.key for probe in (*seen.compared, *(probe for probe, _ in seen.skipped))}
-    seen.skipped += [(probe, "not reached") for probe in plan.probes if probe.key not in known]
+    if seen.failures or seen.doubts:  # else `judge` asks for every one
+        known = {probe.key for probe in (*seen.compared, *(probe for probe, _ in seen.skipped))}
+        seen.skipped += [(probe, "not reached") for probe in plan.probes if probe.key not in known]
     first_two = plan.probes[:2]
     if all(probe in seen.compared for probe in first_two):
         seen.blocks += block_powers(*(reference.additions(probe) for probe in first_two))

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tasks.core.arrays import Array
+from tasks.core.inputs.probes import Probe
 from tasks.core.proof import run
 from tasks.core.proof.validation import validate
 from tests.core.proof.proving import IMAGE, Exported, exported
@@ -82,3 +84,17 @@ def test_a_file_that_fails_early_tells_what_was_not_reached(classifier: Exported
     assert evidence.verdict == "fail"
     assert len(evidence.skipped) + len(evidence.probes) >= len(classifier.inputs.probes)
     assert evidence.skipped[-1].endswith("not reached")
+
+
+def test_a_probe_that_gets_lost_leaves_no_pass(classifier: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a run forgets a planned probe, the proof says so instead of passing without it."""
+    compare = run.Comparison.compare
+
+    def forgetful(comparison: run.Comparison, probe: Probe, answers: list[list[Array]]) -> None:
+        if probe.family != "wide":
+            compare(comparison, probe, answers)
+
+    monkeypatch.setattr(run.Comparison, "compare", forgetful)
+    evidence = classifier.prove()
+    assert evidence.verdict == "inconclusive"
+    assert "planned probes were not run, the first of them wide inputs" in evidence.reasons[0]

@@ -1,6 +1,7 @@
 """What all tests share: an MLflow store, a Prefect server, a slow-test switch; each made once a session."""
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -46,6 +47,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="slow: run with --run-slow"))
+
+
+@pytest.fixture(autouse=True)
+def _logger_as_it_was() -> Iterator[None]:
+    """Command lines called in this process take Assay's logger over; the next test has it back."""
+    logger = logging.getLogger("assay")
+    level, propagates = logger.level, logger.propagate
+    yield
+    logger.setLevel(level)
+    logger.propagate = propagates
 
 
 @pytest.fixture(scope="session")

@@ -66,7 +66,8 @@ def test_a_step_that_takes_too_long_is_recorded(monkeypatch: pytest.MonkeyPatch)
 
     @step(seconds=0.5, says=str)
     def create_inputs(*_: Any) -> Any:
-        time.sleep(30)
+        for _ in range(3000):  # a thread is interrupted between two calls, not in one
+            time.sleep(0.01)
 
     monkeypatch.setattr(flows.export, "create_inputs", create_inputs)
     with pytest.raises(TimeoutError):

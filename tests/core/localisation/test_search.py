@@ -130,7 +130,7 @@ def test_a_true_file_has_nothing_to_blame(either: Exported) -> None:
     probe = either.inputs.probes[0]
     for search in (localise, hidden_defect):
         found = search(
-            either.reference, either.graph, probes=either.inputs.probes, feeds=either.inputs.arrays, output_order=()
+            either.reference, either.graph, probes=[probe], feeds=either.inputs.arrays, output_order=()
         )
         assert found == (None, [])
     file = FileValues(

@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 
 from tasks.core.errors import SpecError
-from tasks.core.onnx_files.reading import read_graph, readable, state_of
+from tasks.core.onnx_files.reading import read_graph, readable, unmodified
 from tasks.core.onnx_files.writing import write
 
 
@@ -38,12 +38,13 @@ def test_what_is_no_onnx_file_is_one_sentence(content: bytes | None, words: str,
 
 
 def test_a_change_of_the_file_is_seen(graph: ir.Model, tmp_path: Path) -> None:
-    """The state differs after the file was replaced, and is empty once it is gone."""
+    """A file that was replaced or is gone afterwards is refused; one that was only read is not."""
     path = tmp_path / "model.onnx"
     write(graph, path)
-    before = state_of(path)
-    assert before == state_of(path)
-    path.replace(tmp_path / "older.onnx")
-    assert state_of(path) == []
+    with unmodified(path):
+        path.read_bytes()
+    with pytest.raises(SpecError, match="was changed while it was proven"), unmodified(path):
+        path.replace(tmp_path / "older.onnx")
     write(graph, path)
-    assert state_of(path) != before
+    with pytest.raises(SpecError, match="was changed while it was proven"), unmodified(path):
+        write(graph, path)

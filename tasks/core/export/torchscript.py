@@ -10,7 +10,7 @@ from torch import nn
 from tasks.core.export.exported import Exported
 from tasks.core.export.frozen_values import FrozenValues
 from tasks.core.inputs.choice import Inputs
-from tasks.core.onnx_files.simplification import SIMPLIFY
+from tasks.core.onnx_files.cleaning import SIMPLIFY
 
 
 def export_with_torchscript(model: nn.Module, inputs: Inputs, *, output_names: tuple[str, ...], opset: int) -> Exported:

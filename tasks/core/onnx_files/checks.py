@@ -2,23 +2,19 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import onnx.checker
 import onnx.shape_inference
 import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass
 
 from tasks.core.errors import one_line
-from tasks.core.onnx_files.call_sites import CallSites
 from tasks.core.onnx_files.lazy_reading import read_without_weights, sidecars, weights_as_inputs
 from tasks.core.records.steps import Graph
 
 _RANDOM_OPERATORS = {
-    "Bernoulli",
-    "Multinomial",
-    "RandomNormal",
-    "RandomNormalLike",
-    "RandomUniform",
-    "RandomUniformLike",
-}
+    "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
+}  # fmt: skip
 
 
 def structural_findings(graph: Graph) -> list[str]:
@@ -33,23 +29,45 @@ def structural_findings(graph: Graph) -> list[str]:
         findings.append(f"onnx.checker finds: {one_line(error)}")
     model = ir.from_proto(proto)
     ir.external_data.set_base_dir(model.graph, graph.path.parent)
-    return [*findings, *dict.fromkeys(_training_findings(model))]
+    return [*findings, *_training_findings(model)]
 
 
 def _training_findings(model: ir.Model) -> Iterator[str]:
     """A sentence for each node that draws random numbers or is in training mode."""
-    sites = CallSites(model)
-    for node in sites.nodes:
+    for function in model.functions.values():
+        function.opset_imports.clear()  # InlinePass refuses other versions, which make no difference here
+        for node in function.all_nodes():
+            node.name = node.name or node.outputs[0].name
+    try:
+        InlinePass()(model)
+    except (ir.passes.PassError, ir.passes.PreconditionError) as error:
+        yield f"its functions can't be searched for nodes in training mode: {one_line(error.__cause__ or error)}"
+    for node in model.graph.all_nodes():
         what = f"{node.name or node.outputs[0].name} ({node.op_type})"
         if node.op_type in _RANDOM_OPERATORS:
             yield f"{what} draws random numbers, so the file does not repeat its own answers"
-        elif _is_in_training_mode(node, sites):
+        elif _is_in_training_mode(node):
             yield f"{what} is in training mode; call model.eval() before the export"
 
 
-def _is_in_training_mode(node: ir.Node, sites: CallSites) -> bool:
-    """A Dropout whose third input is not known to be false, or a BatchNormalization of batch statistics."""
+def _is_in_training_mode(node: ir.Node) -> bool:
+    """A BatchNormalization of batch statistics, or a Dropout whose third input is not known to be false."""
     if node.op_type == "BatchNormalization":
-        return any(attribute.value for attribute in sites.attributes(node, "training_mode"))
-    mode = node.inputs[2] if node.op_type == "Dropout" and len(node.inputs) > 2 else None
-    return mode is not None and sites.may_be_true(mode)
+        return "training_mode" in node.attributes and bool(node.attributes["training_mode"].value)
+    return node.op_type == "Dropout" and len(node.inputs) > 2 and _may_be_true(node.inputs[2])
+
+
+def _may_be_true(value: ir.Value | None) -> bool:
+    """Is a value true, or not known before the model runs?"""
+    passed = set[ir.Value]()  # a value that depends on itself is invalid, but may be in a file
+    while value is not None and value not in passed:
+        passed.add(value)
+        node = value.producer()
+        if value.const_value is not None:
+            return bool(np.any(value.const_value.numpy()))
+        if node is not None and node.op_type == "Constant":
+            return any(np.any(np.asarray(attribute.value)) for attribute in node.attributes.values())
+        if node is None or node.op_type not in ("Cast", "Identity"):
+            return True
+        value = node.inputs[0]
+    return False

@@ -1,8 +1,10 @@
-"""Passes over a graph before it is written: metadata without anything private, labels, names of dims."""
+"""Passes over a graph before it is written: what is not used, private metadata, labels, names of dims."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import onnx_ir as ir
+from onnx_ir.passes.common import CommonSubexpressionEliminationPass, IdentityEliminationPass, RemoveUnusedNodesPass
 
 from tasks.core.onnx_files.reading import SCOPES, SOURCE
 from tasks.core.source_lines import innermost, lines_of_trace, without_folder
@@ -10,7 +12,33 @@ from tasks.core.source_lines import innermost, lines_of_trace, without_folder
 ObservedShapes = list[tuple[Mapping[str, int], list[tuple[int, ...]]]]
 """Of each of some runs, the sizes of the dynamic input dims by name, and the shapes of all outputs."""
 _STACK_TRACE = "pkg.torch.onnx.stack_trace"
-_Described = ir.Model | ir.Graph | ir.Function | ir.Node | ir.Value
+
+
+class OwnBodyOutputsPass(ir.passes.InPlacePass):
+    """Let the body of each loop and branch produce its outputs itself, by an Identity where it does not.
+
+    Without its Identity a body returns a value of the graph around it, which ONNX does not allow and which the
+    elimination of common subexpressions does not expect: MViT's loops from `tensor_split` failed.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Change bodies in place."""
+        modified = False
+        for body in model.graph.subgraphs():
+            for index, value in enumerate(body.outputs):
+                producer = value.producer()
+                if producer is None or producer.graph is not body:
+                    own = ir.Value(name=f"{value.name}_{body.name}_{index}", type=value.type, shape=value.shape)
+                    body.append(ir.node("Identity", inputs=[value], outputs=[own]))
+                    body.outputs[index] = own
+                    modified = True
+        return ir.passes.PassResult(model, modified)
+
+
+SIMPLIFY = ir.passes.Sequential(
+    IdentityEliminationPass(), OwnBodyOutputsPass(), CommonSubexpressionEliminationPass(), RemoveUnusedNodesPass()
+)
+"""Removes, in place, nodes of a traced graph that do nothing, are there twice, or are not used."""
 
 
 class CleanMetadataPass(ir.passes.InPlacePass):
@@ -23,19 +51,16 @@ class CleanMetadataPass(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Clean a model in place."""
-        _clear(model)
-        for graph in _graphs(model):
-            _clear(graph)
-            for value in (*graph.inputs, *graph.outputs):
-                _clear(value)
-            if isinstance(graph, ir.Graph):
-                for value in graph.initializers.values():
-                    _clear(value)
-                    _clear_tensor(value.const_value)
+        for described in _described(model):
+            kept = _without_private(described) if isinstance(described, ir.Node) else {}
+            if isinstance(described, ir.serde.TensorProtoTensor):  # written again as the message that was read
+                described.raw.ClearField("doc_string")
+                described.raw.ClearField("metadata_props")
             else:
-                _clear_attributes(graph)
-            for node in graph:
-                _clear_node(node)
+                described.doc_string = None
+            if not isinstance(described, ir.Attr):
+                described.metadata_props.clear()
+                described.metadata_props.update(kept)
         return ir.passes.PassResult(model, modified=True)
 
 
@@ -92,42 +117,26 @@ class NameOutputDimsPass(ir.passes.InPlacePass):
         return next((name for name in self._observed[0][0] if all(sizes[name] == size for sizes, size in seen)), None)
 
 
-def _graphs(model: ir.Model) -> Iterator[ir.Graph | ir.Function]:
-    """The main graph, the functions, and the bodies of loops and branches in them."""
-    parts: tuple[ir.Graph | ir.Function, ...] = (model.graph, *model.functions.values())
-    for part in parts:
-        yield part
-        yield from part.subgraphs()
-
-
-def _clear_node(node: ir.Node) -> None:
-    scopes = node.metadata_props.get(SCOPES)
+def _without_private(node: ir.Node) -> dict[str, str]:
     source = without_folder(innermost(lines_of_trace(node.metadata_props.get(_STACK_TRACE, ""))))
-    _clear(node)
-    node.metadata_props.update({key: value for key, value in ((SCOPES, scopes), (SOURCE, source)) if value})
-    for value in node.outputs:
-        _clear(value)
-    _clear_attributes(node)
+    return {key: value for key, value in ((SCOPES, node.metadata_props.get(SCOPES)), (SOURCE, source)) if value}
 
 
-def _clear_attributes(owner: ir.Node | ir.Function) -> None:
-    for attribute in owner.attributes.values():
-        attribute.doc_string = None
-        if attribute.type in (ir.AttributeType.TENSOR, ir.AttributeType.TENSORS) and not attribute.is_ref():
-            for tensor in (attribute.value,) if attribute.type == ir.AttributeType.TENSOR else attribute.value:
-                _clear_tensor(tensor)
-
-
-def _clear(described: _Described) -> None:
-    described.metadata_props.clear()
-    described.doc_string = None
-
-
-def _clear_tensor(tensor: ir.TensorProtocol | None) -> None:
-    if isinstance(tensor, ir.serde.TensorProtoTensor):  # written again as the message that was read
-        tensor.raw.ClearField("doc_string")
-        tensor.raw.ClearField("metadata_props")
-    elif tensor is not None:
-        tensor.doc_string = None
-    if tensor is not None:
-        tensor.metadata_props.clear()
+def _described(model: ir.Model) -> Iterator[Any]:
+    """All that can have a doc string: the model, graphs, functions, nodes, values, attributes and tensors."""
+    parts: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+    parts += [graph for part in parts for graph in part.subgraphs()]
+    yield model
+    owners: list[ir.Node | ir.Function] = [*model.functions.values(), *(node for part in parts for node in part)]
+    for part in parts:
+        yield from (part, *part.inputs, *part.outputs)
+        if isinstance(part, ir.Graph):
+            yield from part.initializers.values()
+            yield from (value.const_value for value in part.initializers.values() if value.const_value is not None)
+    for owner in owners:
+        yield from (owner, *owner.outputs, *owner.attributes.values())
+        for attribute in owner.attributes.values():
+            if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
+                yield attribute.value
+            elif attribute.type == ir.AttributeType.TENSORS and not attribute.is_ref():
+                yield from attribute.value

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 LARGE_BYTES = 1024
 """Size up to which initializers are read: shapes and other constants that shape inference needs."""
@@ -16,12 +18,9 @@ SIDECAR_KEY = "assay.sidecar_sha256"
 """Key of a model's metadata: the SHA-256 of its external data, where it has any."""
 GRAPH_FIELD, INITIALIZER_FIELD, RAW_DATA_FIELD = 7, 5, 9
 """Numbers in onnx.proto of ModelProto.graph, GraphProto.initializer, TensorProto.raw_data."""
-_VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
-"""Protobuf's wire types."""
-
-_PACKED = ("INT4", "UINT4", "FLOAT4E2M1", "INT2", "UINT2")
-"""Dtypes with several elements in one byte."""
-
+_VARINT, _DELIMITED = 0, 2
+_FIXED_BYTES = {1: 8, 5: 4}
+"""Protobuf's wire types, and the sizes of those that have one."""
 _Field = tuple[int, int, int, int]
 """Field number, and the byte offsets of its tag, its content and its end."""
 
@@ -56,18 +55,11 @@ def sidecars(path: Path) -> dict[str, int]:
     sizes: dict[str, int] = {}
     model = read_without_weights(path)
     for tensor in (tensor for part in (model.graph, *model.functions) for tensor in _tensors(part)):
-        name = location(tensor)
-        if name not in ("", path.resolve().name):
-            said = {entry.key: entry.value for entry in tensor.external_data}
-            length = said.get("length") or _size_bytes(tensor) or 0
-            sizes[name] = max(sizes.get(name, 0), int(said.get("offset", 0)) + int(length))
+        place = ExternalDataInfo(tensor)
+        if uses_external_data(tensor) and place.location not in ("", path.resolve().name):
+            end = (place.offset or 0) + (place.length or _size_bytes(tensor) or 0)
+            sizes[place.location] = max(sizes.get(place.location, 0), end)
     return dict(sorted(sizes.items()))
-
-
-def location(tensor: onnx.TensorProto) -> str:
-    """Name of the file that holds a tensor's external data; empty if the values are in the message."""
-    is_external = tensor.data_location == onnx.TensorProto.EXTERNAL
-    return next((entry.value for entry in tensor.external_data if entry.key == "location"), "") if is_external else ""
 
 
 def values(tensor: onnx.TensorProto, path: Path) -> NDArray[Any]:
@@ -77,25 +69,25 @@ def values(tensor: onnx.TensorProto, path: Path) -> NDArray[Any]:
         tensor: of a model from `read_without_weights`.
         path: the file from which that was read.
     """
-    if location(tensor) != path.name:
+    place = ExternalDataInfo(tensor)
+    if not uses_external_data(tensor) or place.location != path.name:
         return np.asarray(onnx.numpy_helper.to_array(tensor, str(path.parent)))
     # onnx refuses external data in a file of several hard links; this is the very file that was read
-    offset = next(int(entry.value) for entry in tensor.external_data if entry.key == "offset")
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    return np.fromfile(path, dtype, prod(tensor.dims), offset=offset).reshape(tensor.dims)
+    dtype: np.dtype[Any] = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    return np.fromfile(path, dtype, prod(tensor.dims), offset=place.offset or 0).reshape(tensor.dims)
 
 
 def weights_as_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
     """Copy a model, with initializers that are external data turned into inputs of the same dtype and dims."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    inputs = {value.name for value in copy.graph.input}
-    kept = [tensor for tensor in copy.graph.initializer if tensor.data_location != onnx.TensorProto.EXTERNAL]
-    for tensor in copy.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL and tensor.name not in inputs:
+    copy.graph.ClearField("initializer")
+    inputs = {value.name for value in model.graph.input}
+    for tensor in model.graph.initializer:
+        if not uses_external_data(tensor):
+            copy.graph.initializer.append(tensor)
+        elif tensor.name not in inputs:
             copy.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    del copy.graph.initializer[:]
-    copy.graph.initializer.extend(kept)
     return copy
 
 
@@ -110,36 +102,28 @@ def _tensors(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.Tenso
 
 def _tensor(data: mmap.mmap, begin: int, end: int, *, name: str) -> onnx.TensorProto:
     fields = list(_fields(data, begin, end))
-    raw = [field for field in fields if field[0] == RAW_DATA_FIELD]
-    if len(raw) != 1 or raw[0][3] - raw[0][2] <= LARGE_BYTES:
-        return _parsed(data[begin:end])
-    _, _, content, stop = raw[0]
     tensor = onnx.TensorProto()
-    for number, tag, _, field_end in fields:
+    for number, tag, _, stop in fields:
         if number != RAW_DATA_FIELD:
-            tensor.MergeFromString(data[tag:field_end])
-    if stop - content != _size_bytes(tensor) or tensor.data_location != onnx.TensorProto.DEFAULT:
-        return _parsed(data[begin:end])
+            tensor.MergeFromString(data[tag:stop])
+    raw = [(content, stop - content) for number, _, content, stop in fields if number == RAW_DATA_FIELD]
+    is_whole = len(raw) == 1 and raw[0][1] == _size_bytes(tensor) and not uses_external_data(tensor)
+    if not is_whole or raw[0][1] <= LARGE_BYTES:
+        tensor.ParseFromString(data[begin:end])
+        return tensor
     tensor.data_location = onnx.TensorProto.EXTERNAL
-    for key, value in (("location", name), ("offset", content), ("length", stop - content)):
+    for key, value in (("location", name), ("offset", raw[0][0]), ("length", raw[0][1])):
         tensor.external_data.add(key=key, value=str(value))
     return tensor
 
 
-def _parsed(message: bytes) -> onnx.TensorProto:
-    tensor = onnx.TensorProto()
-    tensor.ParseFromString(message)
-    return tensor
-
-
 def _size_bytes(tensor: onnx.TensorProto) -> int | None:
-    """Number of bytes by dims and dtype; None for dtypes that are unknown or packed."""
+    """Number of bytes by dims and dtype; None for dtypes that are unknown or have several elements in a byte."""
     try:
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    except KeyError:
+        num_bits = ir.DataType(tensor.data_type).bitwidth
+    except (TypeError, ValueError):
         return None
-    is_packed = onnx.helper.tensor_dtype_to_string(tensor.data_type).rpartition(".")[2] in _PACKED
-    return None if is_packed else prod(tensor.dims) * dtype.itemsize
+    return None if num_bits % 8 else prod(tensor.dims) * num_bits // 8
 
 
 def _fields(data: mmap.mmap, begin: int, end: int) -> Iterator[_Field]:
@@ -152,8 +136,8 @@ def _fields(data: mmap.mmap, begin: int, end: int) -> Iterator[_Field]:
         elif wire_type == _DELIMITED:
             size, content = _varint(data, content, end)
             stop = content + size
-        elif wire_type in (_FIXED32, _FIXED64):
-            stop = content + (4 if wire_type == _FIXED32 else 8)
+        elif wire_type in _FIXED_BYTES:
+            stop = content + _FIXED_BYTES[wire_type]
         else:
             raise ValueError(f"wire type {wire_type} at byte {position}")
         if stop > end:

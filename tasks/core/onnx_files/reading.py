@@ -16,13 +16,7 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 """Key of a node's metadata: paths of the modules around the call that it comes from, as a Python list."""
 SOURCE = "assay.source"
 """Key of a node's metadata: `package/file.py:LINE` of the model's code."""
-_SHORT_ATTRIBUTES = {
-    ir.AttributeType.INT,
-    ir.AttributeType.FLOAT,
-    ir.AttributeType.STRING,
-    ir.AttributeType.INTS,
-    ir.AttributeType.FLOATS,
-}
+_SHORT_ATTRIBUTES = {ir.AttributeType[name] for name in ("INT", "FLOAT", "STRING", "INTS", "FLOATS")}
 
 
 def read_graph(path: Path) -> Graph:
@@ -39,8 +33,7 @@ def read_graph(path: Path) -> Graph:
     except Exception as error:  # protobuf and onnx_ir raise what they like
         raise SpecError(f"{path.name} can't be read as ONNX ({one_line(error)}).") from error
     for sidecar, num_bytes in needed.items():
-        if sidecar.is_symlink() or path.is_symlink():
-            link = sidecar if sidecar.is_symlink() else path
+        if link := next((part for part in (sidecar, path) if part.is_symlink()), None):
             raise SpecError(f"{link.name} is a symbolic link, and onnx refuses those beside weights; copy both: cp -L.")
         if not sidecar.is_file():
             raise SpecError(f"{path.name} keeps weights in {sidecar.name}, which is not there; put it beside the file.")
@@ -90,13 +83,14 @@ def _state_of(path: Path) -> list[tuple[int, ...]]:
 
 def tensor_types(values: Iterable[ir.Value]) -> tuple[TensorType, ...]:
     """Name, numpy dtype and dims of graph inputs or outputs."""
-    types = []
-    for value in values:
-        dims = (
-            () if value.shape is None else tuple(d if isinstance(d, int) else str(d.value or "?") for d in value.shape)
+    return tuple(
+        TensorType(
+            name=str(value.name),
+            dtype="unknown" if value.dtype is None else str(value.dtype.numpy()),
+            dims=tuple(dim if isinstance(dim, int) else str(dim.value or "?") for dim in value.shape or ()),
         )
-        types.append(TensorType(name=str(value.name), dtype=_dtype_name(value), dims=dims))
-    return tuple(types)
+        for value in values
+    )
 
 
 def readable(model: ir.Model) -> str:
@@ -105,22 +99,13 @@ def readable(model: ir.Model) -> str:
     for node in model.graph:
         names = ", ".join(str(v.name) if v is not None else "-" for v in node.inputs)
         attributes = ", ".join(f"{a.name}={a.value}" for a in node.attributes.values() if a.type in _SHORT_ATTRIBUTES)
-        scope = _scope(node)
         outputs = ", ".join(f"{v.name}{_dims(v)}" for v in node.outputs)
-        lines.append(f"  {outputs} = {node.op_type}({names})" + (f" {{{attributes}}}" if attributes else "") + scope)
+        scopes = [scope for scope in ast.literal_eval(node.metadata_props.get(SCOPES, "[]")) if scope]
+        comment = f"   # {scopes[-2]}" if len(scopes) > 1 else ""
+        lines.append(f"  {outputs} = {node.op_type}({names})" + (f" {{{attributes}}}" if attributes else "") + comment)
     lines.append(f"outputs  {', '.join(map(str, tensor_types(model.graph.outputs)))}")
     return "\n".join(lines)
 
 
 def _dims(value: ir.Value) -> str:
     return "" if value.shape is None else f"[{', '.join(str(getattr(d, 'value', d)) for d in value.shape)}]"
-
-
-def _scope(node: ir.Node) -> str:
-    text = node.metadata_props.get(SCOPES)
-    scopes = [s for s in ast.literal_eval(text) if s] if text else []
-    return f"   # {scopes[-2]}" if len(scopes) > 1 else ""
-
-
-def _dtype_name(value: ir.Value) -> str:
-    return "unknown" if value.dtype is None else str(value.dtype.numpy())

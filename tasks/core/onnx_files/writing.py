@@ -1,9 +1,10 @@
 """Write a model as deterministic bytes, streaming its weights."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,6 +16,8 @@ MAX_FILE_BYTES = 2**31 - 1
 """Protobuf's limit for one message."""
 STREAMED_BYTES = 1024
 """Larger initializers are written piece by piece, so that the file never exists in memory."""
+_Bytes = bytes | memoryview
+_Weights = Mapping[str, ir.TensorProtocol]
 
 
 def write(model: ir.Model, path: Path) -> tuple[str, Path | None]:
@@ -30,89 +33,68 @@ def write(model: ir.Model, path: Path) -> tuple[str, Path | None]:
     Returns:
         The file's SHA-256, and the path of the sidecar or None.
     """
-    weights = {
-        n: v for n, v in model.graph.initializers.items() if v.const_value and v.const_value.nbytes > STREAMED_BYTES
-    }
+    initializers = model.graph.initializers
+    streamed = {n: v for n, v in initializers.items() if v.const_value and v.const_value.nbytes > STREAMED_BYTES}
+    weights = {name: value.const_value for name, value in streamed.items() if value.const_value}
     sidecar = None
-    is_large = sum(v.const_value.nbytes for v in weights.values() if v.const_value) > MAX_FILE_BYTES - (64 << 20)
-    if is_large:
-        sidecar, model.metadata_props[SIDECAR_KEY] = _write_sidecar(weights, path.parent)
-    for name in weights:
-        model.graph.initializers.pop(name)
+    if sum(tensor.nbytes for tensor in weights.values()) > MAX_FILE_BYTES - (64 << 20):
+        part = path.parent / "weights.part"
+        sha256 = _write(part, _sidecar_pieces(weights))
+        sidecar = part.replace(path.parent / f"weights-{sha256[:16]}.data")
+        model.metadata_props[SIDECAR_KEY] = sha256
+    for name in streamed:
+        initializers.pop(name)
     header = ir.to_proto(model)
-    for name, value in weights.items():
-        model.graph.initializers[name] = value
-    tensors = _external(weights, sidecar.name) if sidecar else _inline(weights)
-    return _write_message(path, header, tensors), sidecar
+    initializers.update(streamed)
+    return _write(path, _file_pieces(header, weights, sidecar.name if sidecar else "")), sidecar
 
 
-def _inline(weights: Mapping[str, ir.Value]) -> list[tuple[bytes, ir.TensorProtocol | None]]:
-    """Serialized TensorProto of each initializer without its values, and the tensor whose bytes complete it."""
-    messages: list[tuple[bytes, ir.TensorProtocol | None]] = []
-    for name, value in weights.items():
-        assert value.const_value is not None
-        messages.append((_tensor_header(name, value.const_value).SerializeToString(), value.const_value))
-    return messages
+def _write(path: Path, pieces: Iterable[_Bytes]) -> str:
+    """Write the pieces of a file; return its SHA-256."""
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for piece in pieces:
+            file.write(piece)
+            digest.update(piece)
+    return digest.hexdigest()
 
 
-def _external(weights: Mapping[str, ir.Value], location: str) -> list[tuple[bytes, ir.TensorProtocol | None]]:
-    messages: list[tuple[bytes, ir.TensorProtocol | None]] = []
-    for name, tensor, offset in _offsets(weights):
-        proto = _tensor_header(name, tensor)
-        proto.data_location = onnx.TensorProto.EXTERNAL
-        for key, text in (("location", location), ("offset", str(offset)), ("length", str(tensor.nbytes))):
-            proto.external_data.add(key=key, value=text)
-        messages.append((proto.SerializeToString(deterministic=True), None))
-    return messages
+def _offsets(weights: _Weights) -> Iterator[int]:
+    """Byte offsets in a sidecar, aligned to pages of 4,096 bytes so that it can be mapped."""
+    return itertools.accumulate((-(-tensor.nbytes // 4096) * 4096 for tensor in weights.values()), initial=0)
 
 
-def _tensor_header(name: str, tensor: ir.TensorProtocol) -> onnx.TensorProto:
-    return onnx.TensorProto(name=name, dims=list(tensor.shape.numpy()), data_type=int(tensor.dtype))
+def _sidecar_pieces(weights: _Weights) -> Iterator[_Bytes]:
+    end = 0
+    for tensor, offset in zip(weights.values(), _offsets(weights), strict=False):
+        yield b"\0" * (offset - end)
+        yield _raw(tensor)
+        end = offset + tensor.nbytes
 
 
-def _offsets(weights: Mapping[str, ir.Value]) -> Iterator[tuple[str, ir.TensorProtocol, int]]:
-    """Name, tensor and byte offset of each initializer, aligned to pages of 4,096 bytes so that it can be mapped."""
-    offset = 0
-    for name, value in weights.items():
-        assert value.const_value is not None
-        yield name, value.const_value, offset
-        offset += -(-value.const_value.nbytes // 4096) * 4096
-
-
-def _write_sidecar(weights: Mapping[str, ir.Value], folder: Path) -> tuple[Path, str]:
-    """Write the external data to a file named by its SHA-256; return path and hash."""
-    part = folder / "weights.part"
-    with part.open("wb") as file:
-        out = _HashedFile(file)
-        for _, tensor, offset in _offsets(weights):
-            out.write(b"\0" * (offset - out.size))
-            out.write(_raw(tensor))
-    sha256 = out.digest.hexdigest()
-    return part.replace(folder / f"weights-{sha256[:16]}.data"), sha256
-
-
-def _write_message(path: Path, header: onnx.ModelProto, tensors: list[tuple[bytes, ir.TensorProtocol | None]]) -> str:
-    """Write the header with `tensors` added to its graph as initializers, without building the message in memory."""
+def _file_pieces(header: onnx.ModelProto, weights: _Weights, sidecar: str) -> Iterator[_Bytes]:
+    """The header with weights added to its graph as initializers, without building the message in memory."""
     graph = header.graph.SerializeToString(deterministic=True)
     header.ClearField("graph")
-    pieces = []
-    for head, tensor in tensors:
-        if tensor is not None:
-            head += _field(RAW_DATA_FIELD, tensor.nbytes)
-        pieces.append(
-            (_field(INITIALIZER_FIELD, len(head) + (tensor.nbytes if tensor is not None else 0)) + head, tensor)
-        )
-    size = len(graph) + sum(len(head) + (t.nbytes if t is not None else 0) for head, t in pieces)
-    with path.open("wb") as file:
-        out = _HashedFile(file)
-        out.write(header.SerializeToString(deterministic=True))
-        out.write(_field(GRAPH_FIELD, size))
-        out.write(graph)
-        for head, tensor in pieces:
-            out.write(head)
-            if tensor is not None:
-                out.write(_raw(tensor))
-    return out.digest.hexdigest()
+    heads: list[bytes] = []
+    size = len(graph)
+    for (name, tensor), offset in zip(weights.items(), _offsets(weights), strict=False):
+        proto = onnx.TensorProto(name=name, dims=list(tensor.shape.numpy()), data_type=int(tensor.dtype))
+        if sidecar:
+            proto.data_location = onnx.TensorProto.EXTERNAL
+            for key, value in (("location", sidecar), ("offset", offset), ("length", tensor.nbytes)):
+                proto.external_data.add(key=key, value=str(value))
+        num_inside = 0 if sidecar else tensor.nbytes
+        head = proto.SerializeToString(deterministic=True) + (_field(RAW_DATA_FIELD, num_inside) if num_inside else b"")
+        heads.append(_field(INITIALIZER_FIELD, len(head) + num_inside) + head)
+        size += len(heads[-1]) + num_inside
+    yield header.SerializeToString(deterministic=True)
+    yield _field(GRAPH_FIELD, size)
+    yield graph
+    for head, tensor in zip(heads, weights.values(), strict=True):
+        yield head
+        if not sidecar:
+            yield _raw(tensor)
 
 
 def _raw(tensor: ir.TensorProtocol) -> bytes | memoryview:
@@ -133,17 +115,3 @@ def _varint(value: int) -> Iterator[int]:
         yield value & 0x7F | 0x80
         value >>= 7
     yield value
-
-
-class _HashedFile:
-    """Count and hash the bytes written to a file."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.digest = hashlib.sha256()
-        self.size = 0
-
-    def write(self, data: bytes | memoryview) -> None:
-        self._file.write(data)
-        self.digest.update(data)
-        self.size += len(data)

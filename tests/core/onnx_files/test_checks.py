@@ -98,6 +98,13 @@ def test_random_operators_are_found_everywhere(scope: Scope, tmp_path: Path) -> 
     ]
 
 
+def test_a_function_of_another_opset_is_searched(tmp_path: Path) -> None:
+    """A function may be written in an older opset than the graph that calls it."""
+    model = _function(RANDOM)
+    model.functions[0].opset_import[0].version = 18
+    assert len(_findings(model, tmp_path)) == 1
+
+
 @pytest.mark.parametrize("is_on", [True, False])
 @pytest.mark.parametrize("scope", [_main, _branch, _function])
 def test_a_dropout_is_judged_by_its_third_input(scope: Scope, is_on: bool, tmp_path: Path) -> None:

@@ -185,6 +185,22 @@ def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture
+def assay_log() -> Iterator[list[logging.LogRecord]]:
+    """All that Assay logs during the test, whatever displays or workers before it did to its logger."""
+    records: list[logging.LogRecord] = []
+    handler, logger = logging.Handler(), logging.getLogger("assay")
+    handler.emit = records.append  # type: ignore[method-assign]
+    level, disabled = logger.level, logger.disabled
+    logger.disabled = False
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(handler)
+    yield records
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+    logger.disabled = disabled
+
+
 @pytest.fixture(scope="session")
 def real_weights(request: pytest.FixtureRequest) -> None:
     """Skip where the packages with real weights are absent; fail where they are required."""

@@ -89,18 +89,17 @@ def test_a_file_that_can_not_be_verified_is_recorded(tmp_path: Path) -> None:
 
 
 def test_where_even_logging_fails_the_user_is_told(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, assay_log: list[logging.LogRecord]
 ) -> None:
     """The first error is raised, and a warning says that it could not be recorded."""
     uri = mlflow.get_tracking_uri()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     mlflow.set_tracking_uri("http://127.0.0.1:9")
-    monkeypatch.setattr(logging.getLogger("assay"), "propagate", True)
     try:
         with pytest.raises(SpecError, match="the first"), recorded(Attempt(resolve(spec_of("untold")))):
             raise SpecError("the first")
     finally:
         mlflow.set_tracking_uri(uri)
-    (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    (record,) = [record for record in assay_log if record.levelno == logging.WARNING]
     assert "untold could not be recorded in MLflow" in record.getMessage()

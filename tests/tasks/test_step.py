@@ -20,21 +20,19 @@ def attempt() -> Attempt:
     return Attempt(ResolvedSpec(model="resnet18", name="resnet18", weights="random"))
 
 
-def test_a_step_leaves_its_records_and_its_seconds(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_step_leaves_its_records_and_its_seconds(assay_log: list[logging.LogRecord]) -> None:
     """The attempt under way gets both; the log says what the step gave, in a record that displays can read."""
 
     @step(seconds=60, says=lambda weights: weights.origin, keeps=lambda weights: {"weights": weights})
     def fetch(seed: int) -> Weights:
         return WEIGHTS.model_copy(update={"seed": seed})
 
-    caplog.set_level(logging.DEBUG, "assay")
-    logging.getLogger("assay").propagate = True
     begun = attempt()
     with under_way(begun):
         assert fetch(0) == WEIGHTS
     assert begun.weights == WEIGHTS
     assert list(begun.seconds) == ["fetch"]
-    started, ended = (record for record in caplog.records if getattr(record, "step", "") == "fetch")
+    started, ended = (record for record in assay_log if getattr(record, "step", "") == "fetch")
     assert not hasattr(started, "seconds")
     assert (ended.getMessage(), ended.seconds) == ("fetch: random:0", begun.seconds["fetch"])
 

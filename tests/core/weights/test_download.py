@@ -275,10 +275,9 @@ def test_a_mirror_that_is_no_address_is_one_sentence(monkeypatch: pytest.MonkeyP
 
 
 def test_credentials_are_sent_but_never_shown(
-    weights_server: WeightsServer, caplog: pytest.LogCaptureFixture, caches: Path
+    weights_server: WeightsServer, assay_log: list[logging.LogRecord], caches: Path
 ) -> None:
     """User, password and query reach the server and appear in no message, log of ours, or file name."""
-    caplog.set_level(logging.DEBUG, logger="assay")
     secret = weights_server.put("/net.pth", CONTENT).replace("//", "//s3cret:hunter2@") + "?sig=t0ken"
     fetch(secret)
     assert weights_server.requests[0].authorization is not None
@@ -289,8 +288,8 @@ def test_credentials_are_sent_but_never_shown(
     weights_server.status, weights_server.truncate_to = None, 10
     with pytest.raises(WeightsError) as damaged:
         fetch(secret + "&wrong#sha256=00000000")
-    shown = [str(refused.value), str(damaged.value), without_query(secret), caplog.text, *map(str, caches.rglob("*"))]
-    shown += [p.read_text() for p in caches.rglob("*.json")]
+    shown = [str(refused.value), str(damaged.value), without_query(secret), *map(str, caches.rglob("*"))]
+    shown += [*(record.getMessage() for record in assay_log), *(p.read_text() for p in caches.rglob("*.json"))]
     assert not [s for s in SECRETS for text in shown if s in text]
 
 

@@ -129,9 +129,7 @@ def test_a_true_file_has_nothing_to_blame(either: Exported) -> None:
     """Every value of a true file is one of the module's, so no node is suspected."""
     probe = either.inputs.probes[0]
     for search in (localise, hidden_defect):
-        found = search(
-            either.reference, either.graph, probes=[probe], feeds=either.inputs.arrays, output_order=()
-        )
+        found = search(either.reference, either.graph, probes=[probe], feeds=either.inputs.arrays, output_order=())
         assert found == (None, [])
     file = FileValues(
         OnnxGraph(either.graph.path), either.reference.traced(probe), either.inputs.arrays(probe),

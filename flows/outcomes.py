@@ -62,7 +62,7 @@ def judged(result: ExportResult) -> ExportResult:
 
 def flattened(result: ExportResult) -> dict[str, Any]:
     """The result as `--json` prints it: the fields of graph, evidence and release beside its own."""
-    known = json.loads(result.model_dump_json())  # which writes infinity and NaN as strings
+    known: dict[str, Any] = json.loads(result.model_dump_json())  # which writes infinity and NaN as strings
     graph, evidence, release = (known.pop(part) or {} for part in ("graph", "evidence", "release"))
     known |= {key: release.get(key) for key in ("model_uri", "version", "run_id")}
     known["run_url"] = release.get("version_url") or release.get("run_url") or ""

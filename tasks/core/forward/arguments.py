@@ -15,7 +15,6 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITION
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """Args and kwargs of forward."""
-_Tree = dict[int | str, Any]
 
 
 @dataclass(frozen=True)
@@ -89,11 +88,13 @@ def build_arguments(paths: Sequence[ArgumentPath], tensors: Sequence[torch.Tenso
         paths: of the inputs.
         tensors: one a path.
     """
-    arguments: _Tree = {}
-    annotations: dict[int | str, Any] = {}
+    arguments: dict[int | str, Any] = {}
     for path, tensor in zip(paths, tensors, strict=True):
-        annotations[path.argument] = path.annotation
-        _put(arguments, (path.argument, *path.keys), tensor)
+        tree, last = arguments, path.argument
+        for key in path.keys:
+            tree, last = tree.setdefault(last, {}), key
+        tree[last] = tensor
+    annotations = {path.argument: path.annotation for path in paths}
     built = {argument: _built(value, annotations[argument]) for argument, value in arguments.items()}
     args = tuple(built[key] for key in sorted(key for key in built if isinstance(key, int)))
     return args, {key: value for key, value in built.items() if isinstance(key, str)}
@@ -113,36 +114,18 @@ def _annotations(model: nn.Module) -> Mapping[str, Any]:
         return {}
 
 
-def _put(tree: _Tree, keys: tuple[int | str, ...], value: Any) -> None:
-    *inner, last = keys
-    for key in inner:
-        tree = tree.setdefault(key, {})
-    tree[last] = value
-
-
 def _built(value: Any, annotation: Any) -> Any:
     """Turn a tree into lists, tuples and dicts: indices make a list, or a tuple where the annotation says so."""
     if not isinstance(value, dict):
         return value
-    item = _item_annotation(annotation)
+    while type(None) in (choices := typing.get_args(annotation)) and len(choices) == 2:  # Optional
+        annotation = next(choice for choice in choices if choice is not type(None))
+    # of a list's items or of a dict's values
+    item = next((inner for inner in reversed(choices) if inner is not Ellipsis), None)
     if isinstance(next(iter(value)), int):
         items = [_built(value[index], item) for index in sorted(value)]
-        return tuple(items) if _origin(annotation) is tuple else items
+        return tuple(items) if (typing.get_origin(annotation) or annotation) is tuple else items
     return {key: _built(inner, item) for key, inner in value.items()}
-
-
-def _origin(annotation: Any) -> Any:
-    choices = [a for a in typing.get_args(annotation) if a is not type(None)]
-    is_optional = type(None) in typing.get_args(annotation) and len(choices) == 1
-    return _origin(choices[0]) if is_optional else typing.get_origin(annotation) or annotation
-
-
-def _item_annotation(annotation: Any) -> Any:
-    """Annotation of a list's items or of a dict's values."""
-    inner = [a for a in typing.get_args(annotation) if a is not Ellipsis and a is not type(None)]
-    if len(inner) == 1 and type(None) in typing.get_args(annotation):
-        return _item_annotation(inner[0])
-    return inner[-1] if inner else None
 
 
 def _check(names: Sequence[str], paths: Sequence[ArgumentPath]) -> None:

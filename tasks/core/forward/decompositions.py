@@ -1,12 +1,9 @@
 """Intermediate values of ATen operators that exporters decompose into several nodes."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
-
-_Decomposition = Callable[[list[torch.Tensor], torch.Tensor], list[torch.Tensor]]
 
 
 def intermediates(name: str, tensors: list[torch.Tensor], output: torch.Tensor) -> list[torch.Tensor]:
@@ -17,66 +14,28 @@ def intermediates(name: str, tensors: list[torch.Tensor], output: torch.Tensor) 
         tensors: its tensor arguments, in order.
         output: its first output.
     """
-    decomposition = _DECOMPOSITIONS.get(name.removeprefix("aten.").split(".")[0].rstrip("_"))
-    if decomposition is None:
-        return []
+    along_channels = (-1, *[1] * (output.ndim - 2))
     with _disable_current_modes():
-        wide = [t.to(output.dtype) if t.is_floating_point() else t for t in tensors]
-        return decomposition(wide, output)
-
-
-def _without_bias(tensors: list[torch.Tensor], output: torch.Tensor) -> list[torch.Tensor]:
-    bias = tensors[0]
-    return [output - bias] if bias.ndim == 1 else []
-
-
-def _convolution(tensors: list[torch.Tensor], output: torch.Tensor) -> list[torch.Tensor]:
-    if len(tensors) < 3:
-        return []
-    return [output - tensors[2].reshape(-1, *([1] * (output.ndim - 2)))]
-
-
-def _silu(tensors: list[torch.Tensor], _output: torch.Tensor) -> list[torch.Tensor]:
-    return [torch.sigmoid(tensors[0])]
-
-
-def _gelu(tensors: list[torch.Tensor], _output: torch.Tensor) -> list[torch.Tensor]:
-    x = tensors[0]
-    erf = torch.erf(x / math.sqrt(2))
-    return [x / math.sqrt(2), erf, erf + 1, x * (erf + 1), x * 0.5, 0.5 * (erf + 1)]
-
-
-def _layer_norm(tensors: list[torch.Tensor], output: torch.Tensor) -> list[torch.Tensor]:
-    if len(tensors) < 3:
-        return []
-    return [output - tensors[2]]
-
-
-def _group_norm(tensors: list[torch.Tensor], output: torch.Tensor) -> list[torch.Tensor]:
-    if len(tensors) < 3:
-        return []
-    along = (-1, *([1] * (output.ndim - 2)))
-    scaled = output - tensors[2].reshape(along)
-    return [scaled, scaled / tensors[1].reshape(along)]
-
-
-def _hardswish(tensors: list[torch.Tensor], _output: torch.Tensor) -> list[torch.Tensor]:
-    x = tensors[0]
-    return [x + 3, torch.clamp(x + 3, 0, 6), torch.nn.functional.hardsigmoid(x)]
-
-
-def _mish(tensors: list[torch.Tensor], _output: torch.Tensor) -> list[torch.Tensor]:
-    softplus = torch.nn.functional.softplus(tensors[0])
-    return [softplus, torch.tanh(softplus)]
-
-
-_DECOMPOSITIONS: dict[str, _Decomposition] = {
-    "addmm": _without_bias,
-    "convolution": _convolution,
-    "silu": _silu,
-    "gelu": _gelu,
-    "native_layer_norm": _layer_norm,
-    "native_group_norm": _group_norm,
-    "hardswish": _hardswish,
-    "mish": _mish,
-}
+        match name.removeprefix("aten.").split(".")[0].rstrip("_"), tensors:
+            case "addmm", [bias, *_] if bias.ndim == 1:
+                return [output - bias]
+            case "convolution", [_, _, bias]:
+                return [output - bias.reshape(along_channels)]
+            case "native_layer_norm", [_, _, bias]:
+                return [output - bias]
+            case "native_group_norm", [_, weight, bias]:
+                scaled = output - bias.reshape(along_channels)
+                return [scaled, scaled / weight.reshape(along_channels)]
+            case "silu", [x]:
+                return [torch.sigmoid(x.to(output.dtype))]
+            case "gelu", [x]:
+                x = x.to(output.dtype)
+                erf = torch.erf(x / math.sqrt(2))
+                return [x / math.sqrt(2), erf, erf + 1, x * (erf + 1), x * 0.5, 0.5 * (erf + 1)]
+            case "hardswish", [x]:
+                x = x.to(output.dtype)
+                return [x + 3, torch.clamp(x + 3, 0, 6), torch.nn.functional.hardsigmoid(x)]
+            case "mish", [x]:
+                softplus = torch.nn.functional.softplus(x.to(output.dtype))
+                return [softplus, torch.tanh(softplus)]
+    return []

@@ -2,10 +2,12 @@
 
 import dataclasses
 import functools
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -67,30 +69,17 @@ def flat_forward(model: nn.Module, arguments: Callable[..., tuple[Any, Any]] | N
 
     if arguments is None:
         flat = functools.wraps(forward)(flat)
-
-    had_own = "forward" in vars(model)
-    model.forward = flat
-    try:
+    with patch.object(model, "forward", flat):
         yield
-    finally:
-        if had_own:
-            model.forward = forward
-        else:
-            del model.forward
 
 
 def _unique(named: list[tuple[str, torch.Tensor]]) -> list[tuple[str, torch.Tensor]]:
     """Number names that occur twice, such as those of the keys `a.b` and `a_b`."""
-    taken: set[str] = set()
-    unique = []
+    unique: dict[str, torch.Tensor] = {}
     for name, tensor in named:
-        free = name
-        number = 2
-        while free in taken:
-            free, number = f"{name}_{number}", number + 1
-        taken.add(free)
-        unique.append((free, tensor))
-    return unique
+        names = itertools.chain((name,), (f"{name}_{number}" for number in itertools.count(2)))
+        unique[next(free for free in names if free not in unique)] = tensor
+    return list(unique.items())
 
 
 def _walk(value: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:

@@ -7,6 +7,7 @@ argument of an operator. At most the tensors of the modules now on the call stac
 """
 
 import contextlib
+import functools
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_map, tree_map_only
 
 from tasks.core.arrays import EPS32
 from tasks.core.errors import is_out_of_memory
@@ -29,7 +30,6 @@ Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 _Own = tuple[str, torch.Tensor, torch.Tensor]
 """Full name, a tensor that a module owns, and the data that it has outside the context."""
-Transform = Callable[[nn.Module, list[_Own]], list[torch.Tensor]]
 _PLAIN_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 """Layers that call no other layer and never return a view of their weights."""
 
@@ -55,20 +55,15 @@ class _RaiseToFloat64(TorchDispatchMode):
             return tree_map(_raised, answer)
 
 
-def _raised(value: Any) -> Any:
-    if isinstance(value, torch.Tensor) and value.dtype == torch.float32:
-        return value.double()
-    if value is torch.float32:
-        return torch.float64
-    return value
+def _cast(value: Any, source: torch.dtype, target: torch.dtype) -> Any:
+    """Cast a tensor of the source dtype, or replace that dtype itself; anything else stays."""
+    if isinstance(value, torch.Tensor):
+        return value.to(target) if value.dtype == source else value
+    return target if value is source else value
 
 
-def _lowered(value: Any) -> Any:
-    if isinstance(value, torch.Tensor) and value.dtype == torch.float64:
-        return value.float()
-    if value is torch.float64:
-        return torch.float32
-    return value
+_raised = functools.partial(_cast, source=torch.float32, target=torch.float64)
+_lowered = functools.partial(_cast, source=torch.float64, target=torch.float32)
 
 
 def run_float32(model: nn.Module, args: Args, kwargs: Kwargs) -> Any:
@@ -94,21 +89,17 @@ class Scratch:
 
     def like(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         """Views of the buffer with these shapes, float64; they replace those of the call before."""
-        num_elements = sum(tensor.numel() for tensor in tensors)
+        sizes = [tensor.numel() for tensor in tensors]
+        num_elements = sum(sizes)
         if num_elements > self._buffer.numel():
             self._buffer = torch.empty(0, dtype=torch.float64)  # free the old one first
             self._buffer = torch.empty(num_elements, dtype=torch.float64)
-        pieces = self._buffer[:num_elements].split([tensor.numel() for tensor in tensors])
+        pieces = self._buffer[:num_elements].split(sizes)
         return [piece.view(tensor.shape) for piece, tensor in zip(pieces, tensors, strict=True)]
 
 
 def run_float64(
-    model: nn.Module,
-    args: Args,
-    kwargs: Kwargs,
-    *,
-    scratch: Scratch | None = None,
-    rounded: set[str] | None = None,
+    model: nn.Module, args: Args, kwargs: Kwargs, *, scratch: Scratch | None = None, rounded: set[str] | None = None
 ) -> Any:
     """Call a module with float32 inputs, weights, constants and intermediate values cast to float64.
 
@@ -153,19 +144,17 @@ def run_perturbed(model: nn.Module, args: Args, kwargs: Kwargs, *, seed: int, mo
         seed: of the signs, and of the choice of kernels.
         move_inputs: perturb the float32 inputs, too.
     """
-    if move_inputs:
-        args, kwargs = tree_map(lambda value: _moved_input(value, seed), (args, kwargs))
+
+    def moved_input(value: torch.Tensor) -> torch.Tensor:
+        return _off_by_half_eps(value, f"{seed}/input") if value.dtype == torch.float32 else value
 
     def moved(_module: nn.Module, own: list[_Own]) -> list[torch.Tensor]:
         return [_off_by_half_eps(data, f"{seed}/{name}") for name, _, data in own]
 
+    if move_inputs:
+        args, kwargs = tree_map_only(torch.Tensor, moved_input, (args, kwargs))
     with _leafwise(model, moved), OtherKernels(seed):
         return run_float32(model, args, kwargs)
-
-
-def _moved_input(value: Any, seed: int) -> Any:
-    is_float = isinstance(value, torch.Tensor) and value.dtype == torch.float32
-    return _off_by_half_eps(value, f"{seed}/input") if is_float else value
 
 
 def _off_by_half_eps(tensor: torch.Tensor, seed: str) -> torch.Tensor:
@@ -181,7 +170,7 @@ def _off_by_half_eps(tensor: torch.Tensor, seed: str) -> torch.Tensor:
 
 
 @contextlib.contextmanager
-def _leafwise(model: nn.Module, transform: Transform) -> Iterator[None]:
+def _leafwise(model: nn.Module, transform: Callable[[nn.Module, list[_Own]], list[torch.Tensor]]) -> Iterator[None]:
     """Within this context each submodule's own float32 tensors have transformed data while that submodule runs."""
     own: dict[nn.Module, list[_Own]] = {
         module: [
@@ -201,19 +190,9 @@ def _leafwise(model: nn.Module, transform: Transform) -> Iterator[None]:
         for _, tensor, data in own[module]:
             tensor.data = data
 
-    handles = [
-        handle
-        for module, tensors in own.items()
-        if tensors
-        for handle in (
-            module.register_forward_pre_hook(swap_in),
-            module.register_forward_hook(swap_out, always_call=True),
-        )
-    ]
-    try:
+    with contextlib.ExitStack() as stack:
+        for module in (module for module, tensors in own.items() if tensors):
+            stack.callback(swap_out, module, None, None)
+            stack.callback(module.register_forward_pre_hook(swap_in).remove)
+            stack.callback(module.register_forward_hook(swap_out, always_call=True).remove)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module in own:
-            swap_out(module, None, None)

@@ -5,11 +5,13 @@ the mode that casts to float64 and sees the same operators in every precision.
 """
 
 import contextlib
+import functools
 import sys
 import weakref
 from collections.abc import Callable, Iterator
 from itertools import takewhile
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from tasks.core.arrays import Array
 from tasks.core.forward.decompositions import intermediates
 from tasks.core.forward.fused_attention import without_fused_attention
+from tasks.core.forward.outputs import flatten
 from tasks.core.forward.precision import Args, Kwargs, run_float32
 from tasks.core.forward.traces import Addition, Call, Trace
 from tasks.core.source_lines import callers, innermost, without_folder
@@ -69,60 +72,54 @@ class _Recorder(TorchDispatchMode):
         self._parameters = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
         self._numbers: Any = WeakIdKeyDictionary()
         self._views: dict[int, list[weakref.ref[torch.Tensor]]] = {}
-        self._running: list[tuple[str, str, int]] = []
+        self._running = [("", type(model).__name__, 0)]
         """Path, class and number of calls before its own, of each module on the call stack."""
         self._num_values = 0
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Within this context the model's forward is recorded, with its module calls."""
-        names = {module: (path, type(module).__name__) for path, module in self._model.named_modules()}
-        handles = []
-        for module, name in names.items():
-            handles.append(module.register_forward_pre_hook(lambda *_, name=name: self._enter(*name)))
-            handles.append(module.register_forward_hook(lambda *_: self._leave(), always_call=True))
-        forward, had_own = self._model.forward, "forward" in vars(self._model)
-        self._model.forward = lambda *args, **kwargs: self._run(forward, args, kwargs)
-        try:
-            with without_fused_attention(), sdpa_kernel(SDPBackend.MATH), _without_mkldnn():
-                yield
-        finally:
-            if had_own:
-                self._model.forward = forward
-            else:
-                del self._model.forward
-            for handle in handles:
-                handle.remove()
+        recorded = functools.partial(self._run, self._model.forward)
+        with (
+            contextlib.ExitStack() as stack,
+            patch.object(self._model, "forward", recorded),
+            without_fused_attention(),
+            sdpa_kernel(SDPBackend.MATH),
+        ):
+            stack.callback(torch._C._set_mkldnn_enabled, torch._C._get_mkldnn_enabled())
+            torch._C._set_mkldnn_enabled(False)  # it runs a whole LSTM as one operator, in float32 only
+            for path, module in self._model.named_modules():
+                enter = functools.partial(self._enter, path)
+                stack.callback(module.register_forward_pre_hook(enter).remove)
+                stack.callback(module.register_forward_hook(self._leave, always_call=True).remove)
+            yield
 
-    def _enter(self, path: str, module_class: str) -> None:
-        self._running.append((path, module_class, len(self.trace.calls)))
+    def _enter(self, path: str, module: nn.Module, _args: Any) -> None:
+        self._running.append((path, type(module).__name__, len(self.trace.calls)))
 
-    def _leave(self) -> None:
-        if self._running:
+    def _leave(self, *_: Any) -> None:
+        if len(self._running) > 1:
             self._running.pop()
 
-    def _run(self, forward: Any, args: Any, kwargs: Any) -> Any:
-        tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, torch.Tensor)]
-        for tensor in tensors:
+    def _run(self, forward: Any, /, *args: Any, **kwargs: Any) -> Any:
+        for tensor in _tensors((args, kwargs)):
             self._pass_on(self._new(tensor), Call("input", "", "", "", ()), tensor)
         with self:
             output = forward(*args, **kwargs)
-        leaves = [value for value in _leaves(output) if isinstance(value, torch.Tensor)]
-        self.trace.outputs = tuple(self._number_of(tensor) for tensor in leaves)
+        self.trace.outputs = tuple(self._number_of(tensor) for _, tensor in flatten(output))
         return output
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: PLR0917
         kwargs = kwargs or {}
-        leaves = tree_leaves((args, kwargs))
-        tensors = [value for value in leaves if isinstance(value, torch.Tensor)]
+        tensors = _tensors((args, kwargs))
         inputs = [self._number_of(tensor) for tensor in tensors if id(tensor) not in self._parameters]
         branch = self._branch(func, tensors, inputs)
         before = [tensor.clone() for tensor in tensors] if func._schema.is_mutable and self._receive else tensors
         output = func(*args, **kwargs)
-        outputs = [value for value in tree_leaves(output) if isinstance(value, torch.Tensor)]
+        outputs = _tensors(output)
         if not outputs:
             return output
-        path, module_class, _ = self._running[-1] if self._running else ("", type(self._model).__name__, 0)
+        path, module_class, _ = self._running[-1]
         call = Call(str(func), path, module_class, _source_line(), tuple(inputs))
         self._record(call, outputs, mutates=func._schema.is_mutable)
         if self._receive is not None:
@@ -152,14 +149,11 @@ class _Recorder(TorchDispatchMode):
             self._record(other, [tensor], mutates=False)
 
     def _record_intermediates(self, call: Call, tensors: list[torch.Tensor], output: torch.Tensor) -> None:
-        numbers = []
-        for value in intermediates(call.name, tensors, output):
-            number = self._num_values
-            self._num_values += 1
-            numbers.append(number)
+        for number, value in enumerate(intermediates(call.name, tensors, output), start=self._num_values):
+            call.intermediates += (number,)
             self.trace.producer[number] = self.trace.producer.get(call.outputs[0], 0)
             self._pass_on(number, call, value)
-        call.intermediates = tuple(numbers)
+        self._num_values += len(call.intermediates)
 
     def _branch(self, func: Any, tensors: list[torch.Tensor], inputs: list[int]) -> Array | None:
         """Some elements of the branch, if the operator is an addition that ends a residual block."""
@@ -168,7 +162,7 @@ class _Recorder(TorchDispatchMode):
             return None
         if tensors[0].shape != tensors[1].shape or not tensors[0].is_floating_point():
             return None
-        path, _, since = self._running[-1] if self._running else ("", "", 0)
+        path, _, since = self._running[-1]
         index = self.trace.branch(inputs, module_path=path, since=since)
         return None if index is None else self._some(tensors[index])
 
@@ -198,27 +192,13 @@ class _Recorder(TorchDispatchMode):
     def _viewers(self, written: torch.Tensor) -> list[torch.Tensor]:
         """Other tensors, still referenced, that share the storage of one that was written."""
         storage = written.untyped_storage()._cdata
-        found = {
-            id(t): t for t in (ref() for ref in self._views.get(storage, ())) if t is not None and t is not written
-        }
+        views = (ref() for ref in self._views.get(storage, ()))
+        found = {id(tensor): tensor for tensor in views if tensor is not None and tensor is not written}
         return [tensor for tensor in found.values() if tensor.untyped_storage()._cdata == storage]
 
 
-@contextlib.contextmanager
-def _without_mkldnn() -> Iterator[None]:
-    """Within this context mkldnn is off: it runs a whole LSTM as one operator, in float32 only."""
-    enabled = torch._C._get_mkldnn_enabled()
-    torch._C._set_mkldnn_enabled(False)
-    try:
-        yield
-    finally:
-        torch._C._set_mkldnn_enabled(enabled)
-
-
-def _leaves(output: Any) -> list[Any]:
-    from tasks.core.forward.outputs import flatten
-
-    return [tensor for _, tensor in flatten(output)]
+def _tensors(structure: Any) -> list[torch.Tensor]:
+    return [value for value in tree_leaves(structure) if isinstance(value, torch.Tensor)]
 
 
 def _copy(tensor: torch.Tensor) -> Array:

@@ -1,5 +1,6 @@
 """What an exception that a call of a module ends in says: of the module, of the machine, or of Assay itself."""
 
+import traceback
 from pathlib import Path
 
 from torch import nn
@@ -35,8 +36,5 @@ def refusal_of(error: Exception, network: nn.Module, *, where: str) -> str:
 
 def is_own_fault(error: BaseException) -> bool:
     """Was it raised by a mistake in Assay's own code, not in the module or in what it calls?"""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    is_here = trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER)
-    return is_here and isinstance(error, _FAULTS)
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return isinstance(error, _FAULTS) and files != [] and files[-1].startswith(_OWN_FOLDER)

@@ -28,7 +28,7 @@ from tasks.find_unchanged import find_unchanged
 from tasks.instantiate_model import instantiate_model
 from tasks.log_export import log_export
 from tasks.mlflow_store.releases import find_champion
-from tasks.recorded import recorded
+from tasks.step import recorded
 from tasks.validate_onnx import validate_onnx
 
 __all__ = ["ExportSpec", "VerdictError", "export_model"]

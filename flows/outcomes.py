@@ -10,11 +10,7 @@ from tasks.core.records.steps import ErrorRecord, ExportResult, Release
 
 
 def outcome(
-    call: Callable[[], ExportResult],
-    title: str,
-    *,
-    verbose: bool = False,
-    passing: tuple[type[AssayError], ...] = (),
+    call: Callable[[], ExportResult], title: str, *, verbose: bool = False, passing: tuple[type[AssayError], ...] = ()
 ) -> ExportResult:
     """The result of a call; whatever it raises becomes one, too.
 

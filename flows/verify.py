@@ -27,9 +27,9 @@ from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
 from tasks.fetch_weights import fetch_weights
 from tasks.instantiate_model import instantiate_model
-from tasks.log_verification import log_verification
+from tasks.log_export import log_verification
 from tasks.match_inputs import match_inputs
-from tasks.recorded import recorded
+from tasks.step import recorded
 from tasks.validate_onnx import validate_onnx
 
 log = logging.getLogger("assay")

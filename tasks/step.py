@@ -1,11 +1,10 @@
-"""The decorator of steps: a Prefect task that is timed, limited, logged, and recorded in the attempt under way."""
+"""The decorator of steps: Prefect tasks that are timed, limited, logged, and recorded in the attempt under way."""
 
-import contextlib
 import functools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
@@ -13,6 +12,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.core.provenance.attempts import Attempt
+from tasks.mlflow_store.runs import log_failure
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,21 +24,27 @@ if log.level == logging.NOTSET:  # else the root's WARNING would hide from Prefe
 _under_way: ContextVar[tuple[Attempt, ExitStack] | None] = ContextVar("under_way", default=None)
 
 
-@contextlib.contextmanager
-def under_way(attempt: Attempt) -> Iterator[None]:
-    """Within this context steps add to the attempt what they give, and hold until its end what they need."""
-    with ExitStack() as held:
-        token = _under_way.set((attempt, held))
-        try:
-            yield
-        finally:
-            _under_way.reset(token)
+@contextmanager
+def recorded(attempt: Attempt) -> Iterator[Attempt]:
+    """Within this context steps add to the attempt what they give, and hold until its end what they need.
+
+    It leaves one run in MLflow: `log_export` or `log_verification` makes it, else the error, interruption or time
+    limit that ends the attempt does.
+    """
+    try:
+        with ExitStack() as held:
+            token = _under_way.set((attempt, held))
+            held.callback(_under_way.reset, token)
+            yield attempt
+    except BaseException as error:
+        if getattr(error, "run_id", None) is None:
+            log_failure(attempt, error)
+        raise
 
 
 def step(
     *,
     seconds: float,
-    name: str = "",
     says: Callable[[Any], str],
     keeps: Callable[[Any], Mapping[str, Any]] = lambda _: {},
     holds: Callable[..., AbstractContextManager[None]] | None = None,
@@ -48,31 +54,30 @@ def step(
 
     Args:
         seconds: after which it is given up.
-        name: what it is called; empty: as the function.
         says: one line about what it gave, for a reader.
         keeps: of what it gave, the records to keep, by field of `Attempt`.
         holds: a context, made of its arguments, that is entered before it and left when the attempt ends.
-        options: further ones of `prefect.task`.
+        options: further ones of `prefect.task`; `name` is the function's own unless it is among them.
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
-        called = name or function.__name__
         fixed: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False, "timeout_seconds": seconds}
-        prefect_task = task(name=called, **fixed, **options)(function)
+        prefect_task = task(**fixed, **options)(function)
+        name = prefect_task.name
 
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> T:
             attempt, held = _under_way.get() or (None, None)
-            title = f"{called}-{attempt.title}" if attempt else called
-            log.debug("%s …", called, extra={"step": called})
+            title = f"{name}-{attempt.title}" if attempt else name
+            log.debug("%s …", name, extra={"step": name})
             started = time.perf_counter()
             if holds is not None and held is not None:
                 held.enter_context(holds(*args, **kwargs))
             given: T = prefect_task.with_options(task_run_name=title)(*args, **kwargs)
             taken = round(time.perf_counter() - started, 3)
             if attempt is not None:
-                attempt.keep(called, taken, keeps(given))
-            log.info("%s: %s", called, says(given), extra={"step": called, "seconds": taken})
+                attempt.keep(name, taken, keeps(given))
+            log.info("%s: %s", name, says(given), extra={"step": name, "seconds": taken})
             return given
 
         return run

@@ -20,11 +20,7 @@ def _said(evidence: Evidence) -> str:
     return f"{evidence.verdict}, {compared}"
 
 
-@step(
-    seconds=3600,
-    says=lambda proof: _said(proof.evidence),
-    keeps=lambda proof: {"evidence": proof.evidence},
-)
+@step(seconds=3600, says=lambda proof: _said(proof.evidence), keeps=lambda proof: {"evidence": proof.evidence})
 def validate_onnx(candidate: Candidate, module: "BuiltModule", inputs: "Inputs", *, keep: bool = False) -> "Proof":
     """Run every probe through the file and the module; never raises because a number is bad.
 

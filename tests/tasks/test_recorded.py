@@ -14,8 +14,7 @@ from flows.verify import verify_files
 from tasks.core.errors import SpecError
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.spec.resolve import resolve
-from tasks.recorded import recorded
-from tasks.step import step
+from tasks.step import recorded, step
 from tests.models.tiny_models import Classifier
 
 INPUT = "image=float32[batch,3,8,8]"

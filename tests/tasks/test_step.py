@@ -9,10 +9,10 @@ import pytest
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import Weights
 from tasks.core.spec.export_spec import ResolvedSpec
-from tasks.step import step, under_way
+from tasks.step import recorded, step
 
 WEIGHTS = Weights(kind="random", origin="random:0", seed=0)
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = pytest.mark.usefixtures("store", "prefect_server")
 
 
 def attempt() -> Attempt:
@@ -28,7 +28,7 @@ def test_a_step_leaves_its_records_and_its_seconds(assay_log: list[logging.LogRe
         return WEIGHTS.model_copy(update={"seed": seed})
 
     begun = attempt()
-    with under_way(begun):
+    with recorded(begun):
         assert fetch(0) == WEIGHTS
     assert begun.weights == WEIGHTS
     assert list(begun.seconds) == ["fetch"]
@@ -53,7 +53,7 @@ def test_what_a_step_holds_outlives_it() -> None:
     def export(name: str) -> str:
         return name
 
-    with pytest.raises(ValueError, match="later"), under_way(attempt()):  # noqa: PT012
+    with pytest.raises(ValueError, match="later"), recorded(attempt()):  # noqa: PT012
         export("memory")
         assert held == ["memory"]
         raise ValueError("later")

@@ -37,10 +37,7 @@ def describe(spec: ResolvedSpec, graph: Graph, evidence: Evidence, *, weights: W
 
 def parity_lines(evidence: Evidence) -> list[str]:
     """Lines of the parity table: a row per output and family of probes."""
-    header = [
-        "| output | probes | ratio | slice | max diff | 1 - cosine | elements |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    header = ["| output | probes | ratio | slice | max diff | 1 - cosine | elements |", "|---|---|---|---|---|---|---|"]
     rows = [
         f"| {output.name} | {f.family} ({f.num_probes}) | {f.noise_ratio:.2f} "
         f"| {f'{f.slice_ratio:.2f}' if f.worst_slice else '–'} | {f.max_abs_difference:.1e} "

@@ -3,10 +3,11 @@
 import logging
 
 from tasks.core.provenance.attempts import PastExport
-from tasks.core.provenance.manifest import changes_without_weights, differences, same_weights
+from tasks.core.provenance.manifest import changes_without_weights, differences
 from tasks.core.records.manifest import Manifest
 from tasks.core.records.steps import ExportResult
 from tasks.core.spec.export_spec import ResolvedSpec
+from tasks.core.weights.sources import source_of
 
 log = logging.getLogger("assay")
 
@@ -32,4 +33,5 @@ def _is_true(before: Manifest, spec: ResolvedSpec, now: Manifest | None) -> bool
     if now is not None:
         return not differences(before, now)
     is_text = isinstance(spec.weights, str) and isinstance(spec.model, str)
-    return is_text and not changes_without_weights(before, spec) and same_weights(before, spec)
+    # what only a server or the model's own code knows of the weights has to be fetched and hashed
+    return is_text and not changes_without_weights(before, spec) and source_of(spec).is_same(before.weights_file)

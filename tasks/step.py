@@ -76,7 +76,9 @@ def step(
             given: T = prefect_task.with_options(task_run_name=title)(*args, **kwargs)
             taken = round(time.perf_counter() - started, 3)
             if attempt is not None:
-                attempt.keep(name, taken, keeps(given))
+                attempt.seconds[name] = taken
+                for field, record in keeps(given).items():
+                    setattr(attempt, field, record)
             log.info("%s: %s", name, says(given), extra={"step": name, "seconds": taken})
             return given
 

@@ -1,33 +1,29 @@
-"""What MLflow is told of an attempt: tags, params, metrics, a description."""
+"""What MLflow is told of an attempt: tags, params, metrics."""
 
 import json
 import math
 import re
 from pathlib import Path
 
-from tasks.core.provenance.attempts import Attempt, model_name, provenance
+from tasks.core.provenance.attempts import Attempt, model_name
 from tasks.core.provenance.manifest import package_versions
 from tasks.core.records.evidence import OutputEvidence
-from tasks.core.reports.markdown import describe
 
 VERDICT = "assay.verdict"
 """Tag that is written after the last check only."""
 MAX_TAG, MAX_PARAM = 4000, 6000
 """Characters; MLflow itself cuts tags at 8,000 and params at 6,000, with only a warning."""
 
-
-def description(attempt: Attempt) -> str:
-    """What MLflow shows beside the run and the version, in Markdown."""
-    if attempt.weights and attempt.graph and attempt.evidence and not attempt.error:
-        return describe(attempt.spec, attempt.graph, attempt.evidence, weights=attempt.weights)
-    return f"### {attempt.title}: not exported\n\n{attempt.error.message if attempt.error else ''}"
+_FIGURES = (
+    "noise_ratio", "slice_ratio", "max_abs_difference", "cosine",
+    "top1_agreement", "top1_flip_margin", "top5_agreement", "mask_iou",
+)  # fmt: skip
+"""Fields of an output's evidence; those that its task does not have are None."""
 
 
 def tags(attempt: Attempt) -> dict[str, str]:
     """Tags of the run, the logged model and the version, all but the verdict."""
-    found: dict[str, str] = {}
-    if attempt.weights and attempt.manifest:
-        found |= provenance(attempt.spec, attempt.weights, attempt.manifest)
+    found = attempt.provenance
     if attempt.weights and attempt.weights.file_sha256:
         found["assay.weights_file_sha256"] = attempt.weights.file_sha256
     if attempt.graph:
@@ -82,17 +78,7 @@ def metrics(attempt: Attempt) -> dict[str, float]:
 
 
 def _figures(output: OutputEvidence) -> dict[str, float]:
-    figures = {
-        "noise_ratio": output.noise_ratio,
-        "slice_ratio": output.slice_ratio,
-        "max_abs_difference": output.max_abs_difference,
-        "cosine": output.cosine,
-        "movement": output.power.movement,
-    }
-    for key in ("top1_agreement", "top1_flip_margin", "top5_agreement", "mask_iou"):
-        if (value := getattr(output, key)) is not None:
-            figures[key] = value
+    figures = {key: getattr(output, key) for key in _FIGURES} | {"movement": output.power.movement}
     if output.detections is not None:
-        figures["num_matched"] = float(output.detections.num_matched)
-        figures["num_unmatched"] = float(output.detections.num_unmatched)
-    return figures
+        figures |= {key: float(getattr(output.detections, key)) for key in ("num_matched", "num_unmatched")}
+    return {key: value for key, value in figures.items() if value is not None}

@@ -9,11 +9,12 @@ from mlflow.models import Model
 from tasks.core.errors import ExportError
 from tasks.core.hashes import file_sha256
 from tasks.core.records.steps import Graph, Release
+from tasks.core.reports.markdown import describe
 from tasks.mlflow_store import entries
 from tasks.mlflow_store.flavor import ProvenFile, signature_of
-from tasks.mlflow_store.releases import ALIAS, download_graph
+from tasks.mlflow_store.releases import download_graph
 from tasks.mlflow_store.runs import OpenRun
-from tasks.mlflow_store.store import version_url_of
+from tasks.mlflow_store.store import ALIAS, version_of
 
 if TYPE_CHECKING:
     from tasks.core.proof.witness import Witness
@@ -84,25 +85,10 @@ def register(run: OpenRun, release: Release, graph: Graph) -> Release:
     with contextlib.suppress(MlflowException):  # it exists
         client.create_registered_model(name)
     same = f"name='{name}' and tags.`assay.onnx_sha256`='{graph.sha256}'"
-    known = [v for v in client.search_model_versions(same) if v.status == "READY"]
-    version = (
-        known[0]
-        if known
-        else client.create_model_version(
-            name,
-            source=f"models:/{release.model_id}",
-            run_id=release.run_id,
-            model_id=release.model_id,
-            tags={**entries.tags(run.attempt), entries.VERDICT: run.attempt.verdict},
-            description=entries.description(run.attempt),
-        )
-    )
+    known = [version for version in client.search_model_versions(same) if version.status == "READY"]
+    version = (known and known[0]) or client.create_model_version(
+        name, source=f"models:/{release.model_id}", run_id=release.run_id, model_id=release.model_id,
+        tags={**entries.tags(run.attempt), entries.VERDICT: run.attempt.verdict}, description=describe(run.attempt),
+    )  # fmt: skip
     client.set_registered_model_alias(name, ALIAS, version.version)
-    return release.model_copy(
-        update={
-            "version": str(version.version),
-            "model_uri": f"models:/{name}/{version.version}",
-            "version_url": version_url_of(name, str(version.version)),
-            "alias": ALIAS,
-        }
-    )
+    return release.model_copy(update=version_of(version))

@@ -12,11 +12,10 @@ from tasks.core.errors import ServiceError
 from tasks.core.paths import MLFLOW_DATABASE
 from tasks.core.provenance.attempts import PastExport
 from tasks.core.records.steps import Release
-from tasks.mlflow_store.store import connect, is_own_store, run_url_of, service_errors, version_url_of
+from tasks.mlflow_store.store import ALIAS, connect, is_own_store, run_url_of, service_errors, version_of
 
 log = logging.getLogger("assay")
 
-ALIAS = "champion"
 RECORD_FILE = "export.json"
 GRAPH_FILE = "model.onnx"
 
@@ -39,12 +38,9 @@ def find_champion(name: str) -> PastExport | None:
             raise
         release = Release(
             run_id=str(version.run_id),
-            run_url=run_url_of(str(version.run_id), client.get_run(str(version.run_id)).info.experiment_id),
+            run_url=run_url_of(client.get_run(str(version.run_id))),
             model_id=version.model_id or str(version.source).rpartition("/")[2],
-            model_uri=f"models:/{name}/{version.version}",
-            version=str(version.version),
-            version_url=version_url_of(name, str(version.version)),
-            alias=ALIAS,
+            **version_of(version),
         )
         try:
             record = Path(mlflow.artifacts.download_artifacts(run_id=version.run_id, artifact_path=RECORD_FILE))

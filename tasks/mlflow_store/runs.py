@@ -13,9 +13,10 @@ import mlflow
 from mlflow.entities import Metric, Param, RunTag
 
 from tasks.core.errors import AssayError
-from tasks.core.provenance.attempts import Attempt, provenance
+from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import Release
 from tasks.core.reports.export_page import html_report
+from tasks.core.reports.markdown import describe
 from tasks.mlflow_store import entries
 from tasks.mlflow_store.releases import GRAPH_FILE, RECORD_FILE
 from tasks.mlflow_store.store import connect, experiment_id_of, run_url_of, service_errors
@@ -50,12 +51,7 @@ class OpenRun:
         with tempfile.TemporaryDirectory(prefix="assay-") as name:
             folder, attempt = Path(name), self.attempt
             (folder / RECORD_FILE).write_text(attempt.to_json())
-            if attempt.graph and attempt.evidence and attempt.weights and attempt.report and attempt.manifest:
-                page = html_report(
-                    attempt.spec, attempt.graph, attempt.evidence, weights=attempt.weights, report=attempt.report,
-                    provenance=provenance(attempt.spec, attempt.weights, attempt.manifest), changed=attempt.changed,
-                    seconds=attempt.seconds, file=attempt.file,
-                )  # fmt: skip
+            if page := html_report(attempt):
                 (folder / REPORT_FILE).write_text(page, encoding="utf-8")
             if defect is not None:
                 from tasks.core.localisation import reproduction  # it imports torch, as validation has by now
@@ -81,7 +77,7 @@ def open_run(attempt: Attempt) -> Iterator[OpenRun]:
         tags = entries.tags(attempt) | ({PARENT: attempt.parent_run_id} if attempt.parent_run_id else {})
         run = client.create_run(experiment_id, start_time=attempt.started_ms, run_name=attempt.title, tags=tags)
         run_id = str(run.info.run_id)
-        release = Release(run_id=run_id, run_url=run_url_of(run_id, experiment_id), changed=attempt.changed)
+        release = Release(run_id=run_id, run_url=run_url_of(run), changed=attempt.changed)
         try:
             client.log_batch(run_id, params=[Param(*entry) for entry in entries.params(attempt).items()])
             yield OpenRun(client, attempt, release)
@@ -118,6 +114,6 @@ def _note_run(error: BaseException, release: Release) -> None:
 def _close(client: mlflow.MlflowClient, run_id: str, attempt: Attempt) -> None:
     """Write how an attempt ended, which nothing before may have claimed."""
     tags = entries.tags(attempt) if attempt.error else {}
-    tags |= {entries.VERDICT: attempt.verdict, "mlflow.note.content": entries.description(attempt)}
+    tags |= {entries.VERDICT: attempt.verdict, "mlflow.note.content": describe(attempt)}
     client.log_batch(run_id, tags=[RunTag(*entry) for entry in tags.items()])
     client.set_terminated(run_id, "FAILED" if attempt.error else "FINISHED")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import filelock
 import mlflow
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from requests.exceptions import RequestException
 
@@ -14,6 +16,7 @@ from tasks.core.errors import AssayError, ServiceError
 from tasks.core.paths import MLFLOW_DATABASE, MLRUNS_FOLDER
 
 EXPERIMENT = "onnx-exports"
+ALIAS = "champion"
 _OWN_STORE = f"sqlite:///{MLFLOW_DATABASE}"
 _REACH = "check MLFLOW_TRACKING_URI, or unset it to use mlflow.db beside the project"
 
@@ -96,28 +99,19 @@ def is_own_store() -> bool:
     return os.environ.get("MLFLOW_TRACKING_URI") in (None, "", _OWN_STORE)
 
 
-def run_url_of(run_id: str, experiment_id: str) -> str:
-    """The run's page in the UI.
-
-    Args:
-        run_id: of the run.
-        experiment_id: of its experiment.
-    """
+def run_url_of(run: Run) -> str:
+    """The run's page in the UI."""
     # without the workflow type MLflow opens its page for language models
-    return f"{_ui()}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
+    return _page(f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning")
 
 
-def version_url_of(name: str, version: str) -> str:
-    """The page of a registered version in the UI.
-
-    Args:
-        name: of the registered model.
-        version: its number.
-    """
-    return f"{_ui()}/#/models/{name}/versions/{version}"
+def version_of(version: ModelVersion) -> dict[str, str]:
+    """What a `Release` says of a registered version."""
+    uri, page = f"models:/{version.name}/{version.version}", _page(f"models/{version.name}/versions/{version.version}")
+    return {"version": str(version.version), "model_uri": uri, "version_url": page, "alias": ALIAS}
 
 
-def _ui() -> str:
-    """Address of the UI: the tracking server's, else where `mlflow ui` listens by default."""
+def _page(path: str) -> str:
+    """A page of the UI, which is the tracking server's, or listens where `mlflow ui` does by default."""
     uri = mlflow.get_tracking_uri()
-    return uri.rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"
+    return f"{uri.rstrip('/') if uri.startswith('http') else 'http://127.0.0.1:5000'}/#/{path}"

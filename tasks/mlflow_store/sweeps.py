@@ -47,11 +47,6 @@ class Sweep:
         with service_errors():
             connect().log_text(self.run_id, result.model_dump_json(indent=1), f"{_RESULTS}/{result.name}.json")
 
-    @property
-    def headline(self) -> str:
-        """How many came out how."""
-        return headline(list(self.results.values()), len(self.specs))
-
 
 @contextlib.contextmanager
 def logged_sweep(specs: Sequence[ResolvedSpec], *, resume: bool) -> Iterator[Sweep]:
@@ -87,27 +82,24 @@ def _opened(specs: Sequence[ResolvedSpec], *, resume: bool) -> Sweep:
         if runs := client.search_runs([experiment_id], unfinished, max_results=1):
             run_id = runs[0].info.run_id
             client.update_run(run_id, status="RUNNING")
-            return Sweep(specs, run_id, run_url_of(run_id, experiment_id), past=_past_results(run_id))
+            return Sweep(specs, run_id, run_url_of(runs[0]), past=_past_results(run_id))
     name = f"sweep of {len(specs)} models"
     run = client.create_run(experiment_id, start_time=int(time.time() * 1000), run_name=name, tags={_KEY: key})
-    return Sweep(specs, run.info.run_id, run_url_of(run.info.run_id, experiment_id))
+    return Sweep(specs, run.info.run_id, run_url_of(run))
 
 
 def _close(sweep: Sweep, status: str) -> None:
-    client, now = connect(), int(time.time() * 1000)
+    client, now, num_models = connect(), int(time.time() * 1000), len(sweep.specs)
     results = list(sweep.results.values())
-    if results:
-        client.log_table(sweep.run_id, _by_column(table_rows(results)), TABLE_FILE)
-    client.log_text(sweep.run_id, html_page(results, len(sweep.specs)), PAGE_FILE)
-    client.set_tag(sweep.run_id, "mlflow.note.content", f"### {sweep.headline}\n\nThe table is in `{PAGE_FILE}`.")
-    metrics = {f"num_{verdict}": float(sum(r.verdict == verdict for r in results)) for verdict in get_args(Verdict)}
-    metrics["num_models"] = float(len(sweep.specs))
-    client.log_batch(sweep.run_id, metrics=[Metric(key, value, now, 0) for key, value in metrics.items()])
+    if rows := table_rows(results):
+        client.log_table(sweep.run_id, {column: [row[column] for row in rows] for column in rows[0]}, TABLE_FILE)
+    client.log_text(sweep.run_id, html_page(results, num_models), PAGE_FILE)
+    note = f"### {headline(results, num_models)}\n\nThe table is in `{PAGE_FILE}`."
+    client.set_tag(sweep.run_id, "mlflow.note.content", note)
+    counts = {f"num_{verdict}": sum(r.verdict == verdict for r in results) for verdict in get_args(Verdict)}
+    metrics = [Metric(key, float(count), now, 0) for key, count in {**counts, "num_models": num_models}.items()]
+    client.log_batch(sweep.run_id, metrics=metrics)
     client.set_terminated(sweep.run_id, status)
-
-
-def _by_column(rows: Sequence[dict[str, str | float]]) -> dict[str, list[str | float]]:
-    return {column: [row[column] for row in rows] for column in rows[0]}
 
 
 def _past_results(run_id: str) -> dict[str, ExportResult]:

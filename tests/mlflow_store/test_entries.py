@@ -6,6 +6,7 @@ import pytest
 
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import Weights
+from tasks.core.reports.markdown import describe
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.mlflow_store import entries
 from tests.core.reports.report_records import make_evidence, make_graph
@@ -30,7 +31,7 @@ def test_an_error_is_what_the_reader_is_told_of(attempt: Attempt) -> None:
     """Of an attempt that an error ended, description and tags say so, though there is evidence."""
     ended = attempt.ended_by(MemoryError())
     assert ended.verdict == "error"
-    assert "not exported" in entries.description(ended)
+    assert "not exported" in describe(ended)
     assert entries.tags(ended)["assay.error"].startswith("ExportError: resnet18 found too little memory")
 
 

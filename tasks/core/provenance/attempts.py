@@ -2,21 +2,20 @@
 
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from tasks.core.errors import as_assay_error
 from tasks.core.provenance.manifest import differences, package_versions
 from tasks.core.records.evidence import Evidence
 from tasks.core.records.manifest import Manifest
+from tasks.core.records.record import Record
 from tasks.core.records.steps import ErrorRecord, ExportResult, Graph, LoadReport, Release, Weights
 from tasks.core.spec.export_spec import ResolvedSpec
 
 
-@dataclass(frozen=True)
-class PastExport:
+class PastExport(Record):
     """A registered export, read back from MLflow."""
 
     manifest: Manifest
@@ -26,19 +25,14 @@ class PastExport:
 
     @classmethod
     def read(cls, path: Path, release: Release) -> Self:
-        """Read the records that `Attempt.to_json` wrote.
+        """Read what `Attempt.to_json` wrote.
 
         Args:
             path: a local file.
-            release: the version that they belong to.
+            release: the version that it belongs to.
         """
         records = json.loads(path.read_text())
-        return cls(
-            manifest=Manifest.model_validate(records["manifest"]),
-            graph=Graph.model_validate(records["graph"]),
-            evidence=Evidence.model_validate(records["evidence"]),
-            release=release,
-        )
+        return cls(release=release, **{name: records[name] for name in ("manifest", "graph", "evidence")})
 
     def unchanged(self, spec: ResolvedSpec) -> ExportResult:
         """The outcome where nothing has to be done."""
@@ -85,21 +79,14 @@ class Attempt:
         """Entries of the champion's manifest that are no longer true."""
         return differences(self.champion.manifest, self.manifest) if self.champion and self.manifest else ()
 
+    @property
+    def provenance(self) -> dict[str, str]:
+        """What the file's own metadata says; empty before there are weights and a module."""
+        return provenance(self.spec, self.weights, self.manifest) if self.weights and self.manifest else {}
+
     def of_file(self, file: str) -> Self:
         """An attempt to prove one file of somebody else's, with all that is known of the model."""
         return replace(self, file=file, seconds={**self.seconds}, started_ms=int(time.time() * 1000))
-
-    def keep(self, step: str, seconds: float, records: Mapping[str, Any]) -> None:
-        """Keep what a step gave.
-
-        Args:
-            step: its name.
-            seconds: that it took.
-            records: values of this attempt's fields.
-        """
-        self.seconds[step] = seconds
-        for name, record in records.items():
-            setattr(self, name, record)
 
     def ended_by(self, error: BaseException) -> Self:
         """The attempt, ended by an error of any kind."""
@@ -108,24 +95,14 @@ class Attempt:
 
     def to_json(self) -> str:
         """The records, as `PastExport.read` reads them."""
-        records = {
-            "spec": self.spec.model_dump(mode="json"),
-            "weights": _dumped(self.weights),
-            "report": _dumped(self.report),
-            "manifest": _dumped(self.manifest),
-            "graph": _dumped(self.graph),
-            "evidence": _dumped(self.evidence),
-            "error": self.error.message if self.error else None,
-            "seconds": self.seconds,
-        }
-        return json.dumps(records, indent=1)
+        known = (self.spec, self.weights, self.report, self.manifest, self.graph, self.evidence)
+        names = ("spec", "weights", "report", "manifest", "graph", "evidence")
+        records = {name: record and record.model_dump(mode="json") for name, record in zip(names, known, strict=True)}
+        error = self.error and self.error.message
+        return json.dumps({**records, "error": error, "seconds": self.seconds}, indent=1)
 
     def result(self, release: Release) -> ExportResult:
-        """The outcome.
-
-        Args:
-            release: what MLflow holds of the attempt.
-        """
+        """The outcome, with what MLflow holds of it."""
         return ExportResult(
             name=self.title,
             file=self.file,
@@ -173,7 +150,3 @@ def provenance(spec: ResolvedSpec, weights: Weights, manifest: Manifest) -> dict
 def model_name(spec: ResolvedSpec) -> str:
     """The model as text, without the folders of a file path."""
     return str(json.loads(spec.canonical_json())["model"])
-
-
-def _dumped(record: object) -> object:
-    return record.model_dump(mode="json") if record is not None else None  # type: ignore[attr-defined]  # all are records

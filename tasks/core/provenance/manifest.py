@@ -3,8 +3,10 @@
 import functools
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from tasks.core.families.registry import FAMILIES
 from tasks.core.hashes import file_sha256
@@ -12,7 +14,6 @@ from tasks.core.paths import PROJECT_FOLDER
 from tasks.core.records.manifest import Manifest
 from tasks.core.records.steps import LoadReport, Weights
 from tasks.core.spec.export_spec import ResolvedSpec
-from tasks.core.weights.sources import source_of
 
 PACKAGES = (
     "torch", *(package for family in FAMILIES for package in family.packages),
@@ -49,29 +50,14 @@ def changes_without_weights(before: Manifest, spec: ResolvedSpec) -> tuple[str, 
         before: of the champion.
         spec: what is asked for now.
     """
-    sources = {path: _sha256_or_absent(PROJECT_FOLDER / path) for path in before.sources}
-    now = before.model_copy(
-        update={
-            "spec": spec.canonical_json(),
-            "sample": _sha256_or_absent(spec.sample) if spec.sample else None,
-            "sources": sources,
-            "assay": assay_sha256(),
-            "versions": package_versions(),
-        }
-    )
-    return differences(before, now)
-
-
-def same_weights(before: Manifest, spec: ResolvedSpec) -> bool:
-    """Are the weights the same beyond doubt, without reading tensors or touching a network?
-
-    What only a server or the model's own code knows has to be fetched and hashed.
-
-    Args:
-        before: of the champion.
-        spec: what is asked for now.
-    """
-    return source_of(spec).is_same(before.weights_file)
+    now = {
+        "spec": spec.canonical_json(),
+        "sample": _sha256_or_absent(spec.sample) if spec.sample else None,
+        "sources": {path: _sha256_or_absent(PROJECT_FOLDER / path) for path in before.sources},
+        "assay": assay_sha256(),
+        "versions": package_versions(),
+    }
+    return differences(before, before.model_copy(update=now))
 
 
 def differences(before: Manifest, now: Manifest) -> tuple[str, ...]:
@@ -81,19 +67,21 @@ def differences(before: Manifest, now: Manifest) -> tuple[str, ...]:
         before: of the champion.
         now: of the module that was built.
     """
-    found = []
-    old, new = json.loads(before.spec), json.loads(now.spec)
-    found += [f"spec.{key}" for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-    found += ["weights"] if before.weights != now.weights else []
-    found += ["sample"] if before.sample != now.sample else []
-    for path in sorted(before.sources.keys() | now.sources.keys()):
-        if before.sources.get(path) != now.sources.get(path):
-            found.append(f"source {Path(path).name}")
-    found += ["Assay's code"] if before.assay != now.assay else []
-    for package in sorted(before.versions.keys() | now.versions.keys()):
-        a, b = before.versions.get(package, "absent"), now.versions.get(package, "absent")
-        found += [f"{package} {a} -> {b}"] if a != b else []
-    return tuple(found)
+    return (
+        *(f"spec.{key}" for key, _, _ in _changes(json.loads(before.spec), json.loads(now.spec), absent=None)),
+        *(key for key in ("weights", "sample") if getattr(before, key) != getattr(now, key)),
+        *(f"source {Path(path).name}" for path, _, _ in _changes(before.sources, now.sources)),
+        *(["Assay's code"] if before.assay != now.assay else []),
+        *(f"{package} {old} -> {new}" for package, old, new in _changes(before.versions, now.versions)),
+    )
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any], *, absent: Any = "absent") -> Iterator[tuple[Any, ...]]:
+    """The keys whose values differ, with the value before and now."""
+    for key in sorted(before.keys() | now.keys()):
+        old, new = before.get(key, absent), now.get(key, absent)
+        if old != new:
+            yield key, old, new
 
 
 @functools.cache

@@ -8,7 +8,6 @@ from typing import Literal
 from tasks.core.arrays import EPS32
 from tasks.core.records.evidence import FamilyParity
 
-WIDTH = 720.0
 LEFT, RIGHT = 92.0, 580.0
 """Of the axis; beside it stand the families' names and their ratios."""
 TOP, ROW_HEIGHT, BOTTOM_MARGIN = 8.0, 34.0, 40.0
@@ -49,16 +48,16 @@ class Row:
 class ErrorPlot:
     """Positions of all marks of one output, in units of the view box."""
 
-    width: float
-    height: float
-    left: float
-    right: float
-    top: float
-    bottom: float
-    """y of the axis."""
-    half_row: float
     ticks: tuple[Tick, ...]
     rows: tuple[Row, ...]
+    bottom: float
+    """y of the axis."""
+    height: float
+    width: float = 720.0
+    left: float = LEFT
+    right: float = RIGHT
+    top: float = TOP
+    half_row: float = ROW_HEIGHT / 2 - 4
 
 
 @dataclass(frozen=True)
@@ -86,19 +85,11 @@ def error_plot(families: Sequence[FamilyParity], noise_limit: float) -> ErrorPlo
     axis = _axis_of(families, noise_limit)
     step = math.ceil((axis.high - axis.low) / _MAX_TICKS)
     bottom = TOP + ROW_HEIGHT * len(families)
-    return ErrorPlot(
-        width=WIDTH,
-        height=bottom + BOTTOM_MARGIN,
-        left=LEFT,
-        right=RIGHT,
-        top=TOP,
-        bottom=bottom,
-        half_row=ROW_HEIGHT / 2 - 4,
-        ticks=tuple(Tick(axis.x(10.0**e), e) for e in range(axis.low, axis.high + 1, step)),
-        rows=tuple(
-            _row(parity, axis, noise_limit, y=TOP + ROW_HEIGHT * (index + 0.5)) for index, parity in enumerate(families)
-        ),
+    ticks = tuple(Tick(axis.x(10.0**e), e) for e in range(axis.low, axis.high + 1, step))
+    rows = (
+        _row(parity, axis, noise_limit, y=TOP + ROW_HEIGHT * (index + 0.5)) for index, parity in enumerate(families)
     )
+    return ErrorPlot(ticks, tuple(rows), bottom=bottom, height=bottom + BOTTOM_MARGIN)
 
 
 def noise_floor(parity: FamilyParity) -> float:
@@ -109,18 +100,14 @@ def noise_floor(parity: FamilyParity) -> float:
 def _row(parity: FamilyParity, axis: _Axis, noise_limit: float, *, y: float) -> Row:
     floor, error = noise_floor(parity), parity.relative_error
     is_drawn = math.isfinite(floor)
-    edge: Literal["", "low", "high"] = ""
-    if not error < 10.0**axis.high:
-        edge = "high"
-    elif not error > 10.0**axis.low:
-        edge = "low"
+    is_low, is_high = not error > 10.0**axis.low, not error < 10.0**axis.high
     return Row(
         parity=parity,
         y=y,
         floor=axis.x(floor) if is_drawn else None,
         limit=axis.x(noise_limit * floor) if is_drawn else None,
         error=axis.x(error),
-        edge=edge,
+        edge="high" if is_high else "low" if is_low else "",
         is_inside=parity.noise_ratio <= noise_limit,
     )
 

@@ -1,19 +1,15 @@
 """HTML page of one export, as MLflow shows it: the verdict first, then every number behind it."""
 
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.evidence import Evidence, OutputEvidence
-from tasks.core.records.steps import Graph, LoadReport, Weights
 from tasks.core.reports.error_plot import ErrorPlot, error_plot
 from tasks.core.reports.markdown import VERDICT_MARKS
 from tasks.core.reports.pages import number, render
-from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.input_spec import FLOAT_DTYPES
 
-REPRODUCTION = ("culprit.onnx", "inputs.npz", "expected.npz", "reproduce.py")
-"""What lies in the run's folder `reproduction/` where a node is to blame."""
 _MANY_OUTPUTS = 4
 """With more than these only the wrong ones are unfolded."""
 
@@ -29,61 +25,30 @@ class _Output:
     mark: str
     """Whether its errors lie within the limits, in words."""
     colour: str
-    is_constant: bool
-    """It is meant not to depend on the input."""
     plot: ErrorPlot | None
 
 
-def html_report(
-    spec: ResolvedSpec,
-    graph: Graph,
-    evidence: Evidence,
-    *,
-    weights: Weights,
-    report: LoadReport,
-    provenance: Mapping[str, str],
-    changed: tuple[str, ...],
-    seconds: Mapping[str, float] | None = None,
-    file: str | None = None,
-) -> str:
-    """Write one self-contained page: verdict, parity per output, dims, keys, provenance.
-
-    Args:
-        spec: what was asked for.
-        graph: the file.
-        evidence: what was measured on it.
-        weights: where they come from.
-        report: what became of each key.
-        provenance: facts in the file's own metadata, by name.
-        changed: entries of the champion's manifest that are no longer true.
-        seconds: spent per step.
-        file: path of a file that was only verified; None: it was exported.
-    """
+def html_report(attempt: Attempt) -> str:
+    """One self-contained page: verdict, parity per output, dims, keys, provenance; empty where there is no verdict."""
+    graph, evidence = attempt.graph, attempt.evidence
+    if graph is None or evidence is None:
+        return ""
     dtypes = {value.name: value.dtype for value in graph.outputs}
-    outputs = [
-        _output(output, evidence, dtype=dtypes.get(output.name, "float32"), constant=spec.constant_outputs)
-        for output in evidence.outputs
-    ]
-    return render(
-        "report.html.j2",
-        spec=spec,
-        weights=weights,
-        report=report,
-        graph=graph,
-        evidence=evidence,
-        provenance={key.removeprefix("assay."): value for key, value in sorted(provenance.items())},
-        changed=changed,
-        seconds=seconds or {},
-        file=Path(file).name if file else None,
-        mark=VERDICT_MARKS[evidence.verdict],
-        sentence=verdict_sentence(evidence),
-        outputs=outputs,
-        unfold_all=len(outputs) <= _MANY_OUTPUTS,
-        reproduction=REPRODUCTION,
-    )  # fmt: skip
+    outputs = [_output(output, evidence, dtypes.get(output.name, "float32")) for output in evidence.outputs]
+    values = {
+        **vars(attempt),
+        "changed": attempt.changed,
+        "file": Path(attempt.file).name if attempt.file else None,
+        "provenance": {key.removeprefix("assay."): value for key, value in sorted(attempt.provenance.items())},
+        "mark": VERDICT_MARKS[evidence.verdict],
+        "sentence": _verdict_sentence(evidence),
+        "outputs": outputs,
+        "unfold_all": len(outputs) <= _MANY_OUTPUTS,
+    }
+    return render("report.html.j2", **values)
 
 
-def verdict_sentence(evidence: Evidence) -> str:
+def _verdict_sentence(evidence: Evidence) -> str:
     """The verdict in one sentence, for somebody who knows neither ONNX nor floating point."""
     if evidence.verdict == "fail":
         return "The file does not compute what the PyTorch model computes. Do not use it."
@@ -97,18 +62,11 @@ def verdict_sentence(evidence: Evidence) -> str:
     )
 
 
-def _output(output: OutputEvidence, evidence: Evidence, *, dtype: str, constant: Collection[str]) -> _Output:
+def _output(output: OutputEvidence, evidence: Evidence, dtype: str) -> _Output:
     is_exact = dtype not in FLOAT_DTYPES
     is_inside = output.noise_ratio <= evidence.noise_limit and output.slice_ratio <= evidence.slice_limit
     mark, colour = ("✔ within the limits", "good") if is_inside else ("✘ beyond the limits", "bad")
     if not output.families:
         mark, colour = "– not compared", "doubt"
-    return _Output(
-        evidence=output,
-        dtype=dtype,
-        is_exact=is_exact,
-        mark=mark,
-        colour=colour,
-        is_constant=output.name in constant,
-        plot=None if is_exact or not output.families else error_plot(output.families, evidence.noise_limit),
-    )
+    plot = None if is_exact or not output.families else error_plot(output.families, evidence.noise_limit)
+    return _Output(output, dtype, is_exact=is_exact, mark=mark, colour=colour, plot=plot)

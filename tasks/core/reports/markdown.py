@@ -2,24 +2,19 @@
 
 from rich.filesize import decimal
 
+from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.evidence import Evidence
-from tasks.core.records.steps import Graph, Weights
-from tasks.core.spec.export_spec import ResolvedSpec
 
 VERDICT_MARKS = {"pass": "✔ pass", "fail": "✘ fail", "inconclusive": "? inconclusive", "error": "✘ error"}
 
 
-def describe(spec: ResolvedSpec, graph: Graph, evidence: Evidence, *, weights: Weights) -> str:
-    """Describe a version for MLflow: heading with the verdict, inputs, outputs, weights and file.
-
-    Args:
-        spec: what was asked for.
-        graph: the file.
-        evidence: what was measured on it.
-        weights: where they come from.
-    """
+def describe(attempt: Attempt) -> str:
+    """Describe a run or a version for MLflow: heading with the verdict, inputs, outputs, weights and file."""
+    weights, graph, evidence, error = attempt.weights, attempt.graph, attempt.evidence, attempt.error
+    if error or not (weights and graph and evidence):
+        return f"### {attempt.title}: not exported\n\n{error.message if error else ''}"
     lines = [
-        f"### {spec.title}: {VERDICT_MARKS[evidence.verdict]}",
+        f"### {attempt.title}: {VERDICT_MARKS[evidence.verdict]}",
         "",
         f"Worst noise ratio {evidence.noise_ratio:.2f} of at most {evidence.noise_limit:g} "
         f"(error of ONNX Runtime as a multiple of float32's own rounding).",

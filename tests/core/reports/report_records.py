@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from tasks.core.provenance.attempts import Attempt, PastExport
 from tasks.core.records.evidence import (
     Blame,
     BlockPower,
@@ -15,7 +16,8 @@ from tasks.core.records.evidence import (
     ProbeRecord,
     Values,
 )
-from tasks.core.records.steps import Graph, LoadReport, TensorType, Weights
+from tasks.core.records.manifest import Manifest
+from tasks.core.records.steps import Graph, LoadReport, Release, TensorType, Weights
 from tasks.core.reports.export_page import html_report
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
@@ -63,17 +65,34 @@ def make_graph(**dtypes: str) -> Graph:
     )  # fmt: skip
 
 
-def make_report(evidence: Evidence, *, graph: Graph | None = None, **context: Any) -> str:
-    """The page of this evidence."""
-    records: dict[str, Any] = {
+def make_manifest(**facts: Any) -> Manifest:
+    """What an export was made from, but for the facts given."""
+    usual: dict[str, Any] = {
+        "spec": "{}", "weights": "ef" * 32, "weights_file": None, "sample": None, "sources": {}, "assay": "",
+        "versions": {"torch": "2.14.0"},
+    }  # fmt: skip
+    return Manifest(**{**usual, **facts})
+
+
+def make_attempt(evidence: Evidence, *, graph: Graph | None = None, **records: Any) -> Attempt:
+    """An attempt with this evidence, whose champion was made with an older PyTorch."""
+    graph = graph or make_graph()
+    before = make_manifest(versions={"torch": "2.13.0"})
+    champion = PastExport(manifest=before, graph=graph, evidence=evidence, release=Release(run_id="0"))
+    usual: dict[str, Any] = {
         "spec": resolve(ExportSpec(model="digits")),
+        "champion": champion,
         "weights": Weights(kind="file", origin="digits.pth", file_sha256="cd" * 32, tensors_sha256="ef" * 32),
         "report": LoadReport(num_loaded=8, num_parameters=34826, model_class="digits.DigitsCNN", renamed=("m.* -> *",)),
-        "provenance": {"assay.weights": "digits.pth", "assay.torch": "2.14.0"},
-        "changed": ("torch 2.13.0 -> 2.14.0",),
+        "manifest": make_manifest(),
         "seconds": {"export_onnx": 3.25},
     }  # fmt: skip
-    return html_report(graph=graph or make_graph(), evidence=evidence, **{**records, **context})
+    return Attempt(graph=graph, evidence=evidence, **{**usual, **records})
+
+
+def make_report(evidence: Evidence, **records: Any) -> str:
+    """The page of this evidence."""
+    return html_report(make_attempt(evidence, **records))
 
 
 BLAME = Blame(

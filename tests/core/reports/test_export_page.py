@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tasks.core.records.evidence import BlockPower, Detections, Evidence, OutputEvidence, Power, ProbeRecord
-from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.export_spec import ResolvedSpec
 from tests.core.reports.report_records import (
     BLAME,
     EVERY,
@@ -16,6 +16,7 @@ from tests.core.reports.report_records import (
     make_evidence,
     make_family,
     make_graph,
+    make_manifest,
     make_output,
     make_report,
 )
@@ -151,7 +152,7 @@ def test_an_output_that_was_not_compared_does_not_agree() -> None:
 
 def test_names_cannot_run() -> None:
     """Names, notes and reasons that hold a script are shown as text."""
-    spec = ExportSpec.model_construct(**{**dict(ExportSpec(model="m")), "name": HOSTILE})
+    spec = ResolvedSpec(model="m", name="m", weights="random").model_copy(update={"name": HOSTILE})
     evidence = make_evidence(
         make_output(HOSTILE, make_family(HOSTILE, worst_slice=HOSTILE)),
         verdict="fail", reasons=(HOSTILE,), notes=(HOSTILE,), skipped=(HOSTILE,),
@@ -161,7 +162,7 @@ def test_names_cannot_run() -> None:
     )  # fmt: skip
     text = make_report(
         evidence, spec=spec, graph=make_graph(**{HOSTILE: "float32"}), file=f"/home/me/{HOSTILE.replace('/', '')}",
-        provenance={HOSTILE: HOSTILE}, changed=(HOSTILE,), seconds={HOSTILE: 1.0},
+        manifest=make_manifest(weights=HOSTILE, versions={HOSTILE: HOSTILE}), seconds={HOSTILE: 1.0},
     )  # fmt: skip
     assert not [tag for tag, _ in _Page(text).tags if tag == "script"]
     assert text.count("&lt;script&gt;") > 15

@@ -4,16 +4,12 @@ import math
 
 from tasks.core.records.steps import Weights
 from tasks.core.reports.markdown import describe, parity_lines
-from tasks.core.spec.export_spec import ExportSpec
-from tests.core.reports.report_records import BLAME, FAIL, make_evidence, make_family, make_graph, make_output
-
-SPEC = ExportSpec(model="digits")
-WEIGHTS = Weights(kind="file", origin="digits.pth", tensors_sha256="ef" * 32)
+from tests.core.reports.report_records import BLAME, FAIL, make_attempt, make_evidence, make_family, make_output
 
 
 def test_a_proven_version_is_described() -> None:
     """Verdict, worst ratio with its limit, inputs, outputs, weights, hash, opset, exporter and size."""
-    text = describe(SPEC, make_graph(), make_evidence(), weights=WEIGHTS)
+    text = describe(make_attempt(make_evidence()))
     assert text.startswith("### digits: ✔ pass\n")
     for fact in (
         "1.10 of at most 8", "* in  `image: float32[batch, 1, 8, 8]`", "* out `logits: float32[batch, 10]`",
@@ -26,7 +22,7 @@ def test_a_proven_version_is_described() -> None:
 
 def test_a_wrong_file_is_described_with_its_reasons() -> None:
     """Each reason and the node to blame stand before the inputs; random weights have no hash to name."""
-    text = describe(SPEC, make_graph(), FAIL, weights=Weights(kind="random", origin="random:0", seed=0))
+    text = describe(make_attempt(FAIL, weights=Weights(kind="random", origin="random:0", seed=0)))
     before, _, after = text.partition("* in  ")
     assert "✘ fail" in before
     assert all(f"* {reason}" in before for reason in FAIL.reasons)

@@ -15,9 +15,10 @@ AssayError              2
 """
 
 import contextlib
+import copyreg
 import errno
 import signal
-from typing import Any, Self
+from typing import Any
 
 
 class AssayError(Exception):
@@ -30,14 +31,7 @@ class AssayError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by class, arguments and attributes, whatever the constructor of a subclass takes."""
-        return type(self)._restored, (self.args, self.__dict__)
-
-    @classmethod
-    def _restored(cls, args: tuple[Any, ...], attributes: dict[str, Any]) -> Self:
-        error = cls.__new__(cls)
-        error.args = args
-        error.__dict__.update(attributes)
-        return error
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class SpecError(AssayError):

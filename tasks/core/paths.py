@@ -11,6 +11,5 @@ MLFLOW_DATABASE = PROJECT_FOLDER / "mlflow.db"
 
 def cache_folder() -> Path:
     """Folder of downloaded weights, addressed by content: `ASSAY_CACHE`, else `~/.cache/assay`."""
-    chosen = os.environ.get("ASSAY_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(chosen) if chosen else Path(base) / "assay"
+    return Path(os.environ.get("ASSAY_CACHE") or Path(base, "assay"))

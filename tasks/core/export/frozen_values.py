@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
+from unittest.mock import patch
 
 import torch
 
@@ -51,11 +52,7 @@ class FrozenValues:
     """Note the lines at which code run by `torch.jit`'s tracer converts tensors to Python values."""
 
     def __init__(self, num_inputs: int) -> None:
-        """Make it.
-
-        Args:
-            num_inputs: number of tensors given to the module; the graph's further inputs are its parameters.
-        """
+        """Take the number of tensors given to the module; the graph's further inputs are its parameters."""
         self.lines: dict[str, bool] = {}
         """`file.py:LINE` -> does a value converted there depend on the values of an input?"""
         self._num_inputs = num_inputs
@@ -70,8 +67,7 @@ class FrozenValues:
         """
         with contextlib.ExitStack() as stack:
             for owner, name in _TO_PYTHON:
-                stack.callback(_setter(owner, name))
-                setattr(owner, name, self._noting(getattr(owner, name)))
+                stack.enter_context(patch.object(owner, name, self._noting(getattr(owner, name))))
             yield self
 
     def _noting(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -88,7 +84,9 @@ class FrozenValues:
     def _note(self, tensors: list[torch.Tensor], by_size: bool) -> None:
         frame = sys._getframe(2)
         file, line = innermost(callers(frame)) or (frame.f_code.co_filename, frame.f_lineno)
-        decided = not _is_harmless(file, line) and any(self._is_decided(t, by_size=by_size) for t in tensors)
+        # an assertion has no other branch
+        is_harmless = file.startswith(_KNOWN) or linecache.getline(file, line).lstrip().startswith("assert ")
+        decided = not is_harmless and any(self._is_decided(tensor, by_size=by_size) for tensor in tensors)
         noted = f"{Path(file).name}:{line}"
         self.lines[noted] = self.lines.get(noted, False) or decided
 
@@ -118,18 +116,6 @@ class FrozenValues:
         return False
 
 
-def _setter(owner: Any, name: str) -> Callable[[], None]:
-    """Make the call that restores an attribute, or deletes it where it was inherited."""
-    if name in vars(owner):
-        return functools.partial(setattr, owner, name, vars(owner)[name])
-    return functools.partial(delattr, owner, name)
-
-
-def _is_harmless(file: str, line: int) -> bool:
-    """Is the line exempt code, or an assertion, which has no other branch?"""
-    return file.startswith(_KNOWN) or linecache.getline(file, line).lstrip().startswith("assert ")
-
-
 def _sources(value: Any, only_size: bool) -> Iterator[tuple[Any, bool]]:
     """The operands of the node that produced a value, each with whether only its size matters."""
     node = value.node()
@@ -137,10 +123,9 @@ def _sources(value: Any, only_size: bool) -> Iterator[tuple[Any, bool]]:
     for block in node.blocks():
         yield from ((inner, only_size) for inner in block.outputs())
     is_sized_by_values = kind in _SIZED_BY_VALUES or bool(list(node.blocks())) or _has_mask(node)
-    for other in node.inputs():
-        sees_sizes = only_size and not is_sized_by_values
-        # an operand that is no tensor may be a size of the result
-        yield other, (sees_sizes or kind in _SIZES) and _is_tensors(other)
+    sees_sizes = kind in _SIZES or (only_size and not is_sized_by_values)
+    # an operand that is no tensor may be a size of the result
+    yield from ((other, sees_sizes and _is_tensors(other)) for other in node.inputs())
 
 
 def _writers(value: Any) -> Iterator[Any]:
@@ -164,6 +149,5 @@ def _has_mask(node: Any) -> bool:
 
 def _is_tensors(value: Any) -> bool:
     kind = value.type()
-    if kind.kind() == "ListType":
-        kind = kind.getElementType()
-    return bool(kind.kind() in ("TensorType", "TupleType", "OptionalType"))
+    kind = kind.getElementType() if kind.kind() == "ListType" else kind
+    return kind.kind() in ("TensorType", "TupleType", "OptionalType")

@@ -7,7 +7,7 @@ from tasks.core.errors import ServiceError, WeightsError
 from tasks.core.records.steps import Weights
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.resolve import known_family
-from tasks.core.weights.sources import source_of
+from tasks.core.weights.sources import find_weights
 from tasks.step import step
 
 _SUFFIXES = (".pth", ".pt", ".pt2", ".safetensors", ".ckpt", ".bin")
@@ -30,7 +30,7 @@ def _service_failed(_task: Any, _run: Any, state: Any) -> bool:
 def fetch_weights(spec: ResolvedSpec) -> Weights:
     """Find and verify the weights of a resolved spec."""
     known_family(spec)  # a name that its family does not have gets the closest ones
-    return source_of(spec).find(fetch_from_mlflow)
+    return find_weights(spec, fetch_from_mlflow)
 
 
 def fetch_from_mlflow(uri: str) -> Path:

@@ -7,7 +7,7 @@ from tasks.core.provenance.manifest import changes_without_weights, differences
 from tasks.core.records.manifest import Manifest
 from tasks.core.records.steps import ExportResult
 from tasks.core.spec.export_spec import ResolvedSpec
-from tasks.core.weights.sources import source_of
+from tasks.core.weights.sources import same_weights
 
 log = logging.getLogger("assay")
 
@@ -34,4 +34,4 @@ def _is_true(before: Manifest, spec: ResolvedSpec, now: Manifest | None) -> bool
         return not differences(before, now)
     is_text = isinstance(spec.weights, str) and isinstance(spec.model, str)
     # what only a server or the model's own code knows of the weights has to be fetched and hashed
-    return is_text and not changes_without_weights(before, spec) and source_of(spec).is_same(before.weights_file)
+    return is_text and not changes_without_weights(before, spec) and same_weights(spec, before.weights_file)

@@ -16,6 +16,7 @@ from tasks.core.errors import AssayError, CrashError, SpecError
 from tasks.core.families.registry import MODEL_SYNTAX
 from tasks.core.records.steps import ExportResult
 from tasks.core.spec.export_spec import ResolvedSpec
+from tasks.core.spec.resolve import check
 
 _LATE_IMPORTS = (
     "tasks.core.export.fallback",
@@ -98,8 +99,6 @@ def _unchanged(spec: ResolvedSpec, job: _Job) -> bool:
 
 def _export_alone(spec: ResolvedSpec, job: _Job) -> None:
     """Export in this process, which starts sooner than another."""
-    from tasks.core.model.preflight import check
-
     check(spec)
     from flows.export import export_model
     from tasks.mlflow_store.store import connect

@@ -12,6 +12,7 @@ from flows.processes.temporary_server import TemporaryServer
 from tasks.core.errors import SpecError
 from tasks.core.families.registry import MODEL_SYNTAX
 from tasks.core.records.steps import ExportResult
+from tasks.core.spec.resolve import check
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,7 +43,6 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
     gc.disable()  # nothing that is being imported is garbage
     display.line("importing PyTorch, checking what was asked for", fleeting=True)
     from flows.verify import verify_files
-    from tasks.core.model.preflight import check
     from tasks.mlflow_store.store import connect
 
     check(spec)

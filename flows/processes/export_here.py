@@ -109,7 +109,7 @@ def check_here(specs: Sequence[ResolvedSpec]) -> list[AssayError | float]:
 
 def _checked(spec: ResolvedSpec) -> AssayError | float:
     from tasks.core.families.registry import family_of
-    from tasks.core.model.preflight import check
+    from tasks.core.spec.resolve import check
 
     try:
         check(spec)

@@ -29,7 +29,6 @@ PRELOADED = [
     # what the steps import when they run
     "tasks.core.export.fallback",
     "tasks.core.model.building",
-    "tasks.core.model.preflight",
     "tasks.core.proof.validation",
     "tasks.core.reference.module",
     "tasks.core.runtime.reservations",

@@ -3,10 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import torch
+from typing import Any
 
 
 def file_sha256(path: Path) -> str:
@@ -15,16 +12,17 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def tensors_sha256(tensors: Mapping[str, "torch.Tensor"]) -> str:
-    """Hash names, dtypes, shapes and values, sorted by name, as 64 hex digits.
+def tensors_sha256(state: Mapping[str, Any]) -> str:
+    """Hash names, dtypes, shapes and values of the tensors of a state_dict, sorted by name, as 64 hex digits.
 
     Unlike the bytes of `torch.save`, the hash is the same however the tensors are stored.
     """
     import torch
 
     digest = hashlib.sha256()
+    tensors = {name: value.detach() for name, value in state.items() if isinstance(value, torch.Tensor)}
     for name in sorted(tensors):
-        tensor = tensors[name].detach()
+        tensor = tensors[name]
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
         flat = tensor.to_dense() if tensor.layout != torch.strided else tensor
         flat = flat.dequantize() if flat.is_quantized else flat

@@ -24,10 +24,10 @@ PREPARE = """
 import sys, torch
 from tasks.core.model.building import build_with_weights
 from tasks.core.spec.resolve import make_spec, resolve
-from tasks.core.weights.sources import source_of
+from tasks.core.weights.sources import find_weights
 for name in sys.argv[2:]:
     spec = resolve(make_spec(model=name, weights="random"), use_catalog=False)
-    model, _ = build_with_weights(spec, source_of(spec).find(None))
+    model, _ = build_with_weights(spec, find_weights(spec, None))
     torch.save(model.state_dict(), f"{sys.argv[1]}/{name}.pth")
 """
 SWEEP = """

@@ -10,7 +10,7 @@ import pytest
 def imports_as_before() -> Iterator[None]:
     """Forget what a test imported."""
     from tasks.core.families import python
-    from tasks.core.model import sources
+    from tasks.core.model import building
 
     modules, path, folders = dict(sys.modules), list(sys.path), list(python._folders)
     yield
@@ -19,4 +19,4 @@ def imports_as_before() -> Iterator[None]:
     sys.modules.update(modules)
     sys.path[:] = path
     python._folders[:] = folders
-    sources._imported_by.clear()
+    building._imported_by.clear()

@@ -20,7 +20,7 @@ from tasks.core.records.steps import Graph
 from tasks.core.reference.reference import Reference
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
-from tasks.core.weights.sources import source_of
+from tasks.core.weights.sources import find_weights
 from tests.models.real_models import CASES, SITE
 
 _REAL = Path(__file__).with_name("real_models.py")
@@ -73,7 +73,7 @@ class Subject:
 def prepare(entry: Entry, folder: Path) -> Subject:
     """Build and export one model; what its reference answers is kept for one file after another."""
     spec = entry.spec()
-    model, _ = build_with_weights(spec, source_of(spec).find(Path))
+    model, _ = build_with_weights(spec, find_weights(spec, Path))
     inputs = choose_inputs(spec, model)
     reference = Reference(model, inputs)
     candidate, _ = export(spec, model, inputs, reference=reference, provenance={}, folder=folder)

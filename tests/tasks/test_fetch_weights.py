@@ -10,7 +10,7 @@ import torch
 from flows.export import ExportSpec, export_model
 from tasks.core.errors import WeightsError
 from tasks.core.hashes import tensors_sha256
-from tasks.core.weights.sources import source_of
+from tasks.core.weights.sources import find_weights
 from tasks.fetch_weights import fetch_from_mlflow
 from tests.models.tiny_models import Classifier
 
@@ -58,7 +58,7 @@ def test_weights_come_from_mlflow(trained: Classifier, tmp_path: Path) -> None:
 def test_the_weights_are_those_that_were_logged(uri: str, trained: Classifier) -> None:
     """An alias, a version and a run's state_dict each give the trained tensors, and the origin is on record."""
     uri = uri.format(run_id=trained.run_id)
-    weights = source_of(ExportSpec(model=TINY, weights=uri)).find(fetch_from_mlflow)
+    weights = find_weights(ExportSpec(model=TINY, weights=uri), fetch_from_mlflow)
     assert (weights.kind, weights.origin) == ("mlflow", uri)
     assert weights.tensors_sha256 == tensors_sha256(trained.state_dict())
 

@@ -18,12 +18,14 @@ class NamedWeights(Record):
 
     origin: str
     """What is recorded of them, e.g. `ResNet18_Weights.IMAGENET1K_V1`."""
-    location: str
+    location: str | Path
     """URL, with the first digits of the SHA-256 as `#sha256=HEX` or in the file's name; or path of a local file."""
     folder: Path | None = None
     """Where the family's own library keeps its downloads; None: Assay's cache."""
     folder_variable: str = ""
     """Environment variable that moves `folder`."""
+    arguments: dict[str, Any] = {}
+    """Arguments with which the factory loads them from there itself; empty: Assay does."""
 
 
 class Preprocessing(Record):
@@ -94,15 +96,6 @@ class Family(ABC):
             WeightsError: the model has none of this name.
         """
         raise NotImplementedError
-
-    def weights_arguments(self, model: str, weights: str) -> dict[str, Any]:
-        """Arguments with which the factory loads the named weights; empty: Assay loads them from their file.
-
-        Args:
-            model: MODEL text.
-            weights: name of the weights; their file is where `weights` says.
-        """
-        return {}
 
     def usual_sizes(self, model: Any, module: "nn.Module") -> dict[str, int]:
         """Sizes to trace at, by name of a dynamic dimension, e.g. `height`.

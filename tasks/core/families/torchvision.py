@@ -66,13 +66,12 @@ class TorchvisionFamily(Family):
         """Find a member of the weights enum: `DEFAULT`, `IMAGENET1K_V1`, `ResNet50_Weights.DEFAULT`."""
         member = _member(model, weights)
         return NamedWeights(
-            origin=str(member), location=member.url, folder=download_folder(), folder_variable="TORCH_HOME"
+            origin=str(member),
+            location=member.url,
+            folder=download_folder(),
+            folder_variable="TORCH_HOME",
+            arguments={"weights": member},  # a builder takes the number of classes from it, too
         )
-
-    @override
-    def weights_arguments(self, model: str, weights: str) -> dict[str, Any]:
-        """The enum member: a builder takes the number of classes from it, too."""
-        return {"weights": _member(model, weights)}
 
     @override
     def usual_sizes(self, model: str, module: "nn.Module") -> dict[str, int]:

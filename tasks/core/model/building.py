@@ -1,25 +1,32 @@
-"""Build the module with its weights, and report every key."""
+"""Build the module with its weights, and report every key and source file."""
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 import sys
 import warnings
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
 from tasks.core.errors import ModelError, one_line
-from tasks.core.hashes import tensors_sha256
+from tasks.core.families.python import own_source
+from tasks.core.hashes import file_sha256, tensors_sha256
 from tasks.core.inputs.choice import example_of
 from tasks.core.model.random_weights import build_with_random_weights
-from tasks.core.model.sources import source_files
+from tasks.core.paths import PROJECT_FOLDER
 from tasks.core.records.steps import LoadReport, Weights
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.resolve import known_family
 from tasks.core.weights.loading import Loaded, load_state_dict
-from tasks.core.weights.state_dicts import StateDict, find_tensors, read_state_dict
+from tasks.core.weights.state_dicts import find_tensors, read_state_dict
+
+_imported_by: dict[str, set[str]] = {}
+"""Names of the modules that the first build of a factory's file imported; a second one imports nothing."""
 
 
 def build_with_weights(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module, LoadReport]:
@@ -35,60 +42,20 @@ def build_with_weights(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module,
         InputsError: random weights need an example input, and nothing says which.
     """
     imported_before = set(sys.modules)
-    notes = _train_mode_note(spec.model)
+    notes = _train_mode_notes(spec.model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # GoogLeNet and Inception announce a new default
-        model, state, loaded = _build(spec, weights)
-    text = spec.model if isinstance(spec.model, str) else None
-    tensors = {name: value for name, value in model.state_dict().items() if hasattr(value, "dtype")}
+        model, loaded = _build(spec, weights)
+    state = model.state_dict()
+    loaded = loaded or Loaded(num_loaded=sum(isinstance(value, torch.Tensor) for value in state.values()))
     return model, LoadReport(
-        num_loaded=loaded.num_loaded if loaded else len(tensors),
+        **vars(loaded),
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
-        missing=loaded.missing if loaded else (),
-        unexpected=loaded.unexpected if loaded else (),
-        renamed=loaded.renamed if loaded else (),
-        nesting=state.nesting if state else (),
         model_class=f"{type(model).__module__}.{type(model).__qualname__}",
-        state_sha256=None if weights.tensors_sha256 else tensors_sha256(tensors),
-        source_files=source_files(text, model, imported_before),
+        state_sha256=None if weights.tensors_sha256 else tensors_sha256(state),
+        source_files=_source_files(spec.model, model, imported_before),
         notes=notes,
     )
-
-
-def _train_mode_note(model: object) -> tuple[str, ...]:
-    if not isinstance(model, nn.Module):
-        return ()
-    training = [path or "the module" for path, module in model.named_modules() if module.training]
-    if not training:
-        return ()
-    return (f"{training[0]} was in train mode; it is proven in eval mode, and given back in train mode",)
-
-
-def _build(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module, StateDict | None, Loaded | None]:
-    loads_itself = False
-    if isinstance(spec.model, nn.Module):
-        model = spec.model.eval()
-    else:
-        family = known_family(spec)
-        factory, kwargs = family.factory(spec.model), dict(spec.kwargs)
-        if weights.kind == "random":
-            model = build_with_random_weights(
-                lambda: build(factory, kwargs, title=spec.title),
-                functools.partial(example_of, spec),
-                seed=weights.seed or 0,
-            )
-            return model, None, None
-        if weights.kind == family.name:
-            arguments = family.weights_arguments(spec.model, spec.weights)
-            kwargs, loads_itself = {**kwargs, **arguments}, bool(arguments)
-        model = build(factory, kwargs, title=spec.title)
-    state = None if loads_itself else _state_dict(spec, weights)
-    if state is None:
-        return model, None, None
-    loaded = load_state_dict(
-        model, state.tensors, ignore_missing=spec.ignore_missing, ignore_unexpected=spec.ignore_unexpected
-    )
-    return model.eval(), state, loaded
 
 
 def build(factory: Callable[..., nn.Module], kwargs: dict[str, Any], *, title: str) -> nn.Module:
@@ -118,7 +85,65 @@ def build(factory: Callable[..., nn.Module], kwargs: dict[str, Any], *, title: s
     return model.eval()
 
 
-def _state_dict(spec: ResolvedSpec, weights: Weights) -> StateDict | None:
+def _train_mode_notes(model: object) -> tuple[str, ...]:
+    for path, module in model.named_modules() if isinstance(model, nn.Module) else ():
+        if module.training:
+            name = path or "the module"
+            return (f"{name} was in train mode; it is proven in eval mode, and given back in train mode",)
+    return ()
+
+
+def _build(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module, Loaded | None]:
+    """The module, and what became of the keys; None where no file or state_dict was loaded here."""
+    if isinstance(spec.model, nn.Module):
+        model = spec.model.eval()
+    else:
+        family = known_family(spec)
+        factory = family.factory(spec.model)
+        if weights.kind == "random":
+            make = functools.partial(build, factory, spec.kwargs, title=spec.title)
+            return build_with_random_weights(make, functools.partial(example_of, spec), seed=weights.seed or 0), None
+        named = family.weights(spec.model, spec.weights) if weights.kind == family.name else None
+        arguments = named.arguments if named else {}
+        model = build(factory, {**spec.kwargs, **arguments}, title=spec.title)
+        if arguments:
+            return model, None
     if weights.kind == "state_dict":
-        return find_tensors(spec.weights, "the state_dict in memory")
-    return None if weights.path is None else read_state_dict(weights.path)
+        state = find_tensors(spec.weights, "the state_dict in memory")
+    elif weights.path is not None:
+        state = read_state_dict(weights.path)
+    else:
+        return model, None
+    loaded = load_state_dict(
+        model, state.tensors, ignore_missing=spec.ignore_missing, ignore_unexpected=spec.ignore_unexpected
+    )
+    return model.eval(), dataclasses.replace(loaded, nesting=state.nesting)
+
+
+def _source_files(model: object, module: nn.Module, imported_before: set[str]) -> dict[str, str]:
+    """SHA-256 of each source file outside installed packages that the module's classes and factory came from.
+
+    A file inside the project is named relative to it: the manifest joins it to the project's folder.
+    """
+    source = model.rpartition(":")[0] if isinstance(model, str) else ""
+    imported = _imported_by.setdefault(source, set())
+    imported |= set(sys.modules) - imported_before
+    names = {type(part).__module__ for part in module.modules()} | imported
+    for name, module_now in list(sys.modules.items()):
+        # not getattr, which makes lazy modules import themselves
+        if source and source in (name, getattr(module_now, "__dict__", {}).get("__file__")):
+            names.add(name)
+    files: dict[str, str] = {}
+    while names:
+        name = names.pop()
+        names |= {name.rpartition(".")[0]} - {""}  # a package's own file, too
+        found = sys.modules.get(name)
+        path = own_source(found)
+        if found is None or path is None:
+            continue
+        key = str(path.relative_to(PROJECT_FOLDER) if path.is_relative_to(PROJECT_FOLDER) else path)
+        if key not in files:
+            files[key] = file_sha256(path)
+            for value in list(vars(found).values()):
+                names.add(value.__name__ if isinstance(value, ModuleType) else str(getattr(value, "__module__", "")))
+    return dict(sorted(files.items()))

@@ -1,4 +1,4 @@
-"""Fill a spec: from the catalog, from its family of models, from the working directory."""
+"""Fill a spec: from the catalog, its family of models, the working directory; check that what it names exists."""
 
 import difflib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from tasks.core.families.family import Family
 from tasks.core.families.registry import family_of
 from tasks.core.spec.catalog import find_entry, read_catalog
 from tasks.core.spec.export_spec import ExportSpec, ResolvedSpec
-from tasks.core.weights.sources import WEIGHTS_CHOICES, source_of
+from tasks.core.weights.sources import WEIGHTS_CHOICES, check_weights, settled_weights
 
 _Spec = TypeVar("_Spec", bound=ExportSpec)
 
@@ -51,7 +51,34 @@ def resolve(spec: ExportSpec, *, use_catalog: bool = True) -> ResolvedSpec:
     filled = {**known, **given, "model": known.get("model", model)}
     if "weights" not in filled:
         raise SpecError(f"{model} needs --weights, one of: {WEIGHTS_CHOICES}.")
-    return _with_absolute_paths(_made(ResolvedSpec, filled))
+    made = _made(ResolvedSpec, filled)
+    sample = made.sample.expanduser().absolute() if made.sample else None
+    return made.model_copy(update={"sample": sample, "weights": settled_weights(made)})
+
+
+def check(spec: ResolvedSpec) -> None:
+    """See that a spec's model, sample and weights exist, without building or fetching.
+
+    Raises:
+        SpecError, ModelError: there is no such model, sample or URL.
+        WeightsError: there are no such weights.
+    """
+    known_family(spec).factory(spec.model)
+    if spec.sample is not None and not spec.sample.is_file():
+        raise SpecError(f"There is no sample file {spec.sample}; give an .npz with arrays by input name.")
+    check_weights(spec)
+
+
+def known_family(spec: ResolvedSpec) -> Family:
+    """Find the family of a spec's model, and see that it lists the model; this may import its library.
+
+    Raises:
+        SpecError: it does not; with the closest names.
+    """
+    family = family_of(spec.model)
+    if (names := family.names()) and spec.model not in names:
+        raise _unknown(spec.model, names, family.name)
+    return family
 
 
 def _made(kind: type[_Spec], fields: dict[str, Any]) -> _Spec:
@@ -70,26 +97,8 @@ def _find_family(model: object) -> Family:
         if isinstance(model, str):
             raise _unknown(model) from None
         shown = model.__name__ if isinstance(model, type) else type(model).__name__
-        raise SpecError(
-            f"A model is text or an nn.Module, and {shown} is neither; give an instance of the class."
-        ) from None
-
-
-def _with_absolute_paths(spec: ResolvedSpec) -> ResolvedSpec:
-    sample = spec.sample.expanduser().absolute() if spec.sample else None
-    return spec.model_copy(update={"sample": sample, "weights": source_of(spec).settled()})
-
-
-def known_family(spec: ResolvedSpec) -> Family:
-    """Find the family of a spec's model, and see that it lists the model; this may import its library.
-
-    Raises:
-        SpecError: it does not; with the closest names.
-    """
-    family = family_of(spec.model)
-    if (names := family.names()) and spec.model not in names:
-        raise _unknown(spec.model, names, family.name)
-    return family
+        message = f"A model is text or an nn.Module, and {shown} is neither; give an instance of the class."
+        raise SpecError(message) from None
 
 
 def _unknown(model: str, names: Sequence[str] = (), family: str = "torchvision") -> SpecError:

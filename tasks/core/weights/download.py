@@ -35,66 +35,62 @@ class _Version:
     etag: str | None = None
 
 
-def fetch_to_file(url: str, target: Path, *, expected: str | None, way_out: str, variable: str) -> str:
-    """Make sure that `target` holds the file of `url`; return its SHA-256.
+_WAY_OUT = "give a local file with --weights FILE"
 
-    An existing file is checked, not fetched again.
+
+def fetch_to_file(url: str, folder: Path, *, variable: str) -> Path:
+    """Fetch a file into a folder under its own name; one that is there already is checked, not fetched again.
 
     Args:
         url: where it is; `ASSAY_WEIGHTS_MIRROR` is asked instead, if set.
-        target: where it shall be.
-        expected: first hexadecimal digits of its SHA-256; None: any file will do.
-        way_out: what else a user can do, for the message where the host can't be reached.
+        folder: where it shall be.
         variable: environment variable that moves the folder, for the message where it can't be written.
 
     Raises:
-        WeightsError: the bytes have another hash; they are removed. Or the folder can't be written.
+        WeightsError: the bytes have another hash than the URL states; they are removed. Or the folder can't be written.
         ServiceError: the host could not be reached, or kept cutting the connection.
     """
-    if target.is_file() and (sha256 := file_sha256(target)).startswith(expected or ""):
-        return sha256  # without a lock, which a shared read-only folder does not take
-    with _writable(target.parent, variable), _locked(target):
+    _, name, expected = split_url(url)
+    target = folder / name
+    if target.is_file() and file_sha256(target).startswith(expected or ""):
+        return target  # without a lock, which a shared read-only folder does not take
+    asked = without_query(mirrored(url))
+    way_out = f"{_WAY_OUT}, set ASSAY_WEIGHTS_MIRROR to a mirror (asked: {asked}), or put {name} into {folder}"
+    with _writable(folder, variable), _locked(target):
         if not target.exists():
             _download(url, target, etag=None, way_out=way_out)
-        return _checked(target, expected)
+        _check(target, expected)
+    return target
 
 
-def fetch_to_cache(url: str, *, expected: str | None, way_out: str) -> tuple[Path, str]:
-    """Fetch into the content-addressed cache; return the file and its SHA-256.
+def fetch_to_cache(url: str) -> Path:
+    """Fetch a file into the content-addressed cache.
 
-    Where the hash is known and the file is there, no network is touched; else the server is asked
-    whether the file changed.
-
-    Args:
-        url: where it is; `ASSAY_WEIGHTS_MIRROR` is asked instead, if set.
-        expected: first hexadecimal digits of its SHA-256; None: any file will do.
-        way_out: what else a user can do, for the message where the host can't be reached.
+    Where the URL states its hash and the file is there, no network is touched; else the server is asked whether the
+    file changed. `ASSAY_WEIGHTS_MIRROR` is asked instead, if set.
 
     Raises:
         WeightsError, ServiceError: as `fetch_to_file`.
     """
-    with _writable(cache_folder(), "ASSAY_CACHE"):
-        return _fetch_to_cache(url, expected=expected, way_out=way_out)
-
-
-def _fetch_to_cache(url: str, *, expected: str | None, way_out: str) -> tuple[Path, str]:
-    address, name, _ = split_url(url)
+    address, name, expected = split_url(url)
     index = cache_folder() / "urls" / f"{hashlib.sha256(address.encode()).hexdigest()}.json"
-    with _locked(index):
+    with _writable(cache_folder(), "ASSAY_CACHE"), _locked(index):
         known = _remembered(index)
         blob = _blob(known.sha256, name) if known else None
         if known and blob and blob.exists():
-            _checked(blob, known.sha256)
+            _check(blob, known.sha256)
             if expected and known.sha256.startswith(expected):
-                return blob, known.sha256
+                return blob
         else:
-            known = None
+            known = blob = None
         incoming = index.with_suffix("") / name
         incoming.parent.mkdir(exist_ok=True)
+        way_out = f"{_WAY_OUT}, or set ASSAY_WEIGHTS_MIRROR to a mirror"
         etag = _download(address, incoming, etag=known.etag if known else None, way_out=way_out)
-        if known and not incoming.exists():  # 304: not modified
-            return _blob(known.sha256, name), _checked(_blob(known.sha256, name), expected)
-        sha256 = _checked(incoming, expected)
+        if blob and not incoming.exists():  # 304: not modified
+            _check(blob, expected)
+            return blob
+        sha256 = _check(incoming, expected)
         index.unlink(missing_ok=True)  # a half-done update must not pair the old hash with new bytes
         blob = _blob(sha256, name)
         blob.parent.mkdir(parents=True, exist_ok=True)
@@ -102,11 +98,10 @@ def _fetch_to_cache(url: str, *, expected: str | None, way_out: str) -> tuple[Pa
         half = index.with_suffix(".half")
         half.write_text(_Remembered(sha256=sha256, etag=etag).model_dump_json())
         half.replace(index)
-        return blob, sha256
+        return blob
 
 
 def _remembered(index: Path) -> _Remembered | None:
-    """What the cache knows; nothing, where it was damaged."""
     try:
         return _Remembered.model_validate_json(index.read_text())
     except (FileNotFoundError, ValidationError, UnicodeDecodeError):
@@ -134,7 +129,7 @@ def _locked(target: Path) -> Iterator[None]:
         yield
 
 
-def _checked(path: Path, expected: str | None) -> str:
+def _check(path: Path, expected: str | None) -> str:
     sha256 = file_sha256(path)
     if expected and not sha256.startswith(expected):
         path.unlink()
@@ -146,10 +141,7 @@ def _checked(path: Path, expected: str | None) -> str:
 
 
 def _download(url: str, target: Path, *, etag: str | None, way_out: str) -> str | None:
-    """Download to `target` by way of a part file, resumed up to 5 times; nothing stays after a failure.
-
-    Returns the ETag. With `etag`, an unchanged file leaves no `target`.
-    """
+    """Download by way of a part file, resumed up to 5 times; with `etag`, an unchanged file leaves no `target`."""
     part = target.with_name(f"{target.name}.part")
     part.unlink(missing_ok=True)
     address = mirrored(url)
@@ -178,11 +170,7 @@ def _download(url: str, target: Path, *, etag: str | None, way_out: str) -> str 
 
 
 def _request(client: httpx.Client, address: str, *, part: Path, version: _Version) -> None:
-    """Ask for the file, or for the rest of it; append what comes to `part`.
-
-    Raises:
-        httpx.RemoteProtocolError: what came is not the rest of the same file; `part` is empty again.
-    """
+    """Ask for the file, or for the rest of it; append what comes to `part`."""
     have = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"}
     if have and version.etag:  # without a validator the rest could be that of another file

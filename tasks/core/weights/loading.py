@@ -15,12 +15,13 @@ from tasks.core.errors import WeightsError
 
 @dataclass(frozen=True)
 class Loaded:
-    """What happened to the keys."""
+    """What happened to the keys, as `LoadReport` has it."""
 
     num_loaded: int
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    renamed: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    renamed: tuple[str, ...] = ()
+    nesting: tuple[str, ...] = ()
 
 
 def load_state_dict(

@@ -1,190 +1,187 @@
-"""Sources of weights: one class each says how its text is recognised, checked and fetched. Needs no PyTorch to tell.
+"""Sources of weights: told apart by their text, checked, found. Needs no PyTorch to tell.
 
-A further source is one more class here, and its name in `SOURCES`.
+A further source is a line of `_SCHEMES` and a case of `find_weights`.
 """
 
+import logging
 import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, Protocol
 
 from tasks.core.errors import WeightsError
 from tasks.core.families.registry import family_of
-from tasks.core.hashes import file_sha256
+from tasks.core.hashes import file_sha256, tensors_sha256
 from tasks.core.records.steps import Weights
 from tasks.core.weights.download import fetch_to_cache, fetch_to_file
-from tasks.core.weights.reading import from_download, from_file, memory_sha256
-from tasks.core.weights.source import Asked, Fetch, Source
-from tasks.core.weights.urls import mirrored, split_url, without_query
+from tasks.core.weights.urls import split_url, without_query
 
-FILE_SUFFIXES = (".pth", ".pt", ".pt2", ".safetensors", ".ckpt", ".bin", ".tar")
+log = logging.getLogger("assay")
 
-
-class _StateDict(Source):
-    """Tensors in memory."""
-
-    kind = "state_dict"
-
-    @staticmethod
-    def recognises(asked: Asked) -> bool:
-        return not isinstance(asked.weights, str)
-
-    def find(self, fetch_from_mlflow: Fetch) -> Weights:
-        return Weights(kind=self.kind, origin="in memory", tensors_sha256=memory_sha256(self.weights))
-
-
-class _AsBuilt(Source):
-    """What the model's own code loads."""
-
-    kind, syntax = "as-built", "as-built"
-
-    @staticmethod
-    def recognises(asked: Asked) -> bool:
-        return bool(asked.weights == "as-built")
-
-    def find(self, fetch_from_mlflow: Fetch) -> Weights:
-        """There is nothing to find before the module is built."""
-        return Weights(kind=self.kind, origin="as built by the model's own code")
-
-
-class _Random(Source):
-    """Random weights, the same for a seed in every process."""
-
-    kind, syntax = "random", "random[:SEED]"
-
-    @staticmethod
-    def recognises(asked: Asked) -> bool:
-        return bool(asked.weights == "random") or asked.weights.startswith("random:")
-
-    @property
-    def seed(self) -> int:
-        """Without one it is 0.
-
-        Raises:
-            WeightsError: the seed is no number.
-        """
-        seed = self.weights.partition(":")[2] or "0"
-        if not re.fullmatch(r"\d{1,9}", seed):
-            raise WeightsError(f"{self.weights!r} has no seed; write random or random:NUMBER.")
-        return int(seed)
-
-    def check(self) -> None:
-        _ = self.seed
-
-    def find(self, fetch_from_mlflow: Fetch) -> Weights:
-        return Weights(kind=self.kind, origin=f"random:{self.seed}", seed=self.seed)
-
-    def is_same(self, file_hash: str | None) -> bool:
-        return True
-
-
-class _MLflow(Source):
-    """An artifact of a run, or a version of a registered model."""
-
-    kind, syntax = "mlflow", "runs:/…, models:/…"
-
-    @staticmethod
-    def recognises(asked: Asked) -> bool:
-        return bool(asked.weights.startswith(("runs:/", "models:/")))
-
-    def find(self, fetch_from_mlflow: Fetch) -> Weights:
-        return from_file(fetch_from_mlflow(self.weights), kind=self.kind, origin=self.weights)
-
-
-class _Url(Source):
-    """A file on a web server."""
-
-    kind, syntax = "url", "a URL"
-
-    @staticmethod
-    def recognises(asked: Asked) -> bool:
-        return bool(asked.weights.startswith(("http://", "https://")))
-
-    def check(self) -> None:
-        split_url(self.weights)
-
-    def find(self, fetch_from_mlflow: Fetch) -> Weights:
-        expected = split_url(self.weights)[2]
-        way_out = "give a local file with --weights FILE, or set ASSAY_WEIGHTS_MIRROR to a mirror"
-        path, _ = fetch_to_cache(self.weights, expected=expected, way_out=way_out)
-        return from_download(path, kind=self.kind, origin=without_query(self.weights))
-
-    def is_same(self, file_hash: str | None) -> bool:
-        """One that states its hash says so itself."""
-        expected = split_url(self.weights)[2]
-        return bool(expected and file_hash and file_hash.startswith(expected))
-
-
-class _NamedByFamily(Source):
-    """Weights that the model's family has a name for, as `DEFAULT`."""
-
-    @property
-    def kind(self) -> str:
-        return family_of(self.model).name
-
-    @staticmethod
-    def recognises(asked: Asked) -> bool:
-        text = asked.weights
-        looks_like_file = "/" in text or Path(text).suffix.lower() in FILE_SUFFIXES or Path(text).is_file()
-        return family_of(asked.model).names_weights and not looks_like_file
-
-    def check(self) -> None:
-        family_of(self.model).weights(self.model, self.weights)
-
-    def find(self, fetch_from_mlflow: Fetch) -> Weights:
-        named = family_of(self.model).weights(self.model, self.weights)
-        if not named.location.startswith(("http://", "https://")):
-            return from_file(Path(named.location), kind=self.kind, origin=named.origin)
-        _, file_name, expected = split_url(named.location)
-        mirror = f"set ASSAY_WEIGHTS_MIRROR to a mirror (asked: {without_query(mirrored(named.location))})"
-        if named.folder is None:
-            way_out = f"give a local file with --weights FILE, or {mirror}"
-            path, _ = fetch_to_cache(named.location, expected=expected, way_out=way_out)
-        else:
-            path = named.folder / file_name
-            way_out = f"give a local file with --weights FILE, {mirror}, or put {file_name} into {named.folder}"
-            fetch_to_file(named.location, path, expected=expected, way_out=way_out, variable=named.folder_variable)
-        return from_download(path, kind=self.kind, origin=named.origin)
-
-    def is_same(self, file_hash: str | None) -> bool:
-        """As the family says: a member of an equal torchvision's enum stays what it is."""
-        return family_of(self.model).fixes_weights
-
-
-class _File(Source):
-    """A local file; takes any text."""
-
-    kind, syntax = "file", "a file"
-
-    @staticmethod
-    def recognises(asked: Asked) -> bool:
-        return True
-
-    @property
-    def path(self) -> Path:
-        """Absolute, and not resolved: a link's own name is the one that was asked for."""
-        return Path(self.weights).expanduser().absolute()
-
-    def settled(self) -> str:
-        return str(self.path)
-
-    def check(self) -> None:
-        if not self.path.is_file():
-            raise WeightsError(f"There is no weights file {self.path}; --weights takes {WEIGHTS_CHOICES}.")
-
-    def find(self, fetch_from_mlflow: Fetch) -> Weights:
-        self.check()
-        return from_file(self.path, kind=self.kind, origin=self.path.name)
-
-    def is_same(self, file_hash: str | None) -> bool:
-        return file_hash is not None and self.path.is_file() and file_sha256(self.path) == file_hash
-
-
-SOURCES: tuple[type[Source], ...] = (_StateDict, _AsBuilt, _Random, _MLflow, _Url, _NamedByFamily, _File)
-"""In the order in which they are asked."""
-_SYNTAXES = [source.syntax for source in reversed(SOURCES) if source.syntax]
-WEIGHTS_CHOICES = f"{', '.join(_SYNTAXES[:-1])} or {_SYNTAXES[-1]}"
+WEIGHTS_CHOICES = "a file, a URL, runs:/…, models:/…, random[:SEED] or as-built"
 """What `--weights` takes for any model, in words."""
+_FILE_SUFFIXES = (".pth", ".pt", ".pt2", ".safetensors", ".ckpt", ".bin", ".tar")
+_SCHEMES = {
+    "random:": "random",
+    "runs:/": "mlflow",
+    "models:/": "mlflow",
+    "http://": "url",
+    "https://": "url",
+}
+"""Kinds of weights, by how their text begins."""
 
 
-def source_of(asked: Asked) -> Source:
-    """Find the source of the weights that a spec asks for."""
-    return next(source for source in SOURCES if source.recognises(asked))(asked)
+class _Asked(Protocol):
+    """The part of a spec that says which weights."""
+
+    @property
+    def model(self) -> Any: ...
+
+    @property
+    def weights(self) -> Any: ...
+
+
+def weights_kind(spec: _Asked) -> str:
+    """Tell by its form what kind of weights a spec asks for, as `Weights.kind` has it."""
+    text = spec.weights
+    if not isinstance(text, str):
+        return "state_dict"
+    if text in ("as-built", "random"):
+        return text
+    for scheme, kind in _SCHEMES.items():
+        if text.startswith(scheme):
+            return kind
+    family = family_of(spec.model)
+    looks_like_file = "/" in text or Path(text).suffix.lower() in _FILE_SUFFIXES or Path(text).is_file()
+    return family.name if family.names_weights and not looks_like_file else "file"
+
+
+def settled_weights(spec: _Asked) -> Any:
+    """What a spec asks for, in a form that holds in any working directory."""
+    return str(_absolute(spec.weights)) if weights_kind(spec) == "file" else spec.weights
+
+
+def check_weights(spec: _Asked) -> None:
+    """See what can be seen of a spec's weights without reading or fetching them.
+
+    Raises:
+        SpecError, WeightsError: the text names nothing.
+    """
+    kind = weights_kind(spec)
+    if kind == "random":
+        _seed(spec.weights)
+    elif kind == "url":
+        split_url(spec.weights)
+    elif kind == "file":
+        _file(spec.weights)
+    elif kind == family_of(spec.model).name:
+        family_of(spec.model).weights(spec.model, spec.weights)
+
+
+def same_weights(spec: _Asked, file_hash: str | None) -> bool:
+    """Are a spec's weights beyond doubt those of an earlier export? Reads no tensors and asks no server.
+
+    Args:
+        spec: what is asked for now.
+        file_hash: SHA-256 of the file that the earlier export read; None: it read none.
+    """
+    kind = weights_kind(spec)
+    if kind == "file":
+        return _absolute(spec.weights).is_file() and file_sha256(_absolute(spec.weights)) == file_hash
+    if kind == "url":  # one that states its hash
+        expected = split_url(spec.weights)[2]
+        return bool(expected and file_hash and file_hash.startswith(expected))
+    family = family_of(spec.model)
+    return kind == "random" or (kind == family.name and family.fixes_weights)
+
+
+def find_weights(spec: _Asked, fetch_from_mlflow: Callable[[str], Path]) -> Weights:
+    """Find, fetch and verify the weights of a spec, as a local file if they have one.
+
+    Args:
+        spec: what is asked for.
+        fetch_from_mlflow: gives the local file of a `runs:/` or `models:/` URI.
+
+    Raises:
+        SpecError: the text can't be understood.
+        WeightsError: their hash or format is wrong, or there is no such file.
+        ServiceError: a host could not be reached.
+    """
+    text = spec.weights
+    match kind := weights_kind(spec):
+        case "state_dict":
+            from tasks.core.weights.state_dicts import find_tensors
+
+            tensors = find_tensors(text, "the state_dict in memory").tensors
+            return Weights(kind=kind, origin="in memory", tensors_sha256=tensors_sha256(tensors))
+        case "as-built":
+            return Weights(kind=kind, origin="as built by the model's own code")
+        case "random":
+            return Weights(kind=kind, origin=f"random:{_seed(text)}", seed=_seed(text))
+        case "mlflow":
+            return _read(fetch_from_mlflow(text), kind=kind, origin=text)
+        case "url":
+            return _read_download(fetch_to_cache(text), kind=kind, origin=without_query(text))
+        case "file":
+            return _read(_file(text), kind=kind, origin=_file(text).name)
+        case _:
+            return _find_named(spec, kind)
+
+
+def _find_named(spec: _Asked, kind: str) -> Weights:
+    """Find weights that the model's family has a name for, as `DEFAULT`."""
+    named = family_of(spec.model).weights(spec.model, spec.weights)
+    if isinstance(named.location, Path):
+        return _read(named.location, kind=kind, origin=named.origin)
+    if named.folder:
+        path = fetch_to_file(named.location, named.folder, variable=named.folder_variable)
+    else:
+        path = fetch_to_cache(named.location)
+    return _read_download(path, kind=kind, origin=named.origin)
+
+
+def _seed(text: str) -> int:
+    """The seed of `random[:SEED]`; without one it is 0."""
+    seed = text.partition(":")[2] or "0"
+    if not re.fullmatch(r"\d{1,9}", seed):
+        raise WeightsError(f"{text!r} has no seed; write random or random:NUMBER.")
+    return int(seed)
+
+
+def _absolute(text: str) -> Path:
+    return Path(text).expanduser().absolute()  # not resolved: a link's own name is the one that was asked for
+
+
+def _file(text: str) -> Path:
+    path = _absolute(text)
+    if not path.is_file():
+        raise WeightsError(f"There is no weights file {path}; --weights takes {WEIGHTS_CHOICES}.")
+    return path
+
+
+def _read(path: Path, *, kind: str, origin: str) -> Weights:
+    """Read a file, and hash its bytes meanwhile."""
+    from tasks.core.weights.state_dicts import read_state_dict
+
+    with ThreadPoolExecutor(1) as beside:
+        file_hash = beside.submit(file_sha256, path)
+        tensors_hash = tensors_sha256(read_state_dict(path).tensors)
+    return Weights(
+        kind=kind,
+        origin=origin,
+        path=path,
+        size_bytes=path.stat().st_size,
+        file_sha256=file_hash.result(),
+        tensors_sha256=tensors_hash,
+    )
+
+
+def _read_download(path: Path, *, kind: str, origin: str) -> Weights:
+    """Read a downloaded file; one that is no checkpoint is removed, or it would block the next try."""
+    log.info("%s lies in %s", path.name, path.parent)
+    try:
+        return _read(path, kind=kind, origin=origin)
+    except WeightsError:
+        path.unlink(missing_ok=True)
+        raise

@@ -13,10 +13,9 @@ from tasks.core.families import registry
 from tasks.core.families.registry import FAMILIES, family_of
 from tasks.core.inputs.choice import choose_inputs
 from tasks.core.model.building import build_with_weights
-from tasks.core.model.preflight import check
 from tasks.core.spec.export_spec import ExportSpec
-from tasks.core.spec.resolve import resolve
-from tasks.core.weights.sources import source_of
+from tasks.core.spec.resolve import check, resolve
+from tasks.core.weights.sources import find_weights
 from tests.models.toy_family import ToyFamily
 from tests.services.weights_server import WeightsServer
 
@@ -63,7 +62,7 @@ def test_a_new_family_needs_one_file_and_one_line(toy: ToyFamily, weights_server
     spec = resolve(ExportSpec(model="toy:deep"))
     assert (spec.name, spec.weights, spec.outputs) == ("deep", "small", ("scores",))
     check(spec)
-    weights = source_of(spec).find(lambda uri: pytest.fail(uri))
+    weights = find_weights(spec, lambda uri: pytest.fail(uri))
     assert (weights.kind, weights.origin) == ("toy", "toy:deep small")
     assert weights.path is not None
     assert weights.path.is_relative_to(caches)
@@ -87,6 +86,6 @@ def test_a_new_familys_mistakes_are_told_in_its_name(toy: ToyFamily, tmp_path: P
     torch.save(toy.factory("toy:linear")().state_dict(), tmp_path / "own.pth")
     for given, kind in ((f"{tmp_path}/own.pth", "file"), ("random:3", "random")):
         spec = resolve(ExportSpec(model="toy:linear", weights=given))
-        weights = source_of(spec).find(lambda uri: pytest.fail(uri))
+        weights = find_weights(spec, lambda uri: pytest.fail(uri))
         assert weights.kind == kind
         build_with_weights(spec, weights)

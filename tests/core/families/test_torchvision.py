@@ -14,7 +14,7 @@ from tasks.core.forward.arguments import argument_paths
 from tasks.core.inputs.choice import choose_inputs
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
-from tasks.core.weights.sources import source_of
+from tasks.core.weights.sources import find_weights
 from tests.models.python_files import made
 from tests.models.tiny_detectors import OneImage
 
@@ -72,7 +72,7 @@ def test_int8_weights_are_one_sentence() -> None:
     """The int8 weights of a quantized model are refused before anything is downloaded."""
     spec = resolve(ExportSpec(model="quantized_resnet18"))
     with pytest.raises(WeightsError, match=r"IMAGENET1K_FBGEMM_V1 are int8 tensors .*give --weights random"):
-        source_of(spec).find(lambda uri: pytest.fail(uri))
+        find_weights(spec, lambda uri: pytest.fail(uri))
 
 
 def test_the_names_are_torchvisions_own() -> None:
@@ -99,7 +99,7 @@ def test_default_weights_are_a_file_of_torchvisions_cache(monkeypatch: pytest.Mo
 
 def test_the_factory_loads_the_member() -> None:
     """The builder is given the enum member, of which it takes more than tensors."""
-    assert FAMILY.weights_arguments("alexnet", "DEFAULT") == {"weights": models.AlexNet_Weights.IMAGENET1K_V1}
+    assert FAMILY.weights("alexnet", "DEFAULT").arguments == {"weights": models.AlexNet_Weights.IMAGENET1K_V1}
 
 
 @pytest.mark.parametrize(

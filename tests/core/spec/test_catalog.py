@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import SpecError
-from tasks.core.model.preflight import check
 from tasks.core.paths import CATALOG_FILE, PROJECT_FOLDER
 from tasks.core.spec import catalog
 from tasks.core.spec.catalog import read_catalog
 from tasks.core.spec.export_spec import ExportSpec
-from tasks.core.spec.resolve import resolve
+from tasks.core.spec.resolve import check, resolve
 
 
 def test_no_catalog_is_an_empty_one(tmp_path: Path) -> None:

@@ -11,12 +11,11 @@ from prefect import flow
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from tasks.core.errors import SpecError
-from tasks.core.model.preflight import check
+from tasks.core.errors import AssayError, SpecError, WeightsError
 from tasks.core.spec import catalog
 from tasks.core.spec.catalog import read_catalog
 from tasks.core.spec.export_spec import ExportSpec, ResolvedSpec
-from tasks.core.spec.resolve import make_spec, resolve
+from tasks.core.spec.resolve import check, make_spec, resolve
 
 
 @pytest.fixture
@@ -171,3 +170,31 @@ def test_a_wrong_value_is_shown_short() -> None:
     with pytest.raises(SpecError) as caught:
         make_spec(model="m", opset="9" * 5000 + "x")
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "words"),
+    [
+        ({"model": "alexnt"}, SpecError, "did you mean alexnet"),
+        ({"model": "torch.nn:Linaer", "weights": "random"}, SpecError, "has no callable 'Linaer'"),
+        ({"model": "alexnet", "sample": "none.npz"}, SpecError, r"no sample file .*none\.npz"),
+        ({"model": "alexnet", "weights": "random:x"}, WeightsError, "has no seed"),
+        ({"model": "alexnet", "weights": "https://host"}, SpecError, "names no file"),
+        ({"model": "alexnet", "weights": "none.pth"}, WeightsError, r"no weights file .*none\.pth"),
+        ({"model": "resnet18", "weights": "IMAGENET1K_V9"}, WeightsError, "torchvision has IMAGENET1K_V1"),
+        ({"model": "quantized_resnet18"}, WeightsError, "are int8 tensors"),
+    ],
+)
+def test_what_is_not_there_is_one_sentence(
+    fields: dict[str, str], error: type[AssayError], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unknown model, callable, sample, seed, URL, file or enum member is refused, and nothing is downloaded."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=words):
+        check(resolve(ExportSpec(**fields)))
+
+
+@pytest.mark.parametrize("weights", ["DEFAULT", "random:3", "as-built", "https://host/w.pth", "models:/a/1"])
+def test_what_is_there_passes(weights: str) -> None:
+    """A known model with weights of any kind is fine; whether a server has them is not asked."""
+    check(resolve(ExportSpec(model="alexnet", weights=weights)))

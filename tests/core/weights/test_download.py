@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import ServiceError, SpecError, WeightsError
+from tasks.core.hashes import file_sha256
 from tasks.core.weights.download import fetch_to_cache, fetch_to_file
 from tasks.core.weights.urls import mirrored, split_url, without_query
 from tests.services.weights_server import WeightsServer
@@ -28,7 +29,8 @@ pytestmark = pytest.mark.usefixtures("caches")
 
 def fetch(url: str) -> tuple[Path, str]:
     """Fetch as `--weights URL` does."""
-    return fetch_to_cache(url, expected=split_url(url)[2], way_out="give a local file")
+    path = fetch_to_cache(url)
+    return path, file_sha256(path)
 
 
 def files_in(folder: Path) -> list[str]:
@@ -156,13 +158,13 @@ def test_a_damaged_index_is_no_obstacle(weights_server: WeightsServer, caches: P
 
 def test_checks_a_file_that_is_already_there(weights_server: WeightsServer, tmp_path: Path) -> None:
     """A file at the target is hashed rather than fetched, and a wrong one does not stay to be used."""
-    url, target = weights_server.put(NAMED, CONTENT), tmp_path / "net.pth"
+    url, target = weights_server.put(NAMED, CONTENT), tmp_path / Path(NAMED).name
     target.write_bytes(CONTENT)
-    assert fetch_to_file(url, target, expected=SHA256[:8], way_out="x", variable="V") == SHA256
+    assert fetch_to_file(url, tmp_path, variable="V") == target
     assert weights_server.requests == []
     target.write_bytes(OTHER)
     with pytest.raises(WeightsError, match="does not start with"):
-        fetch_to_file(url, target, expected=SHA256[:8], way_out="x", variable="V")
+        fetch_to_file(url, tmp_path, variable="V")
     assert not target.exists()
 
 
@@ -299,9 +301,10 @@ def test_two_processes_fetch_a_file_once(weights_server: WeightsServer, caches: 
     url = weights_server.put(NAMED, CONTENT)
     script = (
         "import sys\n"
-        "from tasks.core.weights.download import fetch_to_cache, split_url\n"
-        "path, sha256 = fetch_to_cache(sys.argv[1], expected=split_url(sys.argv[1])[2], way_out='')\n"
-        "print(path.stat().st_size, sha256)\n"
+        "from tasks.core.hashes import file_sha256\n"
+        "from tasks.core.weights.download import fetch_to_cache\n"
+        "path = fetch_to_cache(sys.argv[1])\n"
+        "print(path.stat().st_size, file_sha256(path))\n"
     )
     command = [sys.executable, "-c", script, url]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ}) for _ in range(2)]
@@ -313,8 +316,8 @@ def test_two_processes_fetch_a_file_once(weights_server: WeightsServer, caches: 
 def test_a_half_written_target_is_never_seen(weights_server: WeightsServer, tmp_path: Path) -> None:
     """While a download runs the target does not exist; then it is whole."""
     weights_server.delay_seconds = 0.3
-    url, target = weights_server.put(NAMED, CONTENT), tmp_path / "net.pth"
-    thread = threading.Thread(target=lambda: fetch_to_file(url, target, expected=None, way_out="", variable="V"))
+    url, target = weights_server.put("/net.pth", CONTENT), tmp_path / "net.pth"
+    thread = threading.Thread(target=lambda: fetch_to_file(url, tmp_path, variable="V"))
     thread.start()
     sizes = set()
     while thread.is_alive():

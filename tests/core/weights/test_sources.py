@@ -2,6 +2,8 @@
 
 import io
 import os
+import re
+import runpy
 from collections import OrderedDict
 from pathlib import Path
 
@@ -12,15 +14,11 @@ from torchvision import models
 
 from tasks.core.errors import ServiceError, SpecError, WeightsError
 from tasks.core.hashes import file_sha256, tensors_sha256
-from tasks.core.model.preflight import check
-from tasks.core.records.steps import Weights
+from tasks.core.paths import PROJECT_FOLDER
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
 from tasks.core.weights import sources
-from tasks.core.weights.download import fetch_to_cache
-from tasks.core.weights.reading import from_download
-from tasks.core.weights.source import Asked, Fetch, Source
-from tasks.core.weights.sources import WEIGHTS_CHOICES, source_of
+from tasks.core.weights.sources import check_weights, find_weights, same_weights, weights_kind
 from tests.services.weights_server import HTML_PAGE, WeightsServer
 
 pytestmark = pytest.mark.usefixtures("caches")
@@ -48,7 +46,7 @@ def no_mlflow(uri: str) -> Path:
 
 def find(weights: object, model: object = "torch.nn:Linear") -> object:
     """Find the weights of a resolved spec."""
-    return source_of(resolve(ExportSpec(model=model, weights=weights))).find(no_mlflow)
+    return find_weights(resolve(ExportSpec(model=model, weights=weights)), no_mlflow)
 
 
 def test_a_file_is_hashed_and_named_by_its_base_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +167,7 @@ def test_an_enum_member_may_be_given_itself() -> None:
     member = models.SqueezeNet1_1_Weights.IMAGENET1K_V1
     spec = resolve(ExportSpec(model="squeezenet1_1", weights=member))
     assert spec.weights == "SqueezeNet1_1_Weights.IMAGENET1K_V1"
-    assert source_of(spec).kind == "torchvision"
+    assert weights_kind(spec) == "torchvision"
 
 
 @pytest.mark.parametrize(("text", "seed"), [("random", 0), ("random:7", 7), ("random:", 0)])
@@ -183,7 +181,7 @@ def test_random_has_a_seed_and_no_file(text: str, seed: int) -> None:
 def test_a_seed_is_a_number(text: str) -> None:
     """What is no seed is refused in one sentence."""
     with pytest.raises(WeightsError, match="write random or random:NUMBER"):
-        source_of(ExportSpec(model="torch.nn:Linear", weights=text)).check()
+        check_weights(ExportSpec(model="torch.nn:Linear", weights=text))
 
 
 def test_as_built_and_in_memory_have_no_file() -> None:
@@ -212,7 +210,7 @@ def test_an_mlflow_uri_is_left_to_its_fetcher(tmp_path: Path) -> None:
         return tmp_path / "w.pth"
 
     for uri in ("runs:/0123abcd/weights/w.pth", "models:/net/3", "models:/net@champion"):
-        found = source_of(resolve(ExportSpec(model="torch.nn:Linear", weights=uri))).find(fetch)
+        found = find_weights(resolve(ExportSpec(model="torch.nn:Linear", weights=uri)), fetch)
         assert (found.kind, found.origin, found.tensors_sha256) == ("mlflow", uri, tensors_sha256(state()))
     assert len(asked) == 3
 
@@ -233,7 +231,7 @@ def test_an_mlflow_uri_is_left_to_its_fetcher(tmp_path: Path) -> None:
 )
 def test_the_text_tells_the_kind(model: str, weights: str, kind: str) -> None:
     """The kind of weights follows from the text alone, and whether the model is torchvision's."""
-    assert source_of(resolve(ExportSpec(model=model, weights=weights))).kind == kind
+    assert weights_kind(resolve(ExportSpec(model=model, weights=weights))) == kind
 
 
 def test_equal_tensors_have_one_hash_in_any_container(tmp_path: Path) -> None:
@@ -246,11 +244,6 @@ def test_equal_tensors_have_one_hash_in_any_container(tmp_path: Path) -> None:
     assert a.file_sha256 != b.file_sha256
 
 
-def test_the_choices_are_listed() -> None:
-    """Sentences about --weights name what every source takes."""
-    assert WEIGHTS_CHOICES == "a file, a URL, runs:/…, models:/…, random[:SEED] or as-built"
-
-
 def test_the_same_weights_are_known_without_reading_tensors(tmp_path: Path) -> None:
     """A seed, a member of the enum, a file of equal bytes, a URL that states its hash; nothing else is beyond doubt."""
     path = tmp_path / "w.pth"
@@ -258,7 +251,7 @@ def test_the_same_weights_are_known_without_reading_tensors(tmp_path: Path) -> N
     sha256 = file_sha256(path)
 
     def is_same(weights: str, file_hash: str | None = sha256, model: str = "torch.nn:Linear") -> bool:
-        return source_of(ExportSpec(model=model, weights=weights)).is_same(file_hash)
+        return same_weights(ExportSpec(model=model, weights=weights), file_hash)
 
     assert is_same("random:3", None)
     assert is_same("DEFAULT", model="alexnet")
@@ -273,32 +266,24 @@ def test_the_same_weights_are_known_without_reading_tensors(tmp_path: Path) -> N
     assert not is_same(str(path))
 
 
-class S3(Source):
-    """A public object in Amazon's S3: the example of CONTRIBUTING.md."""
-
-    kind, syntax = "s3", "s3://BUCKET/KEY"
-
-    @staticmethod
-    def recognises(asked: Asked) -> bool:
-        """Take S3's own scheme."""
-        return bool(asked.weights.startswith("s3://"))
-
-    def find(self, fetch_from_mlflow: Fetch) -> Weights:
-        """Download it into the cache."""
-        bucket, _, key = self.weights.removeprefix("s3://").partition("/")
-        url = f"https://{bucket}.s3.amazonaws.com/{key}"
-        path, _ = fetch_to_cache(url, expected=None, way_out="give a local file with --weights FILE")
-        return from_download(path, kind=self.kind, origin=self.weights)
-
-
-def test_a_new_source_needs_one_class(monkeypatch: pytest.MonkeyPatch, weights_server: WeightsServer) -> None:
-    """With its name in the tuple it is recognised, checked and found, and left as it is in another folder."""
-    monkeypatch.setattr(sources, "SOURCES", (sources.SOURCES[0], S3, *sources.SOURCES[1:]))
+def test_a_new_source_needs_a_line_and_a_case(
+    tmp_path: Path, weights_server: WeightsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The example of CONTRIBUTING.md, put into the file, is recognised, checked, found, and the same in any folder."""
+    guide = (PROJECT_FOLDER / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Add a weights source")[2]
+    scheme, case = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)[:2]
+    code = Path(sources.__file__).read_text(encoding="utf-8")
+    code = code.replace("_SCHEMES = {\n", f"_SCHEMES = {{\n{scheme}").replace(
+        "        case _:\n", f"{case}        case _:\n"
+    )
+    (tmp_path / "more_sources.py").write_text(code, encoding="utf-8")
+    more = runpy.run_path(str(tmp_path / "more_sources.py"))
     monkeypatch.setenv("ASSAY_WEIGHTS_MIRROR", weights_server.address)
     weights_server.put("/models/w.pth", saved(state()))
-    spec = resolve(ExportSpec(model="torch.nn:Linear", weights="s3://bucket/models/w.pth"))
-    check(spec)
-    found = source_of(spec).find(no_mlflow)
+    spec = ExportSpec(model="torch.nn:Linear", weights="s3://bucket/models/w.pth")
+    more["check_weights"](spec)
+    assert more["settled_weights"](spec) == spec.weights
+    found = more["find_weights"](spec, no_mlflow)
     assert (found.kind, found.origin) == ("s3", "s3://bucket/models/w.pth")
     assert found.tensors_sha256 == tensors_sha256(state())
-    assert not source_of(spec).is_same(found.file_sha256)
+    assert not more["same_weights"](spec, found.file_sha256)

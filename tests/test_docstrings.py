@@ -9,14 +9,6 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(path for folder in ("flows", "tasks", "deployments") for path in (ROOT / folder).rglob("*.py"))
-EXEMPT = (
-    "flows/command_line/",
-    "flows/processes/",
-    "tasks/core/forward/",
-    "tasks/core/onnx_files/",
-    "tasks/core/runtime/",
-)
-"""Where some functions do not say it yet."""
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -25,7 +17,7 @@ def test_docstrings_say_what_parameters_mean(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree)
     unnamed = {name: missing for name, missing in _unnamed_parameters(tree) if missing}
-    assert path.relative_to(ROOT).as_posix().startswith(EXEMPT) or not unnamed
+    assert not unnamed
 
 
 def test_a_parameter_left_out_is_seen() -> None:

@@ -17,7 +17,7 @@ from tasks.core.export.exported import Exported
 from tasks.core.export.torchscript import export_with_torchscript
 from tasks.core.families.family import Exporter
 from tasks.core.families.registry import family_of
-from tasks.core.forward.fused_attention import without_fused_attention
+from tasks.core.forward.other_kernels import without_fused_attention
 from tasks.core.forward.outputs import flat_forward
 from tasks.core.inputs.choice import Inputs
 from tasks.core.spec.export_spec import ResolvedSpec
@@ -53,33 +53,27 @@ def run_exporter(
         raise
     except Exception as error:  # exporters raise whatever the model's code or the converter raises
         raise ExportError(f"{exporter} failed with {type(error).__name__}: {_cause(error)}") from error
-    said = _lack_of_names(exported.graph, inputs, output_names) or _lack_of_dims(exported.graph, inputs)
-    obtained = exported.graph.opset_imports.get("", 0)
-    if not said and obtained != opset:
-        said = f"gave opset {obtained} where {opset} was asked for"
-    if said:
-        raise ExportError(f"{exporter} {said}")
+    if difference := _difference(exported.graph, inputs, output_names=output_names, opset=opset):
+        raise ExportError(f"{exporter} {difference}")
     return exported
 
 
-def _lack_of_names(graph: ir.Model, inputs: Inputs, output_names: tuple[str, ...]) -> str:
-    """How the names of inputs and outputs differ from those asked for; empty where they do not."""
+def _difference(graph: ir.Model, inputs: Inputs, *, output_names: tuple[str, ...], opset: int) -> str:
+    """How the graph differs from what was asked for; empty where it does not."""
     found = tuple(str(value.name) for value in graph.graph.inputs)
     if found != inputs.names:
         lost = [name for name in inputs.names if name not in found]
         what = f"dropped {', '.join(lost)}, which the graph does not use" if lost else f"named them {', '.join(found)}"
         return f"was to have the inputs {', '.join(inputs.names)} but {what}"
     outputs = tuple(str(value.name) for value in graph.graph.outputs)
-    return "" if outputs == output_names else f"has the outputs {', '.join(outputs)}, not {', '.join(output_names)}"
-
-
-def _lack_of_dims(graph: ir.Model, inputs: Inputs) -> str:
-    """Which dynamic dim has a fixed size in the graph; empty where none has."""
+    if outputs != output_names:
+        return f"has the outputs {', '.join(outputs)}, not {', '.join(output_names)}"
     for spec, value in zip(inputs.specs, graph.graph.inputs, strict=True):
-        for dim, found in zip(spec.dims, value.shape or (), strict=False):
-            if dim.name and isinstance(found, int):
-                return f"froze {dim.name} of {spec.name} at {found}"
-    return ""
+        for dim, size in zip(spec.dims, value.shape or (), strict=False):
+            if dim.name and isinstance(size, int):
+                return f"froze {dim.name} of {spec.name} at {size}"
+    obtained = graph.opset_imports.get("", 0)
+    return "" if obtained == opset else f"gave opset {obtained} where {opset} was asked for"
 
 
 @contextlib.contextmanager

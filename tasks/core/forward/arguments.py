@@ -1,8 +1,9 @@
 """How forward takes its inputs: by keyword or position, alone or inside lists, tuples and dicts."""
 
+import contextlib
 import inspect
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +52,9 @@ def argument_paths(names: Sequence[str], model: nn.Module) -> tuple[ArgumentPath
     split = [name.split(".") for name in names]
     if not all(words[0] in parameters and _fits(words, parameters[words[0]]) for words in split):
         return tuple(ArgumentPath(index) for index in range(len(names)))
-    annotations = _annotations(model)
+    annotations: dict[str, Any] = {}
+    with contextlib.suppress(Exception):  # a name in an annotation may exist for type checkers only
+        annotations = typing.get_type_hints(model.forward)
     order = list(parameters)
     by_position = any(parameters[first].kind in _POSITIONAL for first, *_ in split)
     paths = []
@@ -105,13 +108,6 @@ def _fits(words: list[str], parameter: inspect.Parameter) -> bool:
     if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
         return len(words) > 1 and words[1].isdigit()
     return len(words) > 1 if parameter.kind is inspect.Parameter.VAR_KEYWORD else True
-
-
-def _annotations(model: nn.Module) -> Mapping[str, Any]:
-    try:
-        return typing.get_type_hints(model.forward)
-    except Exception:  # a name in an annotation may exist for type checkers only
-        return {}
 
 
 def _built(value: Any, annotation: Any) -> Any:

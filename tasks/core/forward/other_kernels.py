@@ -1,5 +1,7 @@
-"""Float32 operators computed with the rounding errors that another correct kernel may have."""
+"""Operators computed by other kernels than PyTorch would choose."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,17 @@ _LANES = (4, 1)
 """Numbers of partial sums in ONNX Runtime's averages: in the layout NCHW, and in one with blocks of channels."""
 _LEAST_SIGMOID = 2.0**-26
 """About sigmoid(-18), the least value of ONNX Runtime's kernel."""
+
+
+@contextlib.contextmanager
+def without_fused_attention() -> Iterator[None]:
+    """Within this context attention runs operator by operator: the kernel has no ONNX operator and no float64 path."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 class OtherKernels(TorchDispatchMode):
@@ -27,11 +40,7 @@ class OtherKernels(TorchDispatchMode):
     """
 
     def __init__(self, seed: int) -> None:
-        """Choose kernels.
-
-        Args:
-            seed: chooses the layout whose order of addition is used in averages.
-        """
+        """Choose by a seed the layout whose order of addition is used in averages."""
         super().__init__()  # type: ignore[no-untyped-call]  # torch's own
         self._num_lanes = _LANES[seed % len(_LANES)]
 

@@ -19,8 +19,7 @@ from torch.utils._pytree import tree_map, tree_map_only
 
 from tasks.core.arrays import EPS32
 from tasks.core.errors import is_out_of_memory
-from tasks.core.forward.fused_attention import without_fused_attention
-from tasks.core.forward.other_kernels import OtherKernels
+from tasks.core.forward.other_kernels import OtherKernels, without_fused_attention
 from tasks.core.forward.refusals import is_own_fault
 
 _SIGN_PERIOD = 8191

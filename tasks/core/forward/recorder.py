@@ -6,10 +6,10 @@ the mode that casts to float64 and sees the same operators in every precision.
 
 import contextlib
 import functools
+import itertools
 import sys
 import weakref
 from collections.abc import Callable, Iterator
-from itertools import takewhile
 from typing import Any
 from unittest.mock import patch
 
@@ -23,7 +23,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from tasks.core.arrays import Array
 from tasks.core.forward.decompositions import intermediates
-from tasks.core.forward.fused_attention import without_fused_attention
+from tasks.core.forward.other_kernels import without_fused_attention
 from tasks.core.forward.outputs import flatten
 from tasks.core.forward.precision import Args, Kwargs, run_float32
 from tasks.core.forward.traces import Addition, Call, Trace
@@ -74,7 +74,7 @@ class _Recorder(TorchDispatchMode):
         self._views: dict[int, list[weakref.ref[torch.Tensor]]] = {}
         self._running = [("", type(model).__name__, 0)]
         """Path, class and number of calls before its own, of each module on the call stack."""
-        self._num_values = 0
+        self._next_number = itertools.count()
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -149,11 +149,11 @@ class _Recorder(TorchDispatchMode):
             self._record(other, [tensor], mutates=False)
 
     def _record_intermediates(self, call: Call, tensors: list[torch.Tensor], output: torch.Tensor) -> None:
-        for number, value in enumerate(intermediates(call.name, tensors, output), start=self._num_values):
+        for value in intermediates(call.name, tensors, output):
+            number = next(self._next_number)
             call.intermediates += (number,)
             self.trace.producer[number] = self.trace.producer.get(call.outputs[0], 0)
             self._pass_on(number, call, value)
-        self._num_values += len(call.intermediates)
 
     def _branch(self, func: Any, tensors: list[torch.Tensor], inputs: list[int]) -> Array | None:
         """Some elements of the branch, if the operator is an addition that ends a residual block."""
@@ -184,8 +184,7 @@ class _Recorder(TorchDispatchMode):
         return int(number)
 
     def _new(self, tensor: torch.Tensor) -> int:
-        number = self._numbers[tensor] = self._num_values
-        self._num_values += 1
+        number = self._numbers[tensor] = next(self._next_number)
         self._views.setdefault(tensor.untyped_storage()._cdata, []).append(weakref.ref(tensor))
         return number
 
@@ -210,4 +209,4 @@ def _copy(tensor: torch.Tensor) -> Array:
 
 def _source_line() -> str:
     """The line of the model's code that called the operator, none outside the call of forward."""
-    return without_folder(innermost(takewhile(lambda line: line[0] != __file__, callers(sys._getframe(2)))))
+    return without_folder(innermost(itertools.takewhile(lambda line: line[0] != __file__, callers(sys._getframe(2)))))

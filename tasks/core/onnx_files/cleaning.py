@@ -23,7 +23,6 @@ class OwnBodyOutputsPass(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Change bodies in place."""
-        modified = False
         for body in model.graph.subgraphs():
             for index, value in enumerate(body.outputs):
                 producer = value.producer()
@@ -31,8 +30,7 @@ class OwnBodyOutputsPass(ir.passes.InPlacePass):
                     own = ir.Value(name=f"{value.name}_{body.name}_{index}", type=value.type, shape=value.shape)
                     body.append(ir.node("Identity", inputs=[value], outputs=[own]))
                     body.outputs[index] = own
-                    modified = True
-        return ir.passes.PassResult(model, modified)
+        return ir.passes.PassResult(model, modified=True)
 
 
 SIMPLIFY = ir.passes.Sequential(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 LARGE_BYTES = 1024
-"""Size up to which initializers are read: shapes and other constants that shape inference needs."""
+"""Larger initializers are not read and written with the rest; shape inference needs shapes and other constants."""
 SIDECAR_KEY = "assay.sidecar_sha256"
 """Key of a model's metadata: the SHA-256 of its external data, where it has any."""
 GRAPH_FIELD, INITIALIZER_FIELD, RAW_DATA_FIELD = 7, 5, 9

@@ -1,4 +1,4 @@
-"""Write a model as deterministic bytes, streaming its weights."""
+"""Write a model as deterministic bytes, streaming its large weights, so that the file never exists in memory."""
 
 import hashlib
 import itertools
@@ -10,12 +10,10 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from tasks.core.onnx_files.lazy_reading import GRAPH_FIELD, INITIALIZER_FIELD, RAW_DATA_FIELD, SIDECAR_KEY
+from tasks.core.onnx_files.lazy_reading import GRAPH_FIELD, INITIALIZER_FIELD, LARGE_BYTES, RAW_DATA_FIELD, SIDECAR_KEY
 
 MAX_FILE_BYTES = 2**31 - 1
 """Protobuf's limit for one message."""
-STREAMED_BYTES = 1024
-"""Larger initializers are written piece by piece, so that the file never exists in memory."""
 _Bytes = bytes | memoryview
 _Weights = Mapping[str, ir.TensorProtocol]
 
@@ -34,7 +32,7 @@ def write(model: ir.Model, path: Path) -> tuple[str, Path | None]:
         The file's SHA-256, and the path of the sidecar or None.
     """
     initializers = model.graph.initializers
-    streamed = {n: v for n, v in initializers.items() if v.const_value and v.const_value.nbytes > STREAMED_BYTES}
+    streamed = {n: v for n, v in initializers.items() if v.const_value and v.const_value.nbytes > LARGE_BYTES}
     weights = {name: value.const_value for name, value in streamed.items() if value.const_value}
     sidecar = None
     if sum(tensor.nbytes for tensor in weights.values()) > MAX_FILE_BYTES - (64 << 20):

@@ -66,13 +66,12 @@ def _equal_dims(program: torch.export.ExportedProgram, inputs: Inputs) -> tuple[
     names_of: dict[Any, set[str]] = {}
     user_inputs = [name for name in program.graph_signature.user_inputs if isinstance(name, str)]
     for spec, name in zip(inputs.specs, user_inputs, strict=False):
-        value = values[name]
-        for axis, dim in enumerate(spec.dims):
-            if dim.name is None or not isinstance(value, torch.Tensor):
+        for dim, size in zip(spec.dims, getattr(values[name], "shape", ()), strict=False):
+            if dim.name is None:
                 continue
-            symbol = getattr(getattr(value.shape[axis], "node", None), "expr", None)
+            symbol = getattr(getattr(size, "node", None), "expr", None)
             if symbol is None:
-                raise ExportError(f"dynamo froze {dim.name} of {spec.name} at {value.shape[axis]}")
+                raise ExportError(f"dynamo froze {dim.name} of {spec.name} at {size}")
             names_of.setdefault(symbol, set()).add(dim.name)
             if (limits := program.range_constraints.get(symbol)) is not None:
                 _check_limits(limits, dim, spec.name)

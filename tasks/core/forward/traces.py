@@ -69,32 +69,20 @@ class Trace:
             0 or 1, or None if the addition ends no residual block.
         """
         for index, trunk in ((0, 1), (1, 0)):
-            if self._descends(operands[index], operands[trunk]):
+            since_trunk = self._calls_behind(operands[index], since=self.producer.get(operands[trunk], 0))
+            if any(operands[trunk] in self.calls[i].inputs for i in since_trunk):
                 return index
-        lengths = [self._num_operators(number, module_path, since) for number in operands]
-        return lengths.index(max(lengths)) if all(lengths) else None
+        behind = [self._calls_behind(value, since=since) for value in operands]
+        if module_path and all(any(self.calls[i].module_path != module_path for i in indices) for indices in behind):
+            return 0 if len(behind[0]) >= len(behind[1]) else 1
+        return None
 
-    def _num_operators(self, value: int, module_path: str, since: int) -> int:
-        """Number of the module's calls that a value is computed from; 0 if none of them is a child module's."""
-        waiting, seen = [value], set[int]()
+    def _calls_behind(self, value: int, *, since: int) -> set[int]:
+        """Indices of the calls, from one on, that a value is computed from."""
+        waiting, found = [value], set[int]()
         while waiting:
             index = self.producer.get(waiting.pop(), -1)
-            if index >= since and index not in seen:
-                seen.add(index)
+            if index >= since and index not in found:
+                found.add(index)
                 waiting += self.calls[index].inputs
-        children = module_path and any(self.calls[index].module_path != module_path for index in seen)
-        return len(seen) if children else 0
-
-    def _descends(self, value: int, ancestor: int) -> bool:
-        waiting, seen = [value], {value}
-        first = self.producer.get(ancestor, -1)
-        while waiting:
-            index = self.producer.get(waiting.pop(), -1)
-            if index < first or index < 0:
-                continue
-            if ancestor in self.calls[index].inputs:
-                return True
-            new = [number for number in self.calls[index].inputs if number not in seen]
-            seen.update(new)
-            waiting += new
-        return False
+        return found

@@ -73,19 +73,17 @@ class LabelParametersPass(ir.passes.InPlacePass):
             parameters: names of the module's parameters, in its own order; those beyond the labels keep theirs.
         """
         super().__init__()
-        self._pairs = list(zip(labels, parameters, strict=False))
-        self.labels: dict[str, str] = {}
-        """Label -> parameter, of those that were found in the graph."""
+        self.labels = dict(zip(labels, parameters, strict=False))
+        """Label -> parameter; after the run, of those that were found in the graph."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rename in place."""
         initializers = model.graph.initializers
-        for label, parameter in self._pairs:
-            if parameter in initializers:
-                value = initializers.pop(parameter)
-                value.name = label
-                initializers[label] = value
-                self.labels[label] = parameter
+        self.labels = {label: parameter for label, parameter in self.labels.items() if parameter in initializers}
+        for label, parameter in self.labels.items():
+            value = initializers.pop(parameter)
+            value.name = label
+            initializers[label] = value
         return ir.passes.PassResult(model, modified=bool(self.labels))
 
 

@@ -32,16 +32,15 @@ def write(model: ir.Model, path: Path) -> tuple[str, Path | None]:
         The file's SHA-256, and the path of the sidecar or None.
     """
     initializers = model.graph.initializers
-    streamed = {n: v for n, v in initializers.items() if v.const_value and v.const_value.nbytes > LARGE_BYTES}
-    weights = {name: value.const_value for name, value in streamed.items() if value.const_value}
+    tensors = {name: value.const_value for name, value in initializers.items() if value.const_value is not None}
+    weights = {name: tensor for name, tensor in tensors.items() if tensor.nbytes > LARGE_BYTES}
     sidecar = None
     if sum(tensor.nbytes for tensor in weights.values()) > MAX_FILE_BYTES - (64 << 20):
         part = path.parent / "weights.part"
         sha256 = _write(part, _sidecar_pieces(weights))
         sidecar = part.replace(path.parent / f"weights-{sha256[:16]}.data")
         model.metadata_props[SIDECAR_KEY] = sha256
-    for name in streamed:
-        initializers.pop(name)
+    streamed = {name: initializers.pop(name) for name in weights}
     header = ir.to_proto(model)
     initializers.update(streamed)
     return _write(path, _file_pieces(header, weights, sidecar.name if sidecar else "")), sidecar

@@ -145,11 +145,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def cause_of_death(status: int | None) -> str:
-    """How a process ended, for a sentence about it.
-
-    Args:
-        status: as `subprocess` gives it: minus the signal's number if one killed it.
-    """
+    """How a process ended, for a sentence; its status is minus the number of the signal that killed it, if any."""
     if status is not None and status < 0:
         with contextlib.suppress(ValueError):
             name = signal.Signals(-status).name

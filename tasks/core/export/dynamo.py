@@ -46,10 +46,9 @@ def export_with_dynamo(model: nn.Module, inputs: Inputs, *, output_names: tuple[
         dynamic_shapes=dynamic_shapes if any(shapes) else None,
         verbose=False,
     )
-    if program is None:
+    if program is None or program.exported_program is None:
         raise ExportError("dynamo gave no program")
-    exported = program.exported_program
-    return Exported(program.model, _equal_dims(exported, inputs) if exported is not None else ())
+    return Exported(program.model, _equal_dims(program.exported_program, inputs))
 
 
 def _export_dim(dim: Dim) -> Any:
@@ -57,11 +56,8 @@ def _export_dim(dim: Dim) -> Any:
 
 
 def _equal_dims(program: torch.export.ExportedProgram, inputs: Inputs) -> tuple[str, ...]:
-    """Notes on dims that must be equal; torch.export narrows ranges of sizes, and says so in its program only.
-
-    Raises:
-        ExportError: a dim came out fixed or narrower than asked.
-    """
+    """Notes on dims that must be equal; a fixed dim, or one of fewer sizes than asked, raises an ExportError."""
+    # torch.export narrows ranges of sizes, and says so in its program only
     values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
     names_of: dict[Any, set[str]] = {}
     user_inputs = [name for name in program.graph_signature.user_inputs if isinstance(name, str)]
@@ -79,11 +75,7 @@ def _equal_dims(program: torch.export.ExportedProgram, inputs: Inputs) -> tuple[
 
 
 def _check_limits(limits: Any, dim: Dim, input_name: str) -> None:
-    """Hold torch.export's limits of a size against those that were asked for.
-
-    Raises:
-        NarrowedError: they are narrower. That a size is at least 2 is no narrowing: torch.export always says so.
-    """
+    """Raise an error if torch.export's limits are narrower than asked; it always says that a size is at least 2."""
     beyond = [int(limits.lower) - 1] if limits.lower > max(dim.low, 2) else []
     if limits.upper < (dim.high or _UNBOUNDED):
         beyond.append(int(limits.upper) + 1)

@@ -22,13 +22,8 @@ class NarrowedError(ExportError):
     """torch.export found that a dynamic dimension may not have every size that was asked for."""
 
     def __init__(self, message: str, name: str, beyond: tuple[int, ...]) -> None:
-        """Make it.
-
-        Args:
-            message: what was found, without a full stop.
-            name: of the dimension.
-            beyond: the sizes next to the allowed ones, where another exporter's file must be right, too.
-        """
         super().__init__(message)
         self.name = name
+        """Of the dimension."""
         self.beyond = beyond
+        """The sizes next to the allowed ones, where another exporter's file must be right, too."""

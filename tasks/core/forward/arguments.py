@@ -125,11 +125,7 @@ def _built(value: Any, annotation: Any) -> Any:
 
 
 def _check(names: Sequence[str], paths: Sequence[ArgumentPath]) -> None:
-    """Check the names against each other.
-
-    Raises:
-        SpecError: one lies inside another, a container has indices and keys, or an index is missing.
-    """
+    """Refuse a name inside another one, a container of indices and keys, and a missing index."""
     inside: dict[tuple[int | str, ...], set[int | str]] = {}
     named = {(p.argument, *p.keys): name for name, p in zip(names, paths, strict=True)}
     for path, name in named.items():

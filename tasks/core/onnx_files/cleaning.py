@@ -66,12 +66,7 @@ class LabelParametersPass(ir.passes.InPlacePass):
     """Rename initializers: the i-th label for the i-th parameter."""
 
     def __init__(self, labels: Iterable[str], parameters: Iterable[str]) -> None:
-        """Pair labels with parameters.
-
-        Args:
-            labels: new names.
-            parameters: names of the module's parameters, in its own order; those beyond the labels keep theirs.
-        """
+        """Pair new names with the module's parameters, in its own order; those beyond the labels keep theirs."""
         super().__init__()
         self.labels = dict(zip(labels, parameters, strict=False))
         """Label -> parameter; after the run, of those that were found in the graph."""

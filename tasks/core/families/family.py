@@ -13,21 +13,6 @@ if TYPE_CHECKING:
 Exporter = Literal["dynamo", "torchscript"]
 
 
-class NamedWeights(Record):
-    """Weights that a family names: where they are."""
-
-    origin: str
-    """What is recorded of them, e.g. `ResNet18_Weights.IMAGENET1K_V1`."""
-    location: str | Path
-    """URL, with the first digits of the SHA-256 as `#sha256=HEX` or in the file's name; or path of a local file."""
-    folder: Path | None = None
-    """Where the family's own library keeps its downloads; None: Assay's cache."""
-    folder_variable: str = ""
-    """Environment variable that moves `folder`."""
-    arguments: dict[str, Any] = {}
-    """Arguments with which the factory loads them from there itself; empty: Assay does."""
-
-
 class Preprocessing(Record):
     """What a model was trained to see and to tell: its labels, and what is done to a picture before."""
 
@@ -42,6 +27,23 @@ class Preprocessing(Record):
     """Subtracted by channel, after values were scaled to 0..1."""
     std: tuple[float, ...] = ()
     """Divided by, by channel, after that."""
+
+
+class NamedWeights(Record):
+    """Weights that a family names: where they are."""
+
+    origin: str
+    """What is recorded of them, e.g. `ResNet18_Weights.IMAGENET1K_V1`."""
+    location: str | Path
+    """URL, with the first digits of the SHA-256 as `#sha256=HEX` or in the file's name; or path of a local file."""
+    folder: Path | None = None
+    """Where the family's own library keeps its downloads; None: Assay's cache."""
+    folder_variable: str = ""
+    """Environment variable that moves `folder`."""
+    arguments: dict[str, Any] = {}
+    """Arguments with which the factory loads them from there itself; empty: Assay does."""
+    preprocessing: Preprocessing = Preprocessing()
+    """What they were trained on, as far as the family knows."""
 
 
 class Family(ABC):
@@ -77,8 +79,7 @@ class Family(ABC):
         """Find the callable that makes the module; without a download.
 
         Raises:
-            SpecError: there is none.
-            ModelError: importing it raises.
+            SpecError, ModelError: there is none, or importing it raises.
         """
 
     def names(self) -> tuple[str, ...]:
@@ -123,12 +124,3 @@ class Family(ABC):
     def gflop(self, model: Any) -> float:
         """About how much arithmetic a run takes, in GFLOP; 0 where nothing says it."""
         return 0.0
-
-    def preprocessing(self, model: str, weights: str) -> Preprocessing | None:
-        """What the named weights were trained on; None: nothing says it.
-
-        Args:
-            model: MODEL text.
-            weights: name of the weights.
-        """
-        return None

@@ -3,9 +3,10 @@
 import contextlib
 import importlib
 import importlib.util
+import re
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -20,9 +21,7 @@ from tasks.core.paths import PROJECT_FOLDER
 if TYPE_CHECKING:
     from torch import nn
 
-_FACTORY_NAMES = {"build", "create", "make", "model", "factory", "get", "load"} | {
-    f"{verb}_model" for verb in ("build", "create", "make", "get", "load")
-}
+_FACTORY_NAME = re.compile(r"(build|create|make|get|load)(_model)?|model|factory", re.IGNORECASE)
 """Names of callables that say nothing about what they make; the file's name does."""
 
 _folders: list[Path] = []
@@ -50,13 +49,12 @@ class PythonFamily(Family):
             raise SpecError(f"{model} is half an import path; write {self.syntax}.")
         file = Path(source).expanduser().resolve() if source.endswith(".py") else None
         name = attribute.rpartition(".")[2]
-        if attribute.lower() in _FACTORY_NAMES:
+        if _FACTORY_NAME.fullmatch(attribute):
             name = Path(source).stem if file else source.rpartition(".")[2]
         return {"name": name, "model": f"{file or source}:{attribute}"}
 
     @override
     def factory(self, model: Any) -> "Callable[..., nn.Module]":
-        """Import the module or load the file, and find the callable in it."""
         if not isinstance(model, str):
             return lambda: model
         source, _, attribute = model.rpartition(":")
@@ -65,9 +63,8 @@ class PythonFamily(Family):
         for part in attribute.split("."):
             found = getattr(found, part, None)
         if not callable(found):
-            own = [
-                n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__
-            ]
+            callables = {name: value for name, value in vars(module).items() if callable(value)}
+            own = [name for name, value in callables.items() if getattr(value, "__module__", "") == module.__name__]
             raise SpecError(f"{source} has no callable {attribute!r}; it has {', '.join(own[:12]) or 'none'}.")
         return found  # type: ignore[no-any-return]  # any callable that returns a module
 
@@ -112,8 +109,7 @@ def _load_file(path: Path) -> ModuleType:
     plain = path.stem.replace(".", "_")
     for name in (plain, f"{plain}_{digest[:8]}"):
         known = sys.modules.get(name)
-        if getattr(known, "__file__", None) == str(path) and getattr(known, "__assay_sha256__", "") == digest:
-            assert known is not None
+        if known and getattr(known, "__file__", "") == str(path) and getattr(known, "__assay_sha256__", "") == digest:
             return known
     if plain not in sys.modules and not _is_taken(plain, path):
         name = plain
@@ -122,13 +118,15 @@ def _load_file(path: Path) -> ModuleType:
         raise SpecError(f"{path} can't be loaded as Python.")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     module.__assay_sha256__ = digest  # type: ignore[attr-defined]  # tells a reload from a changed file
+    sys.path.insert(0, str(path.parent))
     try:
-        with _first_on_path(path.parent):
-            spec.loader.exec_module(module)
+        spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # the user's code may raise anything; it becomes one sentence
         del sys.modules[name]
         hint = f" For a module of a package write package.{path.stem}:Class." if "relative import" in str(error) else ""
         raise ModelError(f"Loading {path.name} raised {type(error).__name__}: {one_line(error)}.{hint}") from error
+    finally:
+        sys.path.remove(str(path.parent))
     return module
 
 
@@ -166,12 +164,3 @@ def _place(module: ModuleType) -> Path | None:
         return own_source(module)
     path = next(iter(getattr(module, "__path__", ())), None)
     return None if path is None or _is_installed(Path(path)) else Path(path)
-
-
-@contextlib.contextmanager
-def _first_on_path(folder: Path) -> Iterator[None]:
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))

@@ -31,17 +31,14 @@ class TorchvisionFamily(Family):
 
     @override
     def recognises(self, model: object) -> bool:
-        """Take a plain word."""
         return isinstance(model, str) and re.fullmatch(r"[\w-]+", model) is not None
 
     @override
     def fields(self, model: str) -> dict[str, Any]:
-        """Its name, its default weights, and what its recipe says."""
         return {**recipe_for(model), "name": model, "weights": "DEFAULT"}
 
     @override
     def names(self) -> tuple[str, ...]:
-        """Ask torchvision."""
         from torchvision import models
 
         return tuple(models.list_models())
@@ -65,12 +62,19 @@ class TorchvisionFamily(Family):
     def weights(self, model: str, weights: str) -> NamedWeights:
         """Find a member of the weights enum: `DEFAULT`, `IMAGENET1K_V1`, `ResNet50_Weights.DEFAULT`."""
         member = _member(model, weights)
+        transforms = member.transforms()
+        fields = {"resize": "resize_size", "crop": "crop_size", "mean": "mean", "std": "std"}
         return NamedWeights(
             origin=str(member),
             location=member.url,
             folder=download_folder(),
             folder_variable="TORCH_HOME",
             arguments={"weights": member},  # a builder takes the number of classes from it, too
+            preprocessing=Preprocessing(
+                labels=tuple(member.meta.get("categories", ())),
+                interpolation=getattr(getattr(transforms, "interpolation", None), "value", ""),
+                **{field: tuple(getattr(transforms, name, None) or ()) for field, name in fields.items()},
+            ),
         )
 
     @override
@@ -104,18 +108,6 @@ class TorchvisionFamily(Family):
 
         return max((float(m.meta.get("_ops", 0.0)) for m in models.get_model_weights(model)), default=0.0)
 
-    @override
-    def preprocessing(self, model: str, weights: str) -> Preprocessing:
-        """The `categories` and `transforms` of the enum member."""
-        member = _member(model, weights)
-        transforms = member.transforms()
-        fields = {"resize": "resize_size", "crop": "crop_size", "mean": "mean", "std": "std"}
-        return Preprocessing(
-            labels=tuple(member.meta.get("categories", ())),
-            interpolation=getattr(getattr(transforms, "interpolation", None), "value", ""),
-            **{field: tuple(getattr(transforms, name, None) or ()) for field, name in fields.items()},
-        )
-
 
 def recipe_for(name: str) -> dict[str, Any]:
     """Fields of ExportSpec that a model needs besides its name; of the first recipe that matches it, or none."""
@@ -137,11 +129,7 @@ def download_folder() -> Path:
 
 
 def _member(model: str, name: str) -> Any:
-    """The member of the model's weights enum.
-
-    Raises:
-        WeightsError: there is none, or no exporter can do with it.
-    """
+    """The member of the model's weights enum; one that no exporter can do with is refused."""
     from torchvision import models
 
     enum = models.get_model_weights(model)

@@ -10,17 +10,12 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves
 
 SHARE_LOW, SHARE_HIGH = 0.05, 0.98
-"""Share of a residual branch in its sum, by root mean square, outside of which it is rescaled.
-
-They lie inside 1 % to 100 %, so that other inputs stay inside that, too.
-"""
-
-BIAS_RATIO = 2.0
+"""Share of a residual branch in its sum, by root mean square, outside of which it is rescaled: inside 1 % to 100 %,
+so that other inputs stay inside that, too."""
+_BIAS_RATIO = 2.0
 """Least ratio, by root mean square, of a layer's product to its bias: below it a deep stack forgets its input."""
-
-MAX_DEPTH = 200
+_MAX_DEPTH = 200
 """Operators without parameters to look behind, well below Python's limit of 1,000 calls."""
-
 _NORMS = {"native_batch_norm", "native_layer_norm", "native_group_norm"}
 _BIASES = {"convolution": 2, "addmm": 0}
 _PRODUCTS = {"mul", "mul_", "mm", "bmm", "mv", "_weight_norm_interface"}
@@ -58,12 +53,11 @@ class OriginRecorder(TorchDispatchMode):
         self.leaves = {id(parameter): Op("leaf", parameter=parameter) for parameter in self.stored}
         self.num_rescaled = 0
         self.rescaled: set[nn.Parameter] = set()
-        self.keep_logits = keep_logits
+        self.keep_logits, self.raise_products = keep_logits, raise_products
         self.score_threshold = 0.5
         """What scores were compared with last."""
         self.compared: list[tuple[Op, torch.Tensor]] = []
         """What was compared with it."""
-        self.raise_products = raise_products
 
     def op_of(self, tensor: torch.Tensor) -> Op:
         """The operator that made a tensor."""
@@ -97,14 +91,18 @@ class OriginRecorder(TorchDispatchMode):
         live = [tensor for tensor, op in zip(tensors, ops, strict=True) if op.depends_on_input and name != "detach"]
         made = Op(name, ops, depends_on_input=bool(live))
         if self.keep_logits and name == "gt" and live and isinstance(args[1], float) and 0 < args[1] < 1:
-            self.note_comparison(ops[0], *args)
+            if args[1] != self.score_threshold:
+                self.score_threshold = args[1]
+                self.compared.clear()
+            self.compared.append((ops[0], args[0]))
         if self.keep_logits and live and name in _SCORES:
             made.logits = tensors[0].clone()
-        if name in ("add", "add_") and len(args) == len(live) == 2 and _are_alike(*live):
-            args = self.rescale_branch(args, ops)
+        are_floats = all(tensor.is_floating_point() for tensor in live)
+        if are_floats and name in ("add", "add_") and len(args) == len(live) == 2 and live[0].shape == live[1].shape:
+            args = self._rescale_branch(args, ops)
         output = func(*args, **(kwargs or {}))
         if self.raise_products and name in _BIASES and live and len(tensors) == 3:
-            output = self.raise_product(tensors.pop(_BIASES[name]), tensors, output)
+            output = self._raise_product(tensors.pop(_BIASES[name]), tensors, output)
         # As with gradients, integers computed from activations (argmax, nms) end the line; token ids do not.
         ended = Op("constant") if any(tensor.is_floating_point() for tensor in live) else made
         for tensor in tree_leaves(output):
@@ -112,43 +110,19 @@ class OriginRecorder(TorchDispatchMode):
                 tensor.assay_op = made if tensor.is_floating_point() else ended  # type: ignore[attr-defined]
         return output
 
-    def note_comparison(self, op: Op, values: torch.Tensor, threshold: float) -> None:
-        """Keep what may be scores and their threshold.
-
-        Args:
-            op: the operator that made the scores.
-            values: the scores, of any shape.
-            threshold: what they are compared with, between 0 and 1.
-        """
-        if threshold != self.score_threshold:
-            self.score_threshold = threshold
-            self.compared.clear()
-        self.compared.append((op, values))
-
-    def raise_product(self, bias: torch.Tensor, factors: list[torch.Tensor], output: torch.Tensor) -> Any:
-        """Scale up a weight whose product with an activation is small beside the bias, and the output now.
-
-        Args:
-            bias: the layer's bias, [channels].
-            factors: activation and weight.
-            output: product plus bias, channels second of convolutions, else last.
-        """
-        bias = bias.reshape(-1, *[1] * (output.ndim - 2))
+    def _raise_product(self, bias: torch.Tensor, factors: list[torch.Tensor], output: torch.Tensor) -> Any:
+        """Scale up a weight whose product with an activation is small beside the bias, and the output now."""
+        bias = bias.reshape(-1, *[1] * (output.ndim - 2))  # channels come second
         product = output - bias
-        wanted, found = mean_square(bias) * BIAS_RATIO**2, mean_square(product)
+        wanted, found = mean_square(bias) * _BIAS_RATIO**2, mean_square(product)
         weights = [op for op in map(self.op_of, factors) if not op.depends_on_input]
         if not (0 < found < wanted < math.inf and len(weights) == 1):
             return output
         factor = 2.0 ** math.ceil(math.log2(wanted / found) / 2)
         return product * factor + bias if self.scale(weights[0], factor, stop=set()) else output
 
-    def rescale_branch(self, terms: Any, ops: tuple[Op, ...]) -> Any:
-        """Scale a residual branch whose share of the sum is out of bounds, and its value now.
-
-        Args:
-            terms: the two tensors that are added, of one shape.
-            ops: the operators that made them.
-        """
+    def _rescale_branch(self, terms: Any, ops: tuple[Op, ...]) -> Any:
+        """Scale a residual branch whose share of the sum is out of bounds, and its value now."""
         behind = [_ancestors(op) for op in ops]
         branches = [1] if ops[0] in behind[1] else [0] if ops[1] in behind[0] else [0, 1]
         powers, total = [mean_square(term) for term in terms], mean_square(terms[0] + terms[1])
@@ -168,10 +142,6 @@ class OriginRecorder(TorchDispatchMode):
         # In place, or another sum of the same branch would find it small and scale the same parameters again.
         terms[branch].mul_(factor)
         return terms
-
-
-def _are_alike(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one.shape == other.shape and one.is_floating_point() and other.is_floating_point()
 
 
 def mean_square(value: torch.Tensor) -> float:
@@ -199,7 +169,7 @@ def parameters_of(op: Op, seen: set[Op], depth: int = 0) -> set[nn.Parameter]:
     """
     if op.parameter is not None:
         return {op.parameter}
-    if op in seen or op.name in _NOT_PROPORTIONAL or depth > MAX_DEPTH:
+    if op in seen or op.name in _NOT_PROPORTIONAL or depth > _MAX_DEPTH:
         return set()
     seen.add(op)
     factors: tuple[Op, ...] = ()

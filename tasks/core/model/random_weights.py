@@ -28,13 +28,11 @@ from tasks.core.model.score_heads import NUM_CANDIDATES, calibrate_scores, next_
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
-NUM_PASSES = 4
+_NUM_PASSES = 4
 """Forward passes at most; classifiers need one or two, detectors two or three."""
-
-TINY = 1e-3
+_TINY = 1e-3
 """Weights all below this are redrawn: stock draws reach further, layer scales start at 1e-6 to 1e-4."""
-
-OUTPUT_LOW, OUTPUT_HIGH = 0.05, 20.0
+_OUTPUT_LOW, _OUTPUT_HIGH = 0.05, 20.0
 """Root mean square of an output, in its own unit, outside of which it is rescaled."""
 
 
@@ -58,22 +56,19 @@ def build_with_random_weights(
 
 
 def _calibrate(module: nn.Module, arguments: Arguments) -> None:
-    """Run and rescale until a pass finds nothing to rescale."""
     num_candidates = NUM_CANDIDATES
-    for index in range(NUM_PASSES):
+    for index in range(_NUM_PASSES):
         # Detectors take a list of images; only they need the logits, which take memory. Their biases must be
         # left alone once calibrate_scores has set them.
         is_detector = any(isinstance(argument, list) for argument in (*arguments[0], *arguments[1].values()))
         recorder = OriginRecorder(module, keep_logits=is_detector, raise_products=index == 0)
         outputs = _run_with_own_statistics(module, recorder, arguments)
         counts = num_detections(outputs)
-        if counts:
-            wanted = NUM_CANDIDATES if index == 0 else next_num_candidates(counts, num_candidates)
-            if wanted is not None:
-                num_candidates = wanted
-                calibrate_scores(recorder, outputs, num_candidates)
-        elif not counts:
+        if not counts:
             _rescale_outputs(recorder, outputs)
+        elif wanted := (NUM_CANDIDATES if index == 0 else next_num_candidates(counts, num_candidates)):
+            num_candidates = wanted
+            calibrate_scores(recorder, outputs, num_candidates)
         if not recorder.num_rescaled:
             break
 
@@ -99,22 +94,20 @@ def _reproducible(seed: int) -> Iterator[None]:
 @contextlib.contextmanager
 def _state_kept(module: nn.Module) -> Iterator[None]:
     """Undo what running does to attributes and buffers, except to normalisation statistics."""
-    kept = [
-        (
-            child,
-            {k: copy.copy(v) if type(v) in (dict, list, set) else v for k, v in vars(child).items()},
-            [(v, v.clone()) for k, v in child._buffers.items() if v is not None and "running_" not in k],
-        )
+    attributes = {
+        child: {k: copy.copy(v) if type(v) in (dict, list, set) else v for k, v in vars(child).items()}
         for child in module.modules()
-    ]
+    }
+    lasting = (value for name, value in module.named_buffers() if "running_" not in name.rpartition(".")[2])
+    buffers = [(value, value.clone()) for value in lasting]
     try:
         yield
     finally:
-        for child, attributes, buffers in kept:
+        for child, kept in attributes.items():
             vars(child).clear()
-            vars(child).update(attributes)
-            for buffer, value in buffers:
-                buffer.data.copy_(value)
+            vars(child).update(kept)
+        for buffer, value in buffers:
+            buffer.data.copy_(value)
 
 
 def _redraw_zero_weights(module: nn.Module) -> None:
@@ -123,12 +116,12 @@ def _redraw_zero_weights(module: nn.Module) -> None:
         values = parameter.data
         if "bias" in name.rpartition(".")[2] or not (values.is_floating_point() and values.numel()):
             continue
-        if float(values.abs().max()) < TINY:
+        if float(values.abs().max()) < _TINY:
             values.normal_(0, 0.02)
 
 
 def _run_with_own_statistics(module: nn.Module, recorder: OriginRecorder, arguments: Arguments) -> Any:
-    """Run once in float64; each normalisation first takes the statistics of its own input."""
+    """Run in float64; each normalisation first takes the statistics of its own input."""
     sums: dict[nn.Module, torch.Tensor] = {}
     handles = [
         child.register_forward_pre_hook(lambda norm, inputs: _take_statistics(norm, inputs[0], sums))
@@ -184,5 +177,5 @@ def _rescale_outputs(recorder: OriginRecorder, outputs: Any) -> None:
     for output in tree_leaves(outputs):
         if isinstance(output, torch.Tensor) and output.is_floating_point() and output.numel():
             rms = math.sqrt(mean_square(output))
-            if 0 < rms < math.inf and not OUTPUT_LOW <= rms <= OUTPUT_HIGH:
+            if 0 < rms < math.inf and not _OUTPUT_LOW <= rms <= _OUTPUT_HIGH:
                 recorder.scale(recorder.op_of(output), 2.0 ** -round(math.log2(rms)), stop=set())

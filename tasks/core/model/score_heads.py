@@ -1,6 +1,7 @@
 """Calibrate the score heads of a detector with random weights: some boxes, not none and not the maximum."""
 
 import math
+from statistics import median_high
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 
 from tasks.core.model.activation_origins import Op, OriginRecorder, parameters_of
 
-SCORE_SPREAD = 1.0
+_SCORE_SPREAD = 1.0
 """Standard deviation of detection score logits. Much more, and the best scores round to 1: which of two equal
 scores comes first is then a matter of the kernel, and with it which box suppresses the other."""
 
@@ -16,8 +17,7 @@ NUM_CANDIDATES = 64
 """Pairs of place and class an image that pass the threshold at first, before those that overlap are suppressed."""
 NUM_BOXES, MIN_BOXES, MAX_BOXES = 40, 15, 80
 """Boxes of the middle image: other images have some, too, and few reach torchvision's caps of 100 to 300."""
-
-MIN_SLOPE = 0.1
+_MIN_SLOPE = 0.1
 """Least power of a class's probability that a score can be."""
 
 
@@ -35,7 +35,7 @@ def next_num_candidates(counts: list[int], num_candidates: int) -> int | None:
         counts: boxes found, by image.
         num_candidates: candidates an image that gave them.
     """
-    middle = round(_upper_median([float(count) for count in counts]))
+    middle = median_high(counts)
     if MIN_BOXES <= middle <= MAX_BOXES and min(counts):
         return None
     if middle == max(counts) > MAX_BOXES:
@@ -70,21 +70,20 @@ def calibrate_scores(recorder: OriginRecorder, outputs: list[dict[str, torch.Ten
         (image.reshape(-1, num_channels) - offsets).view(-1, num_classes if is_softmax else 1)
         for image in _logits_by_image(by_image, ops)
     ]
-    spread = _upper_median([_spread(image) for image in images])
-    factor = 2.0 ** round(math.log2(SCORE_SPREAD / spread))
+    spread = median_high([_spread(image) for image in images])
+    factor = 2.0 ** round(math.log2(_SCORE_SPREAD / spread))
     threshold = _probability_at_threshold(recorder, ops)
     reaches = [_reach(image * factor, threshold).flatten() for image in images]
-    shift = _upper_median([float(_rounded(reach.topk(min(num_wanted, len(reach))).values[-1])) for reach in reaches])
-    _move_head(recorder, parameters, factor=factor, offsets=offsets)
-    for bias in biases:
-        if is_softmax:
-            bias.view(-1, num_classes)[:, 0] += shift
-        else:
-            bias -= shift
-
-
-def _upper_median(values: list[float]) -> float:
-    return sorted(values)[len(values) // 2]
+    shift = median_high([float(_rounded(reach.topk(min(num_wanted, len(reach))).values[-1])) for reach in reaches])
+    for parameter in parameters:
+        stored = recorder.stored[parameter].mul_(factor)
+        if stored.ndim == 1:
+            stored.view(-1, num_channels).sub_(offsets * factor)
+            if is_softmax:
+                stored.view(-1, num_classes)[:, 0] += shift
+            else:
+                stored -= shift
+    recorder.num_rescaled += 1
 
 
 def _spread(logits: torch.Tensor) -> float:
@@ -100,17 +99,6 @@ def _num_channels(biases: list[torch.Tensor], logits: list[torch.Tensor]) -> int
         if all(tensor.numel() % num_channels == 0 for tensor in (*biases, *logits)):
             return num_channels
     return 1
-
-
-def _move_head(
-    recorder: OriginRecorder, parameters: frozenset[nn.Parameter], *, factor: float, offsets: torch.Tensor
-) -> None:
-    """Take the offsets from the logits, and multiply the rest."""
-    for parameter in parameters:
-        stored = recorder.stored[parameter].mul_(factor)
-        if stored.ndim == 1:
-            stored.view(-1, len(offsets)).sub_(offsets * factor)
-    recorder.num_rescaled += 1
 
 
 def _logits(op: Op) -> torch.Tensor:
@@ -148,7 +136,7 @@ def _probability_at_threshold(recorder: OriginRecorder, ops: list[Op]) -> float:
         return recorder.score_threshold
     own, score = (torch.cat(column) for column in zip(*pairs, strict=True))
     slope = float(((own - own.mean()) * (score - score.mean())).mean() / own.var(correction=0))
-    if not MIN_SLOPE < slope < 1 / MIN_SLOPE:
+    if not _MIN_SLOPE < slope < 1 / _MIN_SLOPE:
         return recorder.score_threshold  # values in another order
     at_threshold = float(own.mean()) + (math.log(recorder.score_threshold) - float(score.mean())) / slope
     return min(math.exp(at_threshold), 0.99)

@@ -121,7 +121,7 @@ def test_what_is_no_square_picture_has_no_usual_size(name: str) -> None:
 
 def test_labels_and_preprocessing_are_those_of_the_weights() -> None:
     """What is known of the weights' training is what torchvision's own transforms do to a picture."""
-    found = FAMILY.preprocessing("resnet18", "DEFAULT")
+    found = FAMILY.weights("resnet18", "DEFAULT").preprocessing
     assert (len(found.labels), found.labels[0], found.labels[-1]) == (1000, "tench", "toilet tissue")
     assert (found.resize, found.crop, found.interpolation) == ((256,), (224,), "bilinear")
     picture = torch.arange(3 * 300 * 400, dtype=torch.float32).reshape(3, 300, 400) / (3 * 300 * 400)
@@ -129,9 +129,9 @@ def test_labels_and_preprocessing_are_those_of_the_weights() -> None:
     mean, std = (torch.tensor(values)[:, None, None] for values in (found.mean, found.std))
     theirs = models.ResNet18_Weights.DEFAULT.transforms()(picture)
     torch.testing.assert_close((resized - mean) / std, theirs)
-    assert FAMILY.preprocessing("r3d_18", "DEFAULT").crop == (112, 112)
-    assert FAMILY.preprocessing("raft_large", "DEFAULT").labels == ()
-    assert len(FAMILY.preprocessing("ssd300_vgg16", "DEFAULT").labels) == 91
+    assert FAMILY.weights("r3d_18", "DEFAULT").preprocessing.crop == (112, 112)
+    assert FAMILY.weights("raft_large", "DEFAULT").preprocessing.labels == ()
+    assert len(FAMILY.weights("ssd300_vgg16", "DEFAULT").preprocessing.labels) == 91
 
 
 def test_large_models_come_first_in_a_sweep() -> None:

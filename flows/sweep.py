@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
 from prefect import flow, task
@@ -24,9 +23,8 @@ from prefect.task_runners import TaskRunner
 from flows.outcomes import failed
 from flows.processes.dask_address import is_this_machine
 from flows.processes.export_here import CHECK_SECONDS, check_apart, services
-from flows.processes.sweep_workers import Terms, dask_workers, export_warm, local_workers
+from flows.processes.sweep_workers import Terms, dask_workers, export_warm, local_workers, software
 from tasks.core.errors import AssayError, CrashError, SpecError, SweepError, one_line
-from tasks.core.provenance.manifest import assay_sha256, package_versions
 from tasks.core.records.record import Record
 from tasks.core.records.steps import ExportResult
 from tasks.core.spec.catalog import read_catalog
@@ -157,13 +155,9 @@ def _export(
 ) -> None:
     """Check all specs, then export the sound ones, costliest first so that no worker is left with one at the end."""
     terms = Terms(
-        force=options.force,
-        timeout_seconds=options.timeout_seconds,
-        parent_run_id=run_id,
-        environment=services(),
-        assay=assay_sha256(),
-        versions=package_versions(),
-    )
+        force=options.force, timeout_seconds=options.timeout_seconds, parent_run_id=run_id, environment=services(),
+        software=software(),
+    )  # fmt: skip
     place = dask_workers(options.dask, options.workers) if options.dask else local_workers(options.workers)
     with place as (runner, processes):
         costs = check_apart(specs, processes, min(CHECK_SECONDS, options.timeout_seconds))
@@ -176,26 +170,15 @@ def _export(
         if planned is not None:
             planned({spec.title: OVERHEAD_GFLOP + cost for cost, spec in sound})
         ordered = [spec for _, spec in sorted(sound, key=lambda pair: -pair[0])]
-        token = _job.set(_Job(ordered, terms, runner, processes.close, add))
+        token = _job.set(lambda: _export_all(ordered, terms, runner, add=add, stop=processes.close))
         try:
             export_side_by_side(len(ordered))
         finally:
             _job.reset(token)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """Input of `export_side_by_side`, kept out of its parameters: Prefect sends those along with each task."""
-
-    specs: Sequence[ResolvedSpec]
-    terms: Terms
-    runner: TaskRunner[Any]
-    stop: Callable[[], None]
-    """Stops the exports that are running."""
-    add: Tell
-
-
-_job: ContextVar[_Job] = ContextVar("job")
+_job: ContextVar[Callable[[], None]] = ContextVar("job")
+"""What `export_side_by_side` does, kept out of its parameters: Prefect sends those along with each task."""
 
 
 @flow(name="sweep", persist_result=False)
@@ -207,25 +190,26 @@ def export_side_by_side(num_models: int) -> str:
 
 def _work_off() -> None:
     """Run the job; not in the flow itself, which is pickled with all that its code names."""
-    job = _job.get()
-    with job.runner:
-        titles = {job.runner.submit(export_one, {"spec": spec, "terms": job.terms}): spec.title for spec in job.specs}
+    _job.get()()
+
+
+def _export_all(
+    specs: Sequence[ResolvedSpec], terms: Terms, runner: TaskRunner[Any], *, add: Tell, stop: Callable[[], None]
+) -> None:
+    """Export on the workers of a runner; where anything goes wrong here, stop what is running there."""
+    with runner:
+        titles = {runner.submit(_export_one, {"spec": spec, "terms": terms}): spec.title for spec in specs}
         try:
             for future in as_completed(list(titles)):
-                job.add(_result_of(future, titles[future]))
+                add(_result_of(future, titles[future]))
         except BaseException:
-            job.stop()
+            stop()
             raise
 
 
-@task(task_run_name="export-{spec.title}", cache_policy=NO_CACHE, persist_result=False)
-def export_one(spec: ResolvedSpec, terms: Terms) -> ExportResult:
-    """Export one model on the machine that runs this task.
-
-    Args:
-        spec: resolved.
-        terms: what holds for every model of the sweep.
-    """
+@task(name="export_one", task_run_name="export-{spec.title}", cache_policy=NO_CACHE, persist_result=False)
+def _export_one(spec: ResolvedSpec, terms: Terms) -> ExportResult:
+    """Export one model on the machine that runs this task."""
     return export_warm(spec, terms)
 
 
@@ -235,8 +219,7 @@ def _result_of(future: Any, title: str) -> ExportResult:
     except AssayError as error:
         return failed(title, error)
     except Exception as error:  # what Dask and Prefect raise for a lost worker has no base in common
-        said = one_line(error)
-        return failed(title, CrashError(f"{title}: the worker that exported it was lost ({said})."))
+        return failed(title, CrashError(f"{title}: the worker that exported it was lost ({one_line(error)})."))
     return result
 
 
@@ -247,11 +230,7 @@ def _check_names(specs: Sequence[ResolvedSpec]) -> None:
 
 
 def _check_store(options: SweepOptions) -> None:
-    """Check that workers on other machines can write to the store that this one reads.
-
-    Raises:
-        SpecError: they can't.
-    """
+    """Check that workers on other machines can write to the store that this one reads."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if options.dask and not is_this_machine(options.dask) and (not uri or uri.startswith(("sqlite:", "file:"))):
         raise SpecError(

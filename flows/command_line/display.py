@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -44,19 +45,21 @@ class Display(logging.Handler):
         logger.propagate = False
         logger.addHandler(self)  # at every title: importing Prefect and MLflow takes handlers away
 
-    def line(self, text: str, *, indent: int = 2, fleeting: bool = False) -> None:
+    def line(self, text: str, *, indent: int = 2) -> None:
         """Print a line.
 
         Args:
             text: with the markup of rich.
             indent: number of spaces before it.
-            fleeting: show it on a terminal only, beside a spinner, until the next line.
         """
         self._stop_status()
-        if not fleeting:
-            self._console.print(" " * indent + text)
-        elif self._console.is_terminal:
-            self._status = self._console.status(text)
+        self._console.print(" " * indent + text)
+
+    def wait(self, what: str) -> None:
+        """Say what is being waited for: on a terminal only, beside a spinner, until the next line."""
+        self._stop_status()
+        if self._console.is_terminal:
+            self._status = self._console.status(what)
             self._status.start()
 
     def error(self, sentence: str) -> None:
@@ -73,54 +76,21 @@ class Display(logging.Handler):
             if record.levelno >= logging.INFO:
                 self.line(message)
         elif seconds is None:
-            self.line(f"{step} …", fleeting=True)
+            self.wait(f"{step} …")
         else:
-            said = message.partition(": ")[2]
-            self.line(f"{step:<18} {seconds:6.1f} s  [dim]{said}[/]")
+            self.line(f"{step:<18} {seconds:6.1f} s  [dim]{message.partition(': ')[2]}[/]")
 
     def summary(self, results: list[ExportResult]) -> None:
-        """Print each result, and how to load and browse it."""
+        """Print each result that MLflow holds, and how to load and browse it."""
         for result in results:
-            if result.release is None:
-                continue
-            self.line("", indent=0)
-            if result.file is None:
-                self._exported(result)
-            else:
-                self._verified(result)
-            if result.evidence and result.evidence.blame:
-                self.line(f"where    {escape(result.evidence.blame.sentence)}")
-            for dim in result.evidence.dims if result.evidence else ():
-                if dim.refused_by_model:
-                    sizes, refused = (", ".join(map(str, s)) for s in (dim.sizes, dim.refused_by_model))
-                    self.line(f"note     {dim.name} is right at {sizes}; the model itself refuses {refused}")
-            for note in result.notes:
-                self.line(f"note     {escape(note)}")
-            if result.onnx_path and result.file is None:
-                self.line(f"file     {result.onnx_path}" + ("" if result.verdict == "pass" else " (not proven)"))
-            if result.release.model_uri and result.verdict == "pass":
-                self.line(f'load     mlflow.pyfunc.load_model("{result.release.model_uri}").predict(...)')
-            if result.release.page:
-                self.line(f"browse   {ui_command()}{result.release.page}")
+            if result.release is not None:
+                self.line("", indent=0)
+                self.line(_heading(result), indent=0)
+                for line in _details(result):
+                    self.line(line)
         if len(results) > 1:
             what = "files" if any(result.file for result in results) else "models"
             self.line(f"{len(results)} {what} in {time.perf_counter() - self._started:.1f} s", indent=0)
-
-    def _exported(self, result: ExportResult) -> None:
-        number = result.release.version if result.release else None
-        said = f"{'unchanged, ' if result.unchanged else ''}{f'version {number}' if number else 'no version'}"
-        self.line(f"{MARKS[result.verdict]}  [bold]{escape(result.name)}[/] {said}", indent=0)
-        if result.parity:
-            seconds = "" if result.unchanged else f", {sum(result.seconds.values()):.1f} s to export and prove"
-            self.line(f"noise ratio {result.worst('noise_ratio'):.2f}, {_size(result)}{seconds}")
-
-    def _verified(self, result: ExportResult) -> None:
-        said = f" computes what {escape(result.name)} computes" if result.verdict == "pass" else ""
-        self.line(f"{MARKS[result.verdict]}  [bold]{escape(str(result.file))}[/]{said}", indent=0)
-        if result.parity:
-            self.line(f"noise ratio {result.worst('noise_ratio'):.2f}, {_size(result)}")
-        if result.verdict != "pass":
-            self.line(f"reason   {escape(result.reason)}")
 
     def close(self) -> None:
         """Stop the spinner and let the logger go."""
@@ -133,8 +103,42 @@ class Display(logging.Handler):
             self._status = None
 
 
-def _size(result: ExportResult) -> str:
-    return decimal(result.graph.size_bytes if result.graph else 0)
+def _heading(result: ExportResult) -> str:
+    number = result.release and result.release.version
+    said = f"{'unchanged, ' if result.unchanged else ''}{f'version {number}' if number else 'no version'}"
+    if result.file is not None:
+        said = f"computes what {escape(result.name)} computes" if result.verdict == "pass" else ""
+    return f"{MARKS[result.verdict]}  [bold]{escape(result.file or result.name)}[/] {said}".rstrip()
+
+
+def _details(result: ExportResult) -> Iterator[str]:
+    """Lines on a result that MLflow holds."""
+    is_proven, is_export = result.verdict == "pass", result.file is None
+    if figures := figures_of(result):
+        timed = is_export and not result.unchanged
+        yield figures + (f", {sum(result.seconds.values()):.1f} s to export and prove" if timed else "")
+    if not is_export and not is_proven:
+        yield f"reason   {escape(result.reason)}"
+    if result.evidence and result.evidence.blame:
+        yield f"where    {escape(result.evidence.blame.sentence)}"
+    for dim in result.evidence.dims if result.evidence else ():
+        if dim.refused_by_model:
+            sizes, refused = (", ".join(map(str, s)) for s in (dim.sizes, dim.refused_by_model))
+            yield f"note     {dim.name} is right at {sizes}; the model itself refuses {refused}"
+    for note in result.notes:
+        yield f"note     {escape(note)}"
+    if result.onnx_path and is_export:
+        yield f"file     {result.onnx_path}" + ("" if is_proven else " (not proven)")
+    if result.release and result.release.model_uri and is_proven:
+        yield f'load     mlflow.pyfunc.load_model("{result.release.model_uri}").predict(...)'
+    if result.release and result.release.page:
+        yield f"browse   {ui_command()}{result.release.page}"
+
+
+def figures_of(result: ExportResult) -> str:
+    """Noise ratio and size, for a line about a result; empty where nothing was compared."""
+    ratio, graph = result.worst("noise_ratio"), result.graph
+    return "" if ratio is None else f"noise ratio {ratio:.2f}, {decimal(graph.size_bytes if graph else 0)}"
 
 
 def ui_command() -> str:

@@ -2,32 +2,21 @@
 
 import argparse
 import gc
-import importlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from flows.command_line.display import Display
 from flows.command_line.options import DEFAULT_MODEL, Parser, add_spec_options, make_specs
-from flows.command_line.run import STATUSES, add_output_options, check_writable, run_command
+from flows.command_line.run import STATUSES, add_output_options, check_writable, import_steps, run_command
 from flows.outcomes import failed, outcome
 from flows.processes.temporary_server import TemporaryServer
+from flows.processes.warm_process import IMPORTS, WarmProcesses
 from tasks.core.errors import AssayError, CrashError, SpecError
 from tasks.core.families.registry import MODEL_SYNTAX
 from tasks.core.records.steps import ExportResult
 from tasks.core.spec.export_spec import ResolvedSpec
-from tasks.core.spec.resolve import check
 
-_LATE_IMPORTS = (
-    "tasks.core.export.fallback",
-    "tasks.core.model.building",
-    "tasks.core.proof.validation",
-    "git",
-    "mlflow.pyfunc",
-    "mlflow.store.model_registry.sqlalchemy_store",
-    "prefect.flow_engine",
-)
-"""What the steps and the libraries import when they first need it."""
 EXPORT_SECONDS = 6 * 3600.0
 """After which a model's process is given up; its steps give up sooner."""
 
@@ -38,14 +27,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="python flows/export.py",
-        description="Turn PyTorch models into ONNX files, prove each, and register it in MLflow.",
-        epilog=STATUSES,
-    )
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"{MODEL_SYNTAX}; default {DEFAULT_MODEL}")
-    add_spec_options(parser)
+    description = "Turn PyTorch models into ONNX files, prove each, and register it in MLflow."
+    parser = Parser(prog="python flows/export.py", description=description, epilog=STATUSES)
     add = parser.add_argument
+    add("models", nargs="*", metavar="MODEL", help=f"{MODEL_SYNTAX}; default {DEFAULT_MODEL}")
+    add_spec_options(parser)
     add("-o", dest="destination", metavar="FILE|DIR/", help="also put the proven file there")
     add("--force", action="store_true", help="export even where nothing changed")
     add_output_options(parser)
@@ -57,10 +43,9 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
     outputs = {spec.title: _output_path(options.destination, spec, len(specs)) for spec in specs}
     job = _Job(options, outputs, results, display, TemporaryServer())
     job.server.start()  # on the second core, while this process imports and looks
-    gc.disable()  # nothing that is being imported is garbage
     changed = [spec for spec in specs if options.force or not _unchanged(spec, job)]
     if changed:
-        display.line("importing PyTorch, checking what was asked for", fleeting=True)
+        display.wait("importing PyTorch, checking what was asked for")
     if len(changed) == 1:
         _export_alone(changed[0], job)
     elif changed:
@@ -99,15 +84,8 @@ def _unchanged(spec: ResolvedSpec, job: _Job) -> bool:
 
 def _export_alone(spec: ResolvedSpec, job: _Job) -> None:
     """Export in this process, which starts sooner than another."""
-    check(spec)
+    import_steps(spec, *IMPORTS)
     from flows.export import export_model
-    from tasks.mlflow_store.store import connect
-
-    for name in _LATE_IMPORTS:  # while the server starts
-        importlib.import_module(name)
-    connect().search_experiments(max_results=1)
-    gc.freeze()
-    gc.enable()
 
     def export() -> ExportResult:
         return export_model(spec, force=job.options.force, output=job.outputs[spec.title], verbose=job.options.verbose)
@@ -120,7 +98,6 @@ def _export_alone(spec: ResolvedSpec, job: _Job) -> None:
 def _export_apart(specs: list[ResolvedSpec], job: _Job) -> None:
     """Export each model in a process of its own: what one does to PyTorch or its process does not reach the next."""
     from flows.processes.export_here import CHECK_SECONDS, check_apart, export_shown, services
-    from flows.processes.warm_process import WarmProcesses
 
     gc.enable()
     processes = WarmProcesses()

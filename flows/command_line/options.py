@@ -30,19 +30,13 @@ def add_spec_options(parser: argparse.ArgumentParser) -> None:
     add("--ignore-unexpected", metavar="GLOB", action="append", help="keys that the model may lack; repeatable")
     add("--sample", metavar="FILE.npz", type=Path, help="real inputs, arrays by input name")
     add("--kwargs", metavar="JSON", type=_json_object, help="arguments of the factory")
-    add(
-        "--input", metavar="SPEC", action="append", dest="inputs", help=INPUT_SYNTAX.replace("%", "%%") + "; repeatable"
-    )
+    syntax = INPUT_SYNTAX.replace("%", "%%")
+    add("--input", metavar="SPEC", action="append", dest="inputs", help=f"{syntax}; repeatable")
     add("--output", metavar="NAME", action="append", dest="outputs", help="names of the outputs; repeatable")
     add("--opset", metavar="N", type=int, help=f"default {DEFAULT_OPSET}")
     add("--exporter", choices=("auto", "dynamo", "torchscript"), help="default auto")
-    add(
-        "--constant-output",
-        metavar="NAME",
-        action="append",
-        dest="constant_outputs",
-        help="this output is meant not to depend on the input; repeatable",
-    )
+    constant = "this output is meant not to depend on the input; repeatable"
+    add("--constant-output", metavar="NAME", action="append", dest="constant_outputs", help=constant)
     add("--name", metavar="NAME", help="registered model name; default: the model's")
 
 
@@ -56,18 +50,14 @@ def make_specs(options: argparse.Namespace, *, use_catalog: bool = True) -> list
     Raises:
         SpecError: an option is wrong, or two models would have one name.
     """
-    fields = {
-        name: getattr(options, name)
-        for name in ExportSpec.model_fields
-        if name != "model" and getattr(options, name, None) is not None
-    }
+    given = {name: getattr(options, name, None) for name in ExportSpec.model_fields if name != "model"}
+    fields = {name: value for name, value in given.items() if value is not None}
     models = options.models or [DEFAULT_MODEL]
     if "name" in fields and len(models) > 1:
         raise SpecError(f"--name {fields['name']} can't name {len(models)} models; export them one by one.")
     specs = [resolve(make_spec(model=model, **fields), use_catalog=use_catalog) for model in models]
     names = [spec.title for spec in specs]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SpecError(f"Two models are called {twice[0]}; export them one by one, each with a --name.")
     return specs
 

@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import importlib
 import json
 import logging
 import os
@@ -17,6 +18,8 @@ from flows.command_line.options import Parser
 from flows.outcomes import failed, flattened
 from tasks.core.errors import AssayError, ServiceError, SpecError, VerdictError, exit_status_of
 from tasks.core.records.steps import ExportResult
+from tasks.core.spec.export_spec import ResolvedSpec
+from tasks.core.spec.resolve import check
 
 EXIT_INTERRUPTED = 130
 STATUSES = (
@@ -46,6 +49,7 @@ def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, d
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to end as with Ctrl-C: tidily, the JSON written
     results: list[ExportResult] = []
     display = display_class(to_stderr=target == "-")
+    gc.disable()  # nothing that is being imported is garbage
     try:
         options = parser.parse_args(arguments)
         if options.json and options.json != "-":
@@ -61,9 +65,30 @@ def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, d
     finally:
         display.close()
         gc.freeze()  # or the interpreter searches all of PyTorch for garbage before it ends, for 1.5 s
+        gc.enable()
         _write_json(target, results, standard_output)
     display.summary(results)
     return max((_exit_status(result) for result in results), default=SpecError.exit_status)
+
+
+def import_steps(spec: ResolvedSpec, *modules: str) -> None:
+    """Check a spec and import what its steps need, while Prefect's server starts; nothing imported is garbage.
+
+    Args:
+        spec: of the model.
+        modules: their names.
+
+    Raises:
+        AssayError: what is asked for is wrong, or MLflow could not be reached.
+    """
+    check(spec)
+    for module in modules:
+        importlib.import_module(module)
+    from tasks.mlflow_store.store import connect
+
+    connect().search_experiments(max_results=1)
+    gc.freeze()
+    gc.enable()
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ from tasks.core.records.steps import ExportResult
 from tasks.core.spec.catalog import read_catalog
 from tasks.core.spec.export_spec import ResolvedSpec
 
-DEFAULT_TIMEOUT_SECONDS = 3600.0
+TIMEOUT_SECONDS = 3600.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,33 +26,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="python flows/sweep.py",
-        description="Export many models to ONNX side by side, prove each, and register it in MLflow.",
-        epilog=STATUSES,
-    )
+    description = "Export many models to ONNX side by side, prove each, and register it in MLflow."
+    parser = Parser(prog="python flows/sweep.py", description=description, epilog=STATUSES)
     add = parser.add_argument
     add("models", nargs="*", metavar="MODEL", help=f"{MODEL_SYNTAX}; default: the whole catalog")
     add("--all-torchvision", action="store_true", help="every model of torchvision, as torchvision has it")
     add("--select", metavar="GLOB", default="*", help="of these only the models whose name fits")
     add_spec_options(parser)
     add("--workers", metavar="N", type=_positive, help="processes on this machine; default as cores and memory allow")
-    add(
-        "--dask",
-        metavar="ADDRESS",
-        nargs="?",
-        const=LOCAL,
-        help="export on the workers of this Dask scheduler (tcp://HOST:PORT); without address on a local cluster",
-    )
+    dask = "export on the workers of this Dask scheduler (tcp://HOST:PORT); without address on a local cluster"
+    add("--dask", metavar="ADDRESS", nargs="?", const=LOCAL, help=dask)
     add("--resume", action="store_true", help="go on with the latest sweep of the same models that was interrupted")
     add("--force", action="store_true", help="export even where nothing changed")
-    add(
-        "--timeout",
-        metavar="SECONDS",
-        type=_positive,
-        default=DEFAULT_TIMEOUT_SECONDS,
-        help=f"after which a model is given up; default {DEFAULT_TIMEOUT_SECONDS:g}",
-    )
+    given_up = f"after which a model is given up; default {TIMEOUT_SECONDS:g}"
+    add("--timeout", metavar="SECONDS", dest="timeout_seconds", type=_positive, default=TIMEOUT_SECONDS, help=given_up)
     add_output_options(parser)
     return parser
 
@@ -61,7 +48,6 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Swee
     specs = _specs(options)
     server = TemporaryServer(host_seen_from(options.dask))
     server.start()  # on the second core, while this process imports and looks
-    gc.disable()  # nothing that is being imported is garbage
     display.progress(len(specs))
     from flows.sweep import SweepOptions, sweep
 
@@ -72,13 +58,7 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Swee
         results.append(result)  # at once: an interruption leaves what is finished
         display.swept(result)
 
-    how = SweepOptions(
-        workers=options.workers,
-        dask=options.dask,
-        resume=options.resume,
-        force=options.force,
-        timeout_seconds=options.timeout,
-    )
+    how = SweepOptions(**{name: getattr(options, name) for name in SweepOptions.model_fields})
     order = {spec.title: place for place, spec in enumerate(specs)}
     try:
         sweep(specs, how, tell=tell, ready=server.ready(), opened=display.browse, planned=display.planned)

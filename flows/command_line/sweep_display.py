@@ -3,11 +3,10 @@
 import time
 from collections.abc import Mapping
 
-from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 
-from flows.command_line.display import MARKS, Display, ui_command
+from flows.command_line.display import MARKS, Display, figures_of, ui_command
 from tasks.core.records.steps import ExportResult
 from tasks.core.reports.sweep_page import headline
 
@@ -17,17 +16,17 @@ class SweepDisplay(Display):
 
     def __init__(self, *, to_stderr: bool) -> None:
         super().__init__(to_stderr=to_stderr)
-        columns = (
-            SpinnerColumn(), BarColumn(), TextColumn("{task.fields[num_done]}/{task.fields[num_models]}"),
-            TimeElapsedColumn(), TextColumn("{task.fields[left]}"),
-        )  # fmt: skip
+        done, left = (TextColumn(f"{{task.fields[{name}]}}") for name in ("done", "left"))
+        columns = (SpinnerColumn(), BarColumn(), done, TimeElapsedColumn(), left)
         self._progress = Progress(*columns, console=self._console, transient=True)
         self._costs: Mapping[str, float] = {}
+        self._num_done = self._num_models = 0
         self._page = ""
 
     def progress(self, num_models: int) -> None:
         """Start the progress bar: models done, of this number, and the time that is left."""
-        self._progress.add_task("models", total=None, num_done=0, num_models=num_models, left="")
+        self._num_models = num_models
+        self._progress.add_task("models", total=None, done=f"0/{num_models}", left="")
         if self._console.is_terminal:
             self._progress.start()
 
@@ -39,21 +38,20 @@ class SweepDisplay(Display):
     def swept(self, result: ExportResult) -> None:
         """Print a line about a model."""
         (bar,) = self._progress.tasks
-        num_done, num_models = bar.fields["num_done"] + 1, bar.fields["num_models"]
-        self._progress.update(bar.id, advance=self._costs.get(result.name, 0.0), num_done=num_done)
-        left = _seconds_left(bar)
-        self._progress.update(bar.id, left="" if left is None else f"{left:.0f} s left")
-        ratio, seconds = result.worst("noise_ratio"), sum(result.seconds.values())
+        self._num_done += 1
+        done, of = self._num_done, self._num_models
+        self._progress.update(bar.id, advance=self._costs.get(result.name, 0.0), done=f"{done}/{of}")
+        left = _time_left(bar)
+        self._progress.update(bar.id, left=left)
+        seconds = sum(result.seconds.values())
         facts = (
-            []
-            if ratio is None
-            else [f"noise ratio {ratio:.2f}", decimal(result.graph.size_bytes if result.graph else 0)]
+            figures_of(result),
+            "unchanged" if result.unchanged else f"{seconds:.1f} s" if seconds else "",
+            f"about {left}" if left and done < of else "",
         )
-        facts += ["unchanged"] if result.unchanged else [f"{seconds:.1f} s"] if seconds else []
-        facts += [f"about {bar.fields['left']}"] if bar.fields["left"] and num_done < num_models else []
         self._console.print(
-            f"[dim]{num_done:>4}/{num_models}[/] {MARKS[result.verdict]}  [bold]{escape(result.name)}[/]  "
-            f"[dim]{', '.join(facts)}[/]"
+            f"[dim]{done:>4}/{of}[/] {MARKS[result.verdict]}  [bold]{escape(result.name)}[/]  "
+            f"[dim]{', '.join(filter(None, facts))}[/]"
         )
         if result.complaint:
             self._console.print(f"          {escape(result.complaint)}")
@@ -66,9 +64,9 @@ class SweepDisplay(Display):
         """Print the number of models by verdict, and where the table is."""
         if not self._progress.tasks:
             return
-        num_models = self._progress.tasks[0].fields["num_models"]
+        counted = headline(results, self._num_models)
         self.line("", indent=0)
-        self.line(f"[bold]{headline(results, num_models)}[/] in {time.perf_counter() - self._started:.1f} s", indent=0)
+        self.line(f"[bold]{counted}[/] in {time.perf_counter() - self._started:.1f} s", indent=0)
         if self._page:
             self.line(f"browse   {ui_command()}{self._page}")
 
@@ -77,8 +75,8 @@ class SweepDisplay(Display):
         super()._stop_status()
 
 
-def _seconds_left(bar: Task) -> float | None:
+def _time_left(bar: Task) -> str:
     """Estimate by the cost of the models that are done; rich's own estimate goes by the last half minute, and jumps."""
     if not bar.completed or bar.total is None or bar.elapsed is None:
-        return None
-    return bar.elapsed * (bar.total - bar.completed) / bar.completed
+        return ""
+    return f"{bar.elapsed * (bar.total - bar.completed) / bar.completed:.0f} s left"

@@ -1,18 +1,16 @@
 """The command line of flows/verify.py: a model and files in, a line a file out, exit status."""
 
 import argparse
-import gc
 from pathlib import Path
 
 from flows.command_line.display import Display
 from flows.command_line.options import Parser, add_spec_options, make_specs
-from flows.command_line.run import STATUSES, add_output_options, run_command
+from flows.command_line.run import STATUSES, add_output_options, import_steps, run_command
 from flows.outcomes import outcome
 from flows.processes.temporary_server import TemporaryServer
 from tasks.core.errors import SpecError
 from tasks.core.families.registry import MODEL_SYNTAX
 from tasks.core.records.steps import ExportResult
-from tasks.core.spec.resolve import check
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,11 +19,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="python flows/verify.py",
-        description="Prove .onnx files that somebody else made against their PyTorch model.",
-        epilog=f"Without --input the dims are each file's own. {STATUSES}",
-    )
+    description = "Prove .onnx files that somebody else made against their PyTorch model."
+    epilog = f"Without --input the dims are each file's own. {STATUSES}"
+    parser = Parser(prog="python flows/verify.py", description=description, epilog=epilog)
     parser.add_argument("model", metavar="MODEL", help=MODEL_SYNTAX)
     parser.add_argument("files", nargs="+", metavar="FILE.onnx", type=Path, help="files to prove")
     add_spec_options(parser)
@@ -40,15 +36,10 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
     _check_files(options.files)
     server = TemporaryServer()
     server.start()  # on the second core, while this process imports
-    gc.disable()  # nothing that is being imported is garbage
-    display.line("importing PyTorch, checking what was asked for", fleeting=True)
+    display.wait("importing PyTorch, checking what was asked for")
+    import_steps(spec, "flows.verify")
     from flows.verify import verify_files
-    from tasks.mlflow_store.store import connect
 
-    check(spec)
-    connect().search_experiments(max_results=1)
-    gc.freeze()
-    gc.enable()
     with server.ready():
         display.title(spec.title)
 

@@ -104,15 +104,14 @@ def check_apart(
 
 def check_here(specs: Sequence[ResolvedSpec]) -> list[AssayError | float]:
     """Check specs in this process; each one's error, or else its estimated cost in GFLOP."""
-    return [_checked(spec) for spec in specs]
-
-
-def _checked(spec: ResolvedSpec) -> AssayError | float:
     from tasks.core.families.registry import family_of
     from tasks.core.spec.resolve import check
 
-    try:
-        check(spec)
-    except AssayError as error:
-        return error
-    return family_of(spec.model).gflop(spec.model)
+    found: list[AssayError | float] = []
+    for spec in specs:
+        try:
+            check(spec)
+            found.append(family_of(spec.model).gflop(spec.model))
+        except AssayError as error:
+            found.append(error)
+    return found

@@ -34,13 +34,16 @@ class Terms(Record):
     """MLflow run of the sweep."""
     environment: dict[str, str]
     """As `services` gives it."""
-    assay: str
-    """Hash of Assay's code, which a worker must have, too."""
-    versions: dict[str, str]
-    """Of the packages that shape the files, by name."""
+    software: dict[str, str]
+    """As `software` gives it; a worker must have the same."""
 
 
 _of_this_machine: ContextVar[WarmProcesses] = ContextVar("warm processes of a sweep on this machine")
+
+
+def software() -> dict[str, str]:
+    """Hash of Assay's code, and versions of the packages that shape the files."""
+    return {"assay": assay_sha256(), **package_versions()}
 
 
 def export_warm(spec: ResolvedSpec, terms: Terms) -> ExportResult:
@@ -54,7 +57,7 @@ def export_warm(spec: ResolvedSpec, terms: Terms) -> ExportResult:
         CrashError: the process died or took too long.
         SpecError: this machine has other code than the one that asks.
     """
-    if (terms.assay, terms.versions) != (assay_sha256(), package_versions()):
+    if terms.software != software():
         raise SpecError(f"{spec.title}: this worker has another version of Assay or PyTorch; install the same on all.")
     processes = _of_this_machine.get(None) or _of_this_worker()
     return processes.run(

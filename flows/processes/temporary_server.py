@@ -27,11 +27,7 @@ class TemporaryServer:
     """Prefect's server as a child process, on a free port."""
 
     def __init__(self, host: str = "127.0.0.1") -> None:
-        """Prepare it.
-
-        Args:
-            host: address of this machine at which it listens; loopback unless other machines need it.
-        """
+        """Prepare one that listens at this address of this machine; loopback unless other machines need it."""
         self._host = host
         self._process: subprocess.Popen[bytes] | None = None
         self._url = ""

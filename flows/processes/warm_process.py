@@ -24,27 +24,19 @@ from tasks.core.runtime.owned_processes import end_with_owner
 P = ParamSpec("P")
 T = TypeVar("T")
 
+IMPORTS = (
+    "flows.export", "tasks.core.export.fallback", "tasks.core.model.building", "tasks.core.proof.validation",
+    "git", "mlflow.pyfunc", "mlflow.store.model_registry.sqlalchemy_store", "prefect.flow_engine",
+)  # fmt: skip
+"""The flow, and what its steps and the libraries import when they first need it."""
 PRELOADED = [
-    "flows.export",
-    # what the steps import when they run
-    "tasks.core.export.fallback",
-    "tasks.core.model.building",
-    "tasks.core.proof.validation",
-    "tasks.core.reference.module",
-    "tasks.core.runtime.reservations",
-    "tasks.core.weights.state_dicts",
-    # what these and the libraries import when they first need it: 0.7 s a model
-    "git",
-    "mlflow.pyfunc",
-    "mlflow.store.model_registry.sqlalchemy_workspace_store",
-    "mlflow.store.tracking.sqlalchemy_workspace_store",
-    "onnxscript",
-    "prefect.concurrency.sync",
-    "prefect.flow_engine",
-    "sqlalchemy.dialects.sqlite",
-    "torch.onnx._internal.exporter._core",
+    *IMPORTS,
+    "tasks.core.reference.module", "tasks.core.runtime.reservations",
+    "mlflow.store.model_registry.sqlalchemy_workspace_store", "mlflow.store.tracking.sqlalchemy_workspace_store",
+    "onnxscript", "prefect.concurrency.sync", "sqlalchemy.dialects.sqlite", "torch.onnx._internal.exporter._core",
     "torchvision.models",
-]
+]  # fmt: skip
+"""What else a model's process would import: 0.7 s a model."""
 _STOP_SECONDS = 10.0
 _lock = threading.Lock()
 """Held to start and to reap a process: multiprocessing reaps others where it starts one, and not thread-safely."""

@@ -89,9 +89,9 @@ def sweep(
     specs: Sequence[ResolvedSpec],
     options: SweepOptions,
     *,
-    tell: Tell | None = None,
-    opened: Callable[[str], None] | None = None,
-    planned: Callable[[Mapping[str, float]], None] | None = None,
+    tell: Tell = lambda _: None,
+    opened: Callable[[str], None] = lambda _: None,
+    planned: Callable[[Mapping[str, float]], None] = lambda _: None,
     ready: AbstractContextManager[None] | None = None,
 ) -> list[ExportResult]:
     """Export resolved specs as `sweep_models` does, without judging; where nothing changed no flow runs.
@@ -114,13 +114,11 @@ def sweep(
     _check_names(specs)
     _check_store(options)
     with logged_sweep(specs, resume=options.resume) as log:
-        if opened is not None:
-            opened(log.run_url)
+        opened(log.run_url)
 
         def add(result: ExportResult) -> None:
             log.add(result)
-            if tell is not None:
-                tell(result)
+            tell(result)
 
         rest = []
         for spec in specs:
@@ -151,7 +149,7 @@ def _export(
     *,
     run_id: str,
     add: Tell,
-    planned: Callable[[Mapping[str, float]], None] | None,
+    planned: Callable[[Mapping[str, float]], None],
 ) -> None:
     """Check all specs, then export the sound ones, costliest first so that no worker is left with one at the end."""
     terms = Terms(
@@ -167,8 +165,7 @@ def _export(
                 add(failed(spec.title, cost))
             else:
                 sound.append((cost, spec))
-        if planned is not None:
-            planned({spec.title: OVERHEAD_GFLOP + cost for cost, spec in sound})
+        planned({spec.title: OVERHEAD_GFLOP + cost for cost, spec in sound})
         ordered = [spec for _, spec in sorted(sound, key=lambda pair: -pair[0])]
         token = _job.set(lambda: _export_all(ordered, terms, runner, add=add, stop=processes.close))
         try:

@@ -7,7 +7,7 @@ from prefect.artifacts import create_link_artifact
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.candidate import Candidate
 from tasks.core.records.steps import Release
-from tasks.mlflow_store.registration import check_download, log_model, mark_verdict, register
+from tasks.mlflow_store.registration import check_download, log_model, register
 from tasks.mlflow_store.runs import open_run
 from tasks.step import step
 
@@ -31,7 +31,7 @@ def log_export(attempt: Attempt, candidate: Candidate, proof: "Proof") -> Releas
     with open_run(attempt) as run:
         release = log_model(run, candidate.graph)
         check_download(candidate.graph, release, proof.witness)
-        mark_verdict(run, release)
+        run.mark_verdict(release.model_id)
         run.log_files(proof.defect)
         if proof.evidence.verdict == "pass":
             release = register(run, release, candidate.graph)

@@ -3,7 +3,9 @@
 import argparse
 import gc
 import os
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from flows.command_line.display import Display
@@ -87,21 +89,19 @@ def _export_alone(spec: ResolvedSpec, job: _Job) -> None:
     import_steps(spec, *IMPORTS)
     from flows.export import export_model
 
-    def export() -> ExportResult:
-        return export_model(spec, force=job.options.force, output=job.outputs[spec.title], verbose=job.options.verbose)
-
+    verbose = job.options.verbose
+    export = partial(export_model, spec, force=job.options.force, output=job.outputs[spec.title], verbose=verbose)
     with job.server.ready():
         job.display.title(spec.title)
-        job.add(outcome(export, spec.title, verbose=job.options.verbose))
+        job.add(outcome(export, spec.title, verbose=verbose))
 
 
 def _export_apart(specs: list[ResolvedSpec], job: _Job) -> None:
     """Export each model in a process of its own: what one does to PyTorch or its process does not reach the next."""
-    from flows.processes.export_here import CHECK_SECONDS, check_apart, export_shown, services
+    from flows.processes.export_here import CHECK_SECONDS, check_apart, export_here, services
 
     gc.enable()
-    processes = WarmProcesses()
-    try:
+    with closing(WarmProcesses()) as processes:
         findings = check_apart(specs, processes, CHECK_SECONDS)
         for found in findings:
             if isinstance(found, AssayError) and not isinstance(found, CrashError):
@@ -113,15 +113,13 @@ def _export_apart(specs: list[ResolvedSpec], job: _Job) -> None:
                     if isinstance(found, CrashError):
                         raise found
                     result = processes.run(
-                        spec.title, EXPORT_SECONDS, export_shown, spec,
+                        spec.title, EXPORT_SECONDS, export_here, spec,
                         to_stderr=job.options.json == "-", environment=services(), force=job.options.force,
                         output=job.outputs[spec.title], verbose=job.options.verbose,
                     )  # fmt: skip
                 except CrashError as error:
                     result = failed(spec.title, error)
                 job.add(result)
-    finally:
-        processes.close()
 
 
 def _output_path(destination: str | None, spec: ResolvedSpec, num_specs: int) -> Path | None:

@@ -6,8 +6,8 @@ Their owner imports this file, too, to name the function; what needs PyTorch is 
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from flows.command_line.display import Display
 from flows.outcomes import failed, outcome
@@ -37,6 +37,7 @@ def export_here(
     output: Path | None = None,
     verbose: bool = False,
     parent_run_id: str | None = None,
+    to_stderr: bool | None = None,
 ) -> ExportResult:
     """Export one model in this process; whatever goes wrong becomes its result.
 
@@ -47,6 +48,7 @@ def export_here(
         output: also put the proven file there.
         verbose: log the graph, readable.
         parent_run_id: MLflow run of the sweep.
+        to_stderr: print a line per step, to standard error or to standard output; None: print nothing.
     """
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
@@ -54,33 +56,19 @@ def export_here(
 
     warnings.filterwarnings("ignore")
     os.environ.update(environment)
+    display = Display(to_stderr=bool(to_stderr))
+    if to_stderr is not None:
+        display.listen()
     address = environment.get("PREFECT_API_URL") or PREFECT_API_URL.value()
+    export = partial(export_model, spec, force=force, output=output, verbose=verbose, parent_run_id=parent_run_id)
     # nobody listens for the heartbeats of a model's flow, and their thread holds up its end by a second
     with temporary_settings({PREFECT_API_URL: address, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         try:
-            return outcome(
-                lambda: export_model(spec, force=force, output=output, verbose=verbose, parent_run_id=parent_run_id),
-                spec.title,
-                verbose=verbose,
-            )
+            return outcome(export, spec.title, verbose=verbose)
         except KeyboardInterrupt:  # the model's own: this process does not get the user's
             return failed(spec.title, ModelError(f"{spec.title} raised KeyboardInterrupt."))
-
-
-def export_shown(spec: ResolvedSpec, *, to_stderr: bool, **options: Any) -> ExportResult:
-    """Export as `export_here` does, and print a line per step.
-
-    Args:
-        spec: what to export.
-        to_stderr: print to standard error; standard output is for results alone.
-        options: of `export_here`.
-    """
-    display = Display(to_stderr=to_stderr)
-    display.listen()
-    try:
-        return export_here(spec, **options)
-    finally:
-        display.close()
+        finally:
+            display.close()
 
 
 def check_apart(

@@ -75,13 +75,12 @@ def local_workers(num_processes: int | None) -> Iterator[tuple[TaskRunner[Any], 
     """
     cores = len(os.sched_getaffinity(0))
     number = num_processes or max(1, min(cores, int(psutil.virtual_memory().available / PROCESS_BYTES)))
-    processes = WarmProcesses(num_threads=max(1, cores // number), is_silent=True)
-    token = _of_this_machine.set(processes)  # the runner's threads have the context of who submits to it
-    try:
-        yield ThreadPoolTaskRunner(max_workers=number), processes
-    finally:
-        processes.close()
-        _of_this_machine.reset(token)
+    with contextlib.closing(WarmProcesses(num_threads=max(1, cores // number), is_silent=True)) as processes:
+        token = _of_this_machine.set(processes)  # the runner's threads have the context of who submits to it
+        try:
+            yield ThreadPoolTaskRunner(max_workers=number), processes
+        finally:
+            _of_this_machine.reset(token)
 
 
 @contextlib.contextmanager
@@ -109,8 +108,7 @@ def dask_workers(address: str, num_processes: int | None) -> Iterator[tuple[Task
             )  # fmt: skip
             address = stack.enter_context(cluster).scheduler_address
         _check_scheduler(address)
-        processes = WarmProcesses(num_threads=1, is_silent=True)
-        stack.callback(processes.close)
+        processes = stack.enter_context(contextlib.closing(WarmProcesses(num_threads=1, is_silent=True)))
         yield DaskTaskRunner(address=address), processes
 
 

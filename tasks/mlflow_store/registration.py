@@ -1,17 +1,23 @@
 """From a proven file to a version that people load: logged, proven once more as downloaded, registered."""
 
 import contextlib
-from typing import TYPE_CHECKING
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model
+from mlflow.models import Model, ModelSignature
+from mlflow.types import Schema, TensorSpec
 
 from tasks.core.errors import ExportError
 from tasks.core.hashes import file_sha256
-from tasks.core.records.steps import Graph, Release
+from tasks.core.provenance.manifest import package_versions
+from tasks.core.records.steps import Graph, Release, TensorType
 from tasks.core.reports.markdown import describe
 from tasks.mlflow_store import entries
-from tasks.mlflow_store.flavor import ProvenFile, signature_of
 from tasks.mlflow_store.releases import download_graph
 from tasks.mlflow_store.runs import OpenRun
 from tasks.mlflow_store.store import ALIAS, version_of
@@ -27,9 +33,8 @@ def log_model(run: OpenRun, graph: Graph) -> Release:
         run: of the attempt.
         graph: the file.
     """
-    flavor = ProvenFile(graph, signature_of(graph))
     tags = entries.tags(run.attempt)
-    info = Model.log(None, flavor, name=run.attempt.title, run_id=run.release.run_id, tags=tags)
+    info = Model.log(None, _ProvenFile(graph), name=run.attempt.title, run_id=run.release.run_id, tags=tags)
     model_id = str(info.model_id)
     run.log_metrics(model_id=model_id)
     return run.release.model_copy(update={"model_id": model_id, "model_uri": f"models:/{model_id}"})
@@ -63,16 +68,6 @@ def check_download(graph: Graph, release: Release, witness: "Witness | None") ->
         )
 
 
-def mark_verdict(run: OpenRun, release: Release) -> None:
-    """Tag the logged model with the verdict, once its download was checked.
-
-    Args:
-        run: of the attempt.
-        release: with the logged model.
-    """
-    run.client.set_logged_model_tags(str(release.model_id), {entries.VERDICT: run.attempt.verdict})
-
-
 def register(run: OpenRun, release: Release, graph: Graph) -> Release:
     """Make a version of what passed, unless this very content is one already; move the alias to it.
 
@@ -92,3 +87,51 @@ def register(run: OpenRun, release: Release, graph: Graph) -> Release:
     )  # fmt: skip
     client.set_registered_model_alias(name, ALIAS, version.version)
     return release.model_copy(update=version_of(version))
+
+
+@dataclass(frozen=True)
+class _ProvenFile:
+    """An MLflow flavor that logs the very bytes of a file, by hard link, without loading them."""
+
+    graph: Graph
+    __name__ = "mlflow.onnx"
+
+    def save_model(self, path: str, mlflow_model: Model, **_: Any) -> None:
+        """Write the folder, which does not exist yet, of a model that MLflow then logs."""
+        import mlflow.pyfunc
+        import yaml
+        from mlflow.utils.environment import _PythonEnv
+
+        folder = Path(path)
+        folder.mkdir(parents=True)
+        for source in filter(None, (self.graph.path, self.graph.sidecar)):
+            _link(source, folder / source.name)
+        versions = package_versions()
+        requirements = [f"mlflow=={mlflow.__version__}"]
+        requirements += [f"{name}=={versions[name]}" for name in ("onnx", "onnxruntime", "numpy")]
+        (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
+        (folder / "python_env.yaml").write_text(yaml.safe_dump(_PythonEnv.current().to_dict(), sort_keys=False))
+        mlflow.pyfunc.add_to_model(
+            mlflow_model, loader_module="mlflow.onnx", data=self.graph.path.name, python_env="python_env.yaml"
+        )
+        mlflow_model.add_flavor(
+            "onnx", onnx_version=versions["onnx"], data=self.graph.path.name, onnx_session_options=None,
+            providers=["CUDAExecutionProvider", "CPUExecutionProvider"],
+        )  # fmt: skip
+        mlflow_model.signature = ModelSignature(_schema(self.graph.inputs), _schema(self.graph.outputs))
+        mlflow_model.model_size_bytes = self.graph.size_bytes
+        mlflow_model.save(str(folder / "MLmodel"))
+
+
+def _schema(types: tuple[TensorType, ...]) -> Schema:
+    """Names, dtypes and dims as MLflow writes them."""
+    return Schema(
+        [TensorSpec(np.dtype(t.dtype), tuple(d if isinstance(d, int) else -1 for d in t.dims), t.name) for t in types]
+    )
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copyfile(source, target)

@@ -46,6 +46,10 @@ class OpenRun:
         metrics = [Metric(key, value, now, 0, model_id=model_id) for key, value in found]
         self.client.log_batch(self.release.run_id, metrics=metrics)
 
+    def mark_verdict(self, model_id: str | None) -> None:
+        """Tag a logged model with the verdict, once its download was checked."""
+        self.client.set_logged_model_tags(str(model_id), {entries.VERDICT: self.attempt.verdict})
+
     def log_files(self, defect: "Defect | None" = None) -> None:
         """Log the records, the report and, of a wrong file, the reproduction of its defect."""
         with tempfile.TemporaryDirectory(prefix="assay-") as name:

@@ -51,12 +51,10 @@ class TemporaryServer:
         # Prefect sends its last logs and events while the interpreter ends; what is registered first runs last
         atexit.register(self.stop)
         self._process = owned_processes.start(
-            "flows.processes.server_process",
-            str(port),
-            self._host,
+            "prefect", "server", "start", "--no-services", "--no-ui", f"--port={port}", f"--host={self._host}",
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is ours: the flow ends first
-        )
+        )  # fmt: skip
 
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:

@@ -1,10 +1,13 @@
 """Processes that end when the process that started them, their owner, has ended, even by SIGKILL.
 
+python -P -m tasks.core.runtime.owned_processes MODULE ARGUMENTS...
+
 Their standard input is a pipe whose write end only the owner holds and never writes to: the kernel closes it with the
 owner, and whoever waits for it to become readable knows.
 """
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -23,10 +26,10 @@ _owned: weakref.WeakSet[subprocess.Popen[bytes]] = weakref.WeakSet()
 
 
 def start(module: str, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-    """Run `python -P -m MODULE ARGUMENTS...`; nothing in the working directory is imported.
+    """Run a module as `python -m` does; nothing in the working directory is imported.
 
     Args:
-        module: name of a module of this project that calls `end_with_owner`.
+        module: its name.
         arguments: its command-line arguments.
         options: keyword arguments of `subprocess.Popen`.
 
@@ -36,7 +39,7 @@ def start(module: str, *arguments: str, **options: Any) -> subprocess.Popen[byte
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
     path = os.pathsep.join(filter(None, (str(PROJECT_FOLDER), os.environ.get("PYTHONPATH"))))
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", module, *arguments],
+        [sys.executable, "-P", "-m", __name__, module, *arguments],
         env={**environment, "PYTHONPATH": path},
         bufsize=0,
         stdin=subprocess.PIPE,
@@ -73,3 +76,8 @@ def _disown() -> None:
 
 
 os.register_at_fork(after_in_child=_disown)
+
+if __name__ == "__main__":
+    end_with_owner(gently=True)
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__")

@@ -1,8 +1,7 @@
 """The process in which ONNX Runtime runs files: it has neither PyTorch nor the module.
 
-python -P -m tasks.core.runtime.session_process FILE_DESCRIPTOR
-
-Started by `tasks.core.runtime.session_client`, which sends it `(number, verb, content)` over a socket:
+Started by `tasks.core.runtime.session_client`, which sends it `(number, verb, content)` over the socket whose file
+descriptor is its argument:
 
     open   the arguments of `_opened`   -> None
     run    arrays by name               -> a list of arrays, of objects where NumPy has no dtype
@@ -26,7 +25,6 @@ from numpy.typing import NDArray
 
 from tasks.core.errors import one_line
 from tasks.core.runtime.memory import freed_eagerly, release_free_memory
-from tasks.core.runtime.owned_processes import end_with_owner
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
 _LEVELS = {
@@ -45,7 +43,6 @@ def main() -> None:
     """Answer until there is nobody to answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a file that crashes it is found out without one
-    end_with_owner()
     connection: Any = Connection(int(sys.argv[1]))
     session = None
     try:

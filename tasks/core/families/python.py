@@ -1,6 +1,5 @@
 """Models in Python code: `package.module:Class`, `path/to/file.py:Class`, or a live `nn.Module`."""
 
-import contextlib
 import importlib
 import importlib.util
 import re
@@ -111,7 +110,8 @@ def _load_file(path: Path) -> ModuleType:
         known = sys.modules.get(name)
         if known and getattr(known, "__file__", "") == str(path) and getattr(known, "__assay_sha256__", "") == digest:
             return known
-    if plain not in sys.modules and not _is_taken(plain, path):
+    # a file called onnx.py must not become onnx, now or later
+    if plain not in sys.modules and getattr(importlib.util.find_spec(plain), "origin", str(path)) == str(path):
         name = plain
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -128,14 +128,6 @@ def _load_file(path: Path) -> ModuleType:
     finally:
         sys.path.remove(str(path.parent))
     return module
-
-
-def _is_taken(name: str, path: Path) -> bool:
-    """Would `import name` find something else, now or later? A file called onnx.py must not become onnx."""
-    with contextlib.suppress(ImportError, ValueError):
-        spec = importlib.util.find_spec(name)
-        return spec is not None and spec.origin != str(path)
-    return False
 
 
 def _put_first(folder: Path) -> None:

@@ -50,13 +50,7 @@ class TorchvisionFamily(Family):
 
         builder = models.get_model_builder(model)
         takes_backbone = "weights_backbone" in inspect.signature(builder).parameters
-
-        def build_torchvision(**kwargs: Any) -> "nn.Module":
-            # without this, segmentation and detection builders download a backbone
-            without_backbone = {"weights_backbone": None} if takes_backbone and not kwargs.get("weights") else {}
-            return builder(**{**without_backbone, **kwargs})  # type: ignore[no-any-return]
-
-        return build_torchvision
+        return functools.partial(builder, weights_backbone=None) if takes_backbone else builder
 
     @override
     def weights(self, model: str, weights: str) -> NamedWeights:

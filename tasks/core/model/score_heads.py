@@ -24,8 +24,7 @@ _MIN_SLOPE = 0.1
 def num_detections(outputs: Any) -> list[int]:
     """Count boxes by image, if this is what a detector returns."""
     images = outputs if isinstance(outputs, list) else []
-    found = [image for image in images if isinstance(image, dict) and {"boxes", "scores"} <= set(image)]
-    return [len(image["scores"]) for image in found]
+    return [len(image["scores"]) for image in images if isinstance(image, dict) and {"boxes", "scores"} <= set(image)]
 
 
 def next_num_candidates(counts: list[int], num_candidates: int) -> int | None:
@@ -70,8 +69,9 @@ def calibrate_scores(recorder: OriginRecorder, outputs: list[dict[str, torch.Ten
         (image.reshape(-1, num_channels) - offsets).view(-1, num_classes if is_softmax else 1)
         for image in _logits_by_image(by_image, ops)
     ]
-    spread = median_high([_spread(image) for image in images])
-    factor = 2.0 ** round(math.log2(_SCORE_SPREAD / spread))
+    # of several classes that exclude each other only their distances count
+    apart = [image - image.mean(1, keepdim=True) if image.shape[1] > 1 else image for image in images]
+    factor = 2.0 ** round(math.log2(_SCORE_SPREAD / median_high([float(values.std()) for values in apart])))
     threshold = _probability_at_threshold(recorder, ops)
     reaches = [_reach(image * factor, threshold).flatten() for image in images]
     shift = median_high([float(_rounded(reach.topk(min(num_wanted, len(reach))).values[-1])) for reach in reaches])
@@ -84,12 +84,6 @@ def calibrate_scores(recorder: OriginRecorder, outputs: list[dict[str, torch.Ten
             else:
                 stored -= shift
     recorder.num_rescaled += 1
-
-
-def _spread(logits: torch.Tensor) -> float:
-    """Of several classes that exclude each other only their distances count."""
-    apart = logits - logits.mean(1, keepdim=True) if logits.shape[1] > 1 else logits
-    return float(apart.std())
 
 
 def _num_channels(biases: list[torch.Tensor], logits: list[torch.Tensor]) -> int:

@@ -8,14 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    WithJsonSchema,
-    field_serializer,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, ConfigDict, WithJsonSchema, field_serializer, field_validator, model_validator
 
 from tasks.core.errors import SpecError
 from tasks.core.records.record import Record
@@ -104,13 +97,9 @@ class ExportSpec(Record):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        for kind, names in (
-            ("input", [i.name for i in self.inputs]),
-            ("input name", list(self.input_names)),
-            ("output", list(self.outputs)),
-        ):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
+        inputs = tuple(item.name for item in self.inputs)
+        for kind, names in {"input": inputs, "input name": self.input_names, "output": self.outputs}.items():
+            if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise SpecError(f"The {kind} {twice[0]!r} is declared twice; each needs a name of its own.")
         return self
 

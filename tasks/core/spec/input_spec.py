@@ -3,9 +3,7 @@
 import re
 from typing import Self
 
-from pydantic import (
-    model_validator,
-)
+from pydantic import model_validator
 
 from tasks.core.errors import SpecError
 from tasks.core.records.record import Record
@@ -32,8 +30,6 @@ _NUMBER = r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _INPUT = re.compile(
     rf"^(?P<name>[\w.\-/]+)=(?P<dtype>\w+)\[(?P<dims>[^\]]*)\](?:@(?P<low>{_NUMBER})\.\.(?P<high>{_NUMBER}))?$"
 )
-
-
 _DIM = re.compile(r"^(?P<word>[A-Za-z_]\w*)(?:=(?P<size>\d+))?(?::(?P<low>\d+)\.\.(?P<high>\d+)?)?$", re.ASCII)
 
 

@@ -21,9 +21,9 @@ _MAX_RESUMES = 5
 
 
 class _Remembered(Record):
-    """What the cache knows of a URL."""
+    """What the cache knows of a URL; nothing by default."""
 
-    sha256: str
+    sha256: str = ""
     etag: str | None = None
 
 
@@ -56,7 +56,7 @@ def fetch_to_file(url: str, folder: Path, *, variable: str) -> Path:
         return target  # without a lock, which a shared read-only folder does not take
     asked = without_query(mirrored(url))
     way_out = f"{_WAY_OUT}, set ASSAY_WEIGHTS_MIRROR to a mirror (asked: {asked}), or put {name} into {folder}"
-    with _writable(folder, variable), _locked(target):
+    with _locked(target, folder=folder, variable=variable):
         if not target.exists():
             _download(url, target, etag=None, way_out=way_out)
         _check(target, expected)
@@ -74,20 +74,18 @@ def fetch_to_cache(url: str) -> Path:
     """
     address, name, expected = split_url(url)
     index = cache_folder() / "urls" / f"{hashlib.sha256(address.encode()).hexdigest()}.json"
-    with _writable(cache_folder(), "ASSAY_CACHE"), _locked(index):
+    with _locked(index, folder=cache_folder(), variable="ASSAY_CACHE"):
         known = _remembered(index)
-        blob = _blob(known.sha256, name) if known else None
-        if known and blob and blob.exists():
+        blob = _blob(known.sha256, name)
+        if is_known := blob.exists():
             _check(blob, known.sha256)
             if expected and known.sha256.startswith(expected):
                 return blob
-        else:
-            known = blob = None
         incoming = index.with_suffix("") / name
         incoming.parent.mkdir(exist_ok=True)
         way_out = f"{_WAY_OUT}, or set ASSAY_WEIGHTS_MIRROR to a mirror"
-        etag = _download(address, incoming, etag=known.etag if known else None, way_out=way_out)
-        if blob and not incoming.exists():  # 304: not modified
+        etag = _download(address, incoming, etag=known.etag if is_known else None, way_out=way_out)
+        if is_known and not incoming.exists():  # 304: not modified
             _check(blob, expected)
             return blob
         sha256 = _check(incoming, expected)
@@ -101,21 +99,11 @@ def fetch_to_cache(url: str) -> Path:
         return blob
 
 
-def _remembered(index: Path) -> _Remembered | None:
+def _remembered(index: Path) -> _Remembered:
     try:
         return _Remembered.model_validate_json(index.read_text())
     except (FileNotFoundError, ValidationError, UnicodeDecodeError):
-        return None
-
-
-@contextlib.contextmanager
-def _writable(folder: Path, variable: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise WeightsError(
-            f"{folder} can't be written ({error.strerror or error}); set {variable} to a folder that can."
-        ) from error
+        return _Remembered()
 
 
 def _blob(sha256: str, name: str) -> Path:
@@ -123,10 +111,14 @@ def _blob(sha256: str, name: str) -> Path:
 
 
 @contextlib.contextmanager
-def _locked(target: Path) -> Iterator[None]:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(target.with_name(f".{target.name}.lock")):
-        yield
+def _locked(target: Path, *, folder: Path, variable: str) -> Iterator[None]:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(target.with_name(f".{target.name}.lock")):
+            yield
+    except OSError as error:
+        what = error.strerror or error
+        raise WeightsError(f"{folder} can't be written ({what}); set {variable} to a folder that can.") from error
 
 
 def _check(path: Path, expected: str | None) -> str:

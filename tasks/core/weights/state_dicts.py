@@ -1,5 +1,6 @@
 """Read a state_dict from whatever file people have."""
 
+import pickle
 import re
 import warnings
 import zipfile
@@ -50,11 +51,10 @@ def read_state_dict(path: Path) -> StateDict:
             head = file.read(9)
     except OSError as error:
         raise WeightsError(f"{path} can't be read ({error.strerror}); check the path and its permissions.") from error
-    if len(head) == 9 and head[8:9] == b"{":
+    if head[8:] == b"{":
         return find_tensors(_read_safetensors(path), path.name)
-    if head[:4] == b"PK\x03\x04":
-        return find_tensors(_read_zip(path), path.name)
-    return find_tensors(_read_pickle(path, mmap=False), path.name)
+    content = _read_zip(path) if head.startswith(b"PK\x03\x04") else _read_pickle(path, mmap=False)
+    return find_tensors(content, path.name)
 
 
 def find_tensors(content: Any, source: str) -> StateDict:
@@ -113,8 +113,6 @@ def _read_zip(path: Path) -> Any:
 
 
 def _read_pickle(path: Path, *, mmap: bool) -> Any:
-    import pickle
-
     try:
         with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore", UserWarning)  # of pickle protocols other than 2, which load all the same

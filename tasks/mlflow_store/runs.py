@@ -80,17 +80,18 @@ def open_run(attempt: Attempt) -> Iterator[OpenRun]:
         mlflow.set_experiment(experiment_id=experiment_id)  # Model.log takes no experiment of its own
         tags = entries.tags(attempt) | ({PARENT: attempt.parent_run_id} if attempt.parent_run_id else {})
         run = client.create_run(experiment_id, start_time=attempt.started_ms, run_name=attempt.title, tags=tags)
-        run_id = str(run.info.run_id)
-        release = Release(run_id=run_id, run_url=run_url_of(run), changed=attempt.changed)
-        try:
+    run_id = str(run.info.run_id)
+    release = Release(run_id=run_id, run_url=run_url_of(run), changed=attempt.changed)
+    try:
+        with service_errors():
             client.log_batch(run_id, params=[Param(*entry) for entry in entries.params(attempt).items()])
             yield OpenRun(client, attempt, release)
-        except BaseException as error:
-            _note_run(error, release)
-            with contextlib.suppress(Exception):  # the first error is the one to report
-                _close(client, run_id, attempt.ended_by(error))
-            raise
-        _close(client, run_id, attempt)
+            _close(client, run_id, attempt)
+    except BaseException as error:
+        _note_run(error, release)
+        with contextlib.suppress(Exception):  # the first error is the one to report
+            _close(client, run_id, attempt.ended_by(error))
+        raise
 
 
 def log_failure(attempt: Attempt, error: BaseException) -> None:

@@ -109,5 +109,7 @@ def test_a_registration_that_fails_leaves_no_claim(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(step, "register", refuse)
     with pytest.raises(Exception, match="could not be written") as caught:
         export_model(ExportSpec(model=Classifier().eval(), name="gate-registry", inputs=(INPUT,)))
-    run = mlflow.MlflowClient().get_run(str(caught.value.run_id))  # type: ignore[attr-defined]  # every error has it
+    client = mlflow.MlflowClient()
+    run = client.get_run(str(caught.value.run_id))  # type: ignore[attr-defined]  # every error has it
+    assert len(client.search_runs([run.info.experiment_id], "attributes.run_name = 'gate-registry'")) == 1
     assert (run.info.status, run.data.tags["assay.verdict"]) == ("FAILED", "error")

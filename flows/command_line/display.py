@@ -13,13 +13,11 @@ from rich.status import Status
 
 from tasks.core.paths import MLFLOW_DATABASE, PROJECT_FOLDER
 from tasks.core.records.steps import ExportResult
+from tasks.core.reports.markdown import VERDICT_MARKS
 
-MARKS = {
-    "pass": "[green]✔ pass[/]",
-    "fail": "[red]✘ fail[/]",
-    "inconclusive": "[yellow]? inconclusive[/]",
-    "error": "[red]✘ error[/]",
-}
+_COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "error": "red"}
+MARKS = {verdict: f"[{_COLOURS[verdict]}]{mark}[/]" for verdict, mark in VERDICT_MARKS.items()}
+"""By verdict, with the markup of rich."""
 
 
 class Display(logging.Handler):

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 from tasks.core.errors import CrashError, cause_of_death
 from tasks.core.runtime.owned_processes import end_with_owner
@@ -88,7 +88,8 @@ class WarmProcesses:
                 self._running.add(process)
                 if wait([receiver, process.sentinel], 0 if self._is_closed else max_seconds):
                     grace_seconds = _STOP_SECONDS
-                    answer = _received(receiver)
+                    with contextlib.suppress(EOFError, OSError):  # it may end before it has sent all
+                        answer = receiver.recv() if receiver.poll() else None
             finally:
                 status = _end(process, grace_seconds)
                 self._running.discard(process)
@@ -96,10 +97,11 @@ class WarmProcesses:
             raise CrashError(f"{what} was stopped; a sweep goes on with --resume.")
         if answer is None:
             raise _failure(what, max_seconds, status if grace_seconds else None)
+        returned: T
         returned, raised = answer
         if raised is not None:
             raise raised
-        return cast(T, returned)
+        return returned
 
     def close(self) -> None:
         """Stop all processes, at work or not; calls fail from now on."""
@@ -120,14 +122,6 @@ def _end(process: BaseProcess, grace_seconds: float) -> int | None:
     with _lock:
         process.join()
     return process.exitcode
-
-
-def _received(receiver: Connection) -> tuple[Any, BaseException | None] | None:
-    """What `_work` sent; None if it ended before."""
-    try:
-        return receiver.recv() if receiver.poll() else None
-    except (EOFError, OSError):
-        return None
 
 
 def _failure(what: str, max_seconds: float, status: int | None) -> CrashError:

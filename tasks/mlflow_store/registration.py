@@ -80,8 +80,8 @@ def register(run: OpenRun, release: Release, graph: Graph) -> Release:
     with contextlib.suppress(MlflowException):  # it exists
         client.create_registered_model(name)
     same = f"name='{name}' and tags.`assay.onnx_sha256`='{graph.sha256}'"
-    known = [version for version in client.search_model_versions(same) if version.status == "READY"]
-    version = (known and known[0]) or client.create_model_version(
+    known = (version for version in client.search_model_versions(same) if version.status == "READY")
+    version = next(known, None) or client.create_model_version(
         name, source=f"models:/{release.model_id}", run_id=release.run_id, model_id=release.model_id,
         tags={**entries.tags(run.attempt), entries.VERDICT: run.attempt.verdict}, description=describe(run.attempt),
     )  # fmt: skip

@@ -50,21 +50,16 @@ def start(module: str, *arguments: str, **options: Any) -> subprocess.Popen[byte
     return process
 
 
-def end_with_owner(sentinel: int = 0, *, gently: bool = False) -> None:
-    """End this process once its owner has ended; returns at once.
-
-    Args:
-        sentinel: file descriptor that becomes readable then; the default is the standard input that `start` gives.
-        gently: send SIGTERM first, and allow 60 s for it.
-    """
-    threading.Thread(target=_end_after, args=(sentinel, gently), daemon=True).start()
+def end_with_owner(sentinel: int) -> None:
+    """End this process at once when a file descriptor becomes readable that says that its owner has ended."""
+    threading.Thread(target=_end_after, args=(sentinel, 0.0), daemon=True).start()
 
 
-def _end_after(sentinel: int, gently: bool) -> None:
+def _end_after(sentinel: int, grace_seconds: float) -> None:
     wait([sentinel])
-    if gently:
+    if grace_seconds:
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(_STOP_SECONDS)
+        time.sleep(grace_seconds)
     os._exit(1)
 
 
@@ -78,6 +73,6 @@ def _disown() -> None:
 os.register_at_fork(after_in_child=_disown)
 
 if __name__ == "__main__":
-    end_with_owner(gently=True)
+    threading.Thread(target=_end_after, args=(0, _STOP_SECONDS), daemon=True).start()
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__")

@@ -67,16 +67,15 @@ def prepare() -> None:
 
 
 @contextlib.contextmanager
-def opening(path: Path, *, level: str = "all", threads: int | None = None) -> Iterator[None]:
+def opening(path: Path, *, threads: int | None = None) -> Iterator[None]:
     """Open a file while the caller goes on: within this context the first `answers` of it are there sooner.
 
     Args:
         path: of the file.
-        level: of graph optimisation, `off` or `all`.
         threads: within an operator; None: as many as PyTorch has.
     """
     with _lock, _started().killed_if_interrupted() as client:
-        client.open(path, level=level, threads=threads, folder=None)
+        client.open(path, level="all", threads=threads, folder=None)
     try:
         yield
     except BaseException:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.filesize import decimal
 
 from tasks.core.provenance.attempts import provenance
-from tasks.core.records.candidate import Candidate
-from tasks.core.records.steps import Graph
+from tasks.core.records.steps import Candidate, Graph
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.step import step
 

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 from prefect.artifacts import create_link_artifact
 
 from tasks.core.provenance.attempts import Attempt
-from tasks.core.records.candidate import Candidate
-from tasks.core.records.steps import Release
+from tasks.core.records.steps import Candidate, Release
 from tasks.mlflow_store.registration import check_download, log_model, register
 from tasks.mlflow_store.runs import open_run
 from tasks.step import step

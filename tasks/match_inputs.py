@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.core.onnx_files.reading import read_graph
-from tasks.core.records.candidate import Candidate
+from tasks.core.records.steps import Candidate
 from tasks.step import step
 
 if TYPE_CHECKING:

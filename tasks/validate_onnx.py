@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from prefect.artifacts import create_markdown_artifact
 
-from tasks.core.records.candidate import Candidate
 from tasks.core.records.evidence import Evidence
+from tasks.core.records.steps import Candidate
 from tasks.core.reports.markdown import VERDICT_MARKS, parity_lines
 from tasks.step import step
 

@@ -9,8 +9,8 @@ from tasks.core.arrays import EPS32
 from tasks.core.localisation.onnx_graph import OnnxGraph
 from tasks.core.onnx_files.reading import read_graph
 from tasks.core.proof.validation import validate
-from tasks.core.records.candidate import Candidate
 from tasks.core.records.evidence import Evidence, FamilyParity
+from tasks.core.records.steps import Candidate
 from tasks.core.reference.reference import Reference
 from tests.benchmarks.float64_difference import difference_in_float64
 from tests.benchmarks.mutation_peers import PEERS, PeerProbe

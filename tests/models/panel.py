@@ -15,8 +15,7 @@ from torch import nn
 from tasks.core.export.fallback import export
 from tasks.core.inputs.choice import Inputs, choose_inputs
 from tasks.core.model.building import build_with_weights
-from tasks.core.records.candidate import Candidate
-from tasks.core.records.steps import Graph
+from tasks.core.records.steps import Candidate, Graph
 from tasks.core.reference.reference import Reference
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve

@@ -19,8 +19,7 @@ from tasks.core.inputs.probes import Probe
 from tasks.core.limits import BEYOND_LUCK
 from tasks.core.onnx_files import cleaning, reading, writing
 from tasks.core.onnx_files.lazy_reading import SIDECAR_KEY
-from tasks.core.records.candidate import Candidate
-from tasks.core.records.steps import Graph
+from tasks.core.records.steps import Candidate, Graph
 from tasks.core.reference.reference import Reference
 from tasks.core.reference.structure import structural_failure
 from tasks.core.runtime import sessions

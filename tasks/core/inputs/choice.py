@@ -59,6 +59,11 @@ class Inputs:
             self._drawn[probe.key] = draw(self.specs, probe)
         return dict(self._drawn[probe.key])
 
+    def batch_size(self, probe: Probe) -> int | None:
+        """Size of the dimension that leads the first input, by custom the batch; None: it has none."""
+        shape = self.arrays(probe)[self.specs[0].name].shape
+        return shape[0] if shape else None
+
     def tensors(self, arrays: Mapping[str, Array]) -> list[torch.Tensor]:
         """One tensor an input, in their order."""
         return [_tensor(arrays[spec.name], spec.dtype) for spec in self.specs]

@@ -14,8 +14,7 @@ from tasks.core.forward.precision import run_float32
 from tasks.core.inputs.choice import Inputs, choose_inputs
 from tasks.core.inputs.declared import declared_inputs
 from tasks.core.inputs.samples import read_sample
-from tasks.core.records.candidate import Candidate
-from tasks.core.records.steps import Graph, TensorType
+from tasks.core.records.steps import Candidate, Graph, TensorType
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.input_spec import INPUT_SYNTAX, Dim, InputSpec
 

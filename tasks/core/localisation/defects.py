@@ -41,7 +41,7 @@ def describe(network: nn.Module, file: FileValues, index: int, *, kind: str, num
     """
     graph, traced = file.graph, file.traced
     modules = dict(network.named_modules())
-    call = None if number is None else traced.call_of(number)
+    call = None if number is None else traced.trace.call_of(number)
     path = _nearest_path(graph, index, modules)
     if path is None:
         path = call.module_path if call is not None else ""

@@ -1,6 +1,6 @@
 """Compare every value of a file with those of the module: which are right, and at which nodes wrong ones begin."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tasks.core.arrays import Array, rms
 from tasks.core.limits import CLOSE, OWN_LIMIT
@@ -23,15 +23,7 @@ class FileValues:
         output_order: Sequence[int],
         limit: float,
     ) -> None:
-        """Run the file.
-
-        Args:
-            graph: of the file.
-            traced: the module's values on the same probe.
-            arrays: what the file takes on the probe, by its names.
-            output_order: which of the file's outputs is the module's first, second…
-            limit: noise ratio up to which a value is the module's.
-        """
+        """Run the file on the arrays of a probe; values up to a noise ratio of `limit` are the module's."""
         self.graph, self.traced, self.limit = graph, traced, limit
         self.values, self.stopped, self.said = graph.run(arrays)
         self.values |= arrays
@@ -55,7 +47,7 @@ class FileValues:
         names = (n for n in self.graph.inputs[index] if n not in self.graph.initializers)
         return {name: self.values[name] for name in names if name in self.values}
 
-    def data_outputs(self, index: int) -> list[str]:
+    def _data_outputs(self, index: int) -> list[str]:
         """Outputs of a node that depend on the graph's inputs and are used."""
         names = [name for name in self.graph.nodes[index].output if name in self.values]
         used = [name for name in names if name in self.graph.consumers or name in self.graph.outputs]
@@ -63,32 +55,32 @@ class FileValues:
 
     def wrong_output(self, index: int) -> str:
         """The first output of a node that is not right; the first one if all are."""
-        names = self.data_outputs(index) or list(self.graph.nodes[index].output)
+        names = self._data_outputs(index) or list(self.graph.nodes[index].output)
         return next((name for name in names if name not in self.right), names[0])
 
     def suspects(self) -> Iterator[int]:
         """Nodes that compute a wrong output from right inputs, in the order in which they run."""
         for index in range(len(self.graph.nodes) if self.stopped is None else self.stopped):
-            inputs, outputs = self.graph.data_inputs(index), self.data_outputs(index)
+            inputs, outputs = self.graph.data_inputs(index), self._data_outputs(index)
             is_wrong = self.right.issuperset(inputs) and not self.right.issuperset(outputs)
             if index in self.graph.reaching_outputs and is_wrong:
                 yield index
 
     def own_errors(self) -> Iterator[int]:
         """Nodes that take values of the module and give one that is close to another of its values, but not equal."""
-        present = {self.traced.first_of[number] for numbers in self.found.values() for number in numbers}
+        present = self._firsts(self.found)
         missing: dict[int, list[int]] = {}
         for number, value in self.traced.values.items():
             if self.traced.first_of[number] == number and number not in present and is_float(value):
                 missing.setdefault(value.size, []).append(number)
         for index in sorted(self.graph.reaching_outputs):
-            inputs = self.graph.data_inputs(index)
-            if not all(self.found.get(name) or name in self.graph.feeds for name in inputs):
-                continue
-            unknown = [name for name in self.data_outputs(index) if not self.found.get(name)]
-            floats = [name for name in unknown if is_float(self.values[name])]
-            pairs = ((name, number) for name in floats for number in missing.get(self.values[name].size, ()))
-            if any(self._nearly_computes(index, name, number) for name, number in pairs):
+            inputs, outputs = self.graph.data_inputs(index), self._data_outputs(index)
+            if all(self.found.get(name) or name in self.graph.feeds for name in inputs) and any(
+                self._nearly_computes(index, name, number)
+                for name in outputs
+                if not self.found.get(name) and is_float(self.values[name])
+                for number in missing.get(self.values[name].size, ())
+            ):
                 yield index
 
     def has_right_consumer(self, producer: int, index: int) -> bool:
@@ -98,17 +90,16 @@ class FileValues:
             producer: index of the node.
             index: of the consumer that does not count.
         """
-        names = self.data_outputs(producer)
-        others = {consumer for name in names for consumer in self.graph.consumers.get(name, ())} - {index}
+        outputs = self._data_outputs(producer)
+        others = {consumer for name in outputs for consumer in self.graph.consumers.get(name, ())} - {index}
         return any(self.found.get(name) for consumer in others for name in self.graph.nodes[consumer].output)
 
     def is_only_producer(self, index: int) -> bool:
         """Does a node compute a value of the module that no other node computes?"""
-        numbers = {n for name in self.data_outputs(index) for n in self.found.get(name, ())}
-        firsts = {self.traced.first_of[number] for number in numbers}
-        same = [name for name, found in self.found.items() if any(self.traced.first_of[n] in firsts for n in found)]
+        firsts = self._firsts(self._data_outputs(index))
+        same = [name for name in self.found if not firsts.isdisjoint(self._firsts([name]))]
         others = {self.graph.producer.get(name) for name in same} - {index}
-        return bool(numbers) and all(other is None or self._passes_on(other) for other in others)
+        return bool(firsts) and all(other is None or self._passes_on(other) for other in others)
 
     def _nearly_computes(self, index: int, name: str, number: int) -> bool:
         """Is an output close to a value of the module that is computed from the node's inputs, yet beyond its noise?"""
@@ -122,11 +113,12 @@ class FileValues:
 
     def _passes_on(self, index: int) -> bool:
         """Has a node's output the elements of its input?"""
-        firsts = [
-            {self.traced.first_of[n] for name in names for n in self.found.get(name, ())}
-            for names in (self.graph.data_inputs(index), self.data_outputs(index))
-        ]
-        return not firsts[0].isdisjoint(firsts[1])
+        inputs, outputs = self.graph.data_inputs(index), self._data_outputs(index)
+        return not self._firsts(inputs).isdisjoint(self._firsts(outputs))
+
+    def _firsts(self, names: Iterable[str]) -> set[int]:
+        """Numbers of the module's values that values of the file equal, of equal ones the first."""
+        return {self.traced.first_of[number] for name in names for number in self.found.get(name, ())}
 
     def _right(self) -> set[str]:
         """Values that the module computes, and those whose consumers compute right values only."""
@@ -134,7 +126,7 @@ class FileValues:
         for index in reversed(range(len(self.graph.nodes))):
             for name in self.graph.nodes[index].output:
                 consumers = [c for c in self.graph.consumers.get(name, ()) if c in self.graph.reaching_outputs]
-                computed = [output for consumer in consumers for output in self.data_outputs(consumer)]
+                computed = [output for consumer in consumers for output in self._data_outputs(consumer)]
                 if name not in self.graph.outputs and computed and right.issuperset(computed):
                     right.add(name)
         return right

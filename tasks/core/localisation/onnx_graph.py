@@ -99,35 +99,29 @@ class OnnxGraph:
         return values, fails - 1, said
 
     def evaluate(
-        self,
-        nodes: Sequence[int],
-        arrays: Mapping[str, Array],
-        *,
-        constants: Mapping[str, Array] | None = None,
-        wanted: Sequence[str] = (),
+        self, nodes: Sequence[int], arrays: Mapping[str, Array], *, wanted: Sequence[str] = ()
     ) -> dict[str, Array]:
         """Run some of the nodes on given values.
 
         Args:
             nodes: indices, in order.
             arrays: values by name that the nodes take from elsewhere.
-            constants: values by name to use instead of the file's initializers.
             wanted: names of the values to return; empty: all that the nodes compute.
 
         Raises:
             SessionError: ONNX Runtime refuses them.
         """
-        model, feeds = self.part(nodes, arrays, constants=constants or {}, wanted=wanted)
-        names = [value.name for value in model.graph.output]
+        model, feeds = self.part(nodes, arrays, wanted=wanted)
         (found,) = answers(model.SerializeToString(), [feeds], level="off", folder=self.path.parent)
-        return {name: array for name, array in zip(names, found, strict=True) if array.dtype != object}
+        pairs = zip(model.graph.output, found, strict=True)
+        return {value.name: array for value, array in pairs if array.dtype != object}
 
     def part(
         self,
         nodes: Sequence[int],
         arrays: Mapping[str, Array],
         *,
-        constants: Mapping[str, Array],
+        constants: Mapping[str, Array] | None = None,
         wanted: Sequence[str] = (),
     ) -> tuple[Any, dict[str, Array]]:
         """Build a model of some of the nodes.
@@ -141,25 +135,30 @@ class OnnxGraph:
         Returns:
             The model, and the arrays of its inputs by name.
         """
+        constants = constants or {}
         computed = {name for index in nodes for name in self.nodes[index].output if name}
         taken = list(dict.fromkeys(name for index in nodes for name in self.inputs[index] if name not in computed))
         fed = [name for name in taken if name in arrays and name not in constants]
-        model = onnx.ModelProto(ir_version=self.proto.ir_version)
-        model.opset_import.extend(self.proto.opset_import)
-        model.functions.extend(self.proto.functions)
-        graph = model.graph
-        graph.name = "part"
-        graph.node.extend(self.nodes[index] for index in nodes)
-        for name in fed:
-            kind = onnx.helper.np_dtype_to_tensor_dtype(arrays[name].dtype)
-            graph.input.append(onnx.helper.make_tensor_value_info(name, kind, arrays[name].shape))
-        for name in taken:
-            if name in constants:
-                graph.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(constants[name]), name))
-            elif name in self.initializers and name not in fed:
-                graph.initializer.append(self.initializers[name])
-        for name in wanted or sorted(computed):
-            graph.output.append(onnx.ValueInfoProto(name=name))
+        kinds = {name: onnx.helper.np_dtype_to_tensor_dtype(arrays[name].dtype) for name in fed}
+        graph = onnx.helper.make_graph(
+            [self.nodes[index] for index in nodes],
+            "part",
+            [onnx.helper.make_tensor_value_info(name, kinds[name], arrays[name].shape) for name in fed],
+            [onnx.ValueInfoProto(name=name) for name in wanted or sorted(computed)],
+            [
+                onnx.numpy_helper.from_array(np.ascontiguousarray(constants[name]), name)
+                if name in constants
+                else self.initializers[name]
+                for name in taken
+                if name in constants or (name in self.initializers and name not in fed)
+            ],
+        )
+        model = onnx.helper.make_model(
+            graph,
+            ir_version=self.proto.ir_version,
+            opset_imports=self.proto.opset_import,
+            functions=self.proto.functions,
+        )
         return model, {name: arrays[name] for name in fed}
 
     def constant(self, name: str) -> Array | None:

@@ -19,28 +19,30 @@ class WrongNode:
     """Examines the suspected nodes of a file on one probe."""
 
     def __init__(self, network: nn.Module, file: FileValues) -> None:
-        """Examine a file.
+        self._network, self._paths = network, {path for path, _ in network.named_modules()}
+        self._file, self._graph, self._traced = file, file.graph, file.traced
+        self._present = {number for numbers in file.found.values() for number in numbers}
+
+    def find(self, *, hidden: bool = False) -> Defect | None:
+        """The wrong node; None where all is right on this probe.
 
         Args:
-            network: the module.
-            file: the file's values on the probe, matched with the module's.
+            hidden: the outputs are within the limits, so that only a node that is wrong by itself counts.
         """
-        self._network = network
-        self._paths = {path for path, _ in network.named_modules()}
-        self.file, self._graph, self._traced = file, file.graph, file.traced
-
-    def find(self) -> Defect | None:
-        """The wrong node; None where all is right on this probe."""
-        for index in (*self.file.own_errors(), *self.file.suspects()):
-            return self.examined(index)
-        for name, number in self.file.outputs:
-            is_right = self._traced.ratio(self.file.values[name], number) <= self.file.limit
+        for index in self._file.own_errors():
+            return self._examined(index)
+        if hidden:
+            return None
+        for index in self._file.suspects():
+            return self._examined(index)
+        for name, number in self._file.outputs:
+            is_right = self._traced.ratio(self._file.values[name], number) <= self._file.limit
             if not is_right and name in self._graph.producer:
-                kind = "output" if self._is_present(number) else "node"
+                kind = "output" if number in self._present else "node"
                 return self._blamed(self._graph.producer[name], kind, number)
-        return None if self.file.stopped is None else self._blamed(self.file.stopped, "node", None)
+        return None if self._file.stopped is None else self._blamed(self._file.stopped, "node", None)
 
-    def examined(self, index: int) -> Defect:
+    def _examined(self, index: int) -> Defect:
         """Blame a suspected node if it is wrong by itself; if it is fed a wrong value, examine that one's producer."""
         numbers = self._candidates(index)
         has_other_weights = bool(other_parameter(self._network, self._graph, index))
@@ -63,13 +65,13 @@ class WrongNode:
             name, wanted = meant
             producer = self._graph.producer.get(name)
             before = None if producer is None else self._meant_input(producer, wanted)
-            passes_on = before is not None and self._traced.are_same(before[1], wanted)
-            is_present = self._is_present(wanted)
+            passes_on = before is not None and self._traced.first_of[before[1]] == self._traced.first_of[wanted]
+            is_present = wanted in self._present
             is_wiring = is_present and not passes_on
-            if producer is None or self.file.has_right_consumer(producer, index) or is_wiring:
+            if producer is None or self._file.has_right_consumer(producer, index) or is_wiring:
                 return self._blamed(index, "wiring" if is_present else "node", number)
             if before is None:
-                if pass_through is None or not self.file.is_only_producer(producer):
+                if pass_through is None or not self._file.is_only_producer(producer):
                     pass_through = producer, wanted
                 return self._blamed(pass_through[0], "node", pass_through[1])
             if passes_on and pass_through is None and not self._traced.is_view(wanted):
@@ -78,65 +80,59 @@ class WrongNode:
 
     def _meant_input(self, index: int, number: int) -> tuple[str, int] | None:
         """An input of a node, and the module's value for it, with which the node computes the value `number`."""
-        output = self.file.wrong_output(index)
+        output = self._file.wrong_output(index)
         for name, other, arrays in self._possible_inputs(index, number):
             try:
                 computed = self._graph.evaluate([index], arrays, wanted=[output])
             except SessionError:
                 continue
-            if self._traced.ratio(computed[output], number) <= self.file.limit:
+            if self._traced.ratio(computed[output], number) <= self._file.limit:
                 return name, other
         return None
 
     def _possible_inputs(self, index: int, number: int) -> Iterator[tuple[str, int, dict[str, Array]]]:
         """Arrays for a node in which one input is replaced by a value from which the module computes `number`."""
-        if self.file.wrong_output(index) not in self.file.values:
-            return
-        if self.file.values[self.file.wrong_output(index)].size != self._traced.values[number].size:
+        output = self._file.values.get(self._file.wrong_output(index))
+        if output is None or output.size != self._traced.values[number].size:
             return
         ancestors = self._traced.ancestors(number, depth=6)
         ancestors += [number] if self._graph.nodes[index].op_type in PASSING_ON else []
         for name in self._graph.data_inputs(index):
-            array, found = self.file.values[name], self.file.found[name]
+            array, found = self._file.values[name], self._file.found[name]
             fitting = [n for n in ancestors if self._traced.values[n].size == array.size and n not in found]
             for other in fitting[:NUM_FEEDS]:
                 value = self._traced.whole(other).reshape(array.shape).astype(array.dtype)
-                yield name, other, {**self.file.inputs_of(index), name: value}
+                yield name, other, {**self._file.inputs_of(index), name: value}
 
     def _candidates(self, index: int) -> list[int]:
         """Values of the module that the file lacks and that this node may be meant to compute, most likely first."""
-        array = self.file.values[self.file.wrong_output(index)]
-        present = {number for numbers in self.file.found.values() for number in numbers}
+        array = self._file.values[self._file.wrong_output(index)]
         path = self._graph.module_path(index, self._paths)
-        taken = {number for name in self._graph.data_inputs(index) for number in self.file.found.get(name, ())}
+        taken = {number for name in self._graph.data_inputs(index) for number in self._file.found.get(name, ())}
         missing = [
             number
             for number, value in self._traced.values.items()
-            if number not in present
+            if number not in self._present
             and is_float(value) == is_float(array)
             and self._traced.first_of[number] == number
             and number not in self._traced.trace.constants
         ]
 
         def order(number: int) -> tuple[bool, bool, bool, int]:
-            call = self._traced.call_of(number)
+            call = self._traced.trace.call_of(number)
             is_near = not taken.isdisjoint(self._traced.ancestors(number, depth=4))
             other_size = self._traced.values[number].size != array.size
             return other_size, call is None or call.module_path != path, not is_near, number
 
         return sorted(missing[: 20 * NUM_CALLS], key=order)[:NUM_CALLS]
 
-    def _is_present(self, number: int) -> bool:
-        """Has the file a value of the module?"""
-        return any(number in numbers for numbers in self.file.found.values())
-
     def _blamed(self, index: int, kind: str, number: int | None) -> Defect:
         """The defect of a node that should compute the value `number`; None: not known."""
         return Defect(
-            blame=describe(self._network, self.file, index, kind=kind, number=number),
+            blame=describe(self._network, self._file, index, kind=kind, number=number),
             graph=self._graph,
             node=index,
-            inputs=self.file.inputs_of(index),
-            output=self.file.wrong_output(index),
+            inputs=self._file.inputs_of(index),
+            output=self._file.wrong_output(index),
             expected=None if number is None else self._traced.whole(number),
         )

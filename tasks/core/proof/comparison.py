@@ -8,9 +8,8 @@ from tasks.core.limits import NUM_PERTURBED, NUM_SEEDS, SMALL_OUTPUT
 from tasks.core.proof import power
 from tasks.core.proof.detections import align, is_luck
 from tasks.core.proof.observations import ItemCount, Observations
-from tasks.core.proof.parity import ExactPool, FloatPool
+from tasks.core.proof.parity import ExactPool, FloatPool, OutputRuns, Runs
 from tasks.core.proof.plan import Plan
-from tasks.core.proof.runs import OutputRuns, Runs
 from tasks.core.reference.groups import Group
 from tasks.core.reference.reference import Reference
 from tasks.core.reference.structure import structural_failure
@@ -23,16 +22,7 @@ class Comparison:
     """Compares the answers of one file with the module's, and notes what it sees."""
 
     def __init__(self, plan: Plan, reference: Reference, observations: Observations) -> None:
-        """Compare according to a plan.
-
-        Args:
-            plan: of the proof.
-            reference: gives the module's answers.
-            observations: gets pools, failures, doubts and notes.
-        """
-        self._plan = plan
-        self._reference = reference
-        self._seen = observations
+        self._plan, self._reference, self._seen = plan, reference, observations
 
     def compare(self, probe: Probe, answers: Answers) -> None:
         """Add one probe to every output's pool; what is structurally wrong is a failure.
@@ -49,8 +39,8 @@ class Comparison:
                 self._seen.failures.append(f"{failure} ({where})")
                 self._seen.failed_at = probe
                 return
-        float64 = self._reference.float64(probe)
-        if any(torch32[i].shape != float64[i].shape for i in range(len(torch32)) if i not in sized_by_data):
+        pairs = enumerate(zip(torch32, self._reference.float64(probe), strict=False))
+        if any(a.shape != b.shape for index, (a, b) in pairs if index not in sized_by_data):
             self._seen.doubts.append(f"the module gives other shapes in float64 than in float32 ({where})")
             return
         self.add(probe, answers, num_perturbed=self._num_perturbed(probe))
@@ -98,17 +88,15 @@ class Comparison:
     def _pool(self, probe: Probe, index: int, runs: OutputRuns, *, again: bool) -> None:
         """Add one output's values to the pool of its family."""
         output, torch32 = self._seen.outputs[index], runs.torch32
-        num_rows = torch32.shape[0] if torch32.ndim else 0
-        leads_with_batch = index in self._reference.sized_by_data or num_rows == self._batch_size(probe)
+        leads_with_batch = torch32.ndim > 0 and (
+            index in self._reference.sized_by_data or len(torch32) == self._reference.inputs.batch_size(probe)
+        )
         kind = ExactPool if torch32.dtype.kind in "iub" else FloatPool
         pool = output.pools.setdefault(probe.family, kind(probe.family))
-        pool.add(runs, batch_axis=0 if torch32.ndim and leads_with_batch else None)
+        pool.add(runs, batch_axis=0 if leads_with_batch else None)
         if probe.family in power.JUDGED_FAMILIES and not again:
             power.observe(output, torch32=torch32, float64=runs.float64)
             output.metrics.add(onnx=runs.onnx, torch32=torch32, float64=runs.float64)
-
-    def _batch_size(self, probe: Probe) -> int | None:
-        return self._plan.batch_size(probe, self._reference.inputs.arrays(probe) if probe.family == "sample" else {})
 
     def _note_movement(self, probe: Probe) -> None:
         """How far each output moves between two inputs: two seeds, or the rows of the user's samples."""

@@ -15,7 +15,7 @@ from tasks.core.limits import JUMP, LEAST_AGREEMENT
 from tasks.core.proof.edges import Edges, Partnered
 from tasks.core.proof.items import describe, iou, partners_of
 from tasks.core.proof.observations import ItemCount
-from tasks.core.proof.runs import OutputRuns, Runs
+from tasks.core.proof.parity import OutputRuns, Runs
 from tasks.core.reference.groups import Group, length
 
 if TYPE_CHECKING:

@@ -5,52 +5,82 @@ Every comparison is written so that NaN fails: `not ratio <= limit`.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.arrays import EPS32, ratio
+from tasks.core.arrays import EPS32, Array, ratio
 from tasks.core.limits import MAX_SLICES, MIN_SLICE_ELEMENTS
-from tasks.core.proof.runs import OutputRuns
 from tasks.core.records.evidence import FamilyParity
 
 Floats = NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class OutputRuns:
+    """One output's values on one probe, all of one shape."""
+
+    onnx: Sequence[Array]
+    """The file's, one an optimisation level."""
+    torch32: Array
+    """The module's in float32; elements that are not finite here are not compared."""
+    perturbed: Sequence[Array]
+    """The module's with weights off by one rounding."""
+    float64: Array
+    """The module's in float64."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """All outputs' values on one probe, in the module's order; those sized by data may differ in length."""
+
+    onnx: Sequence[list[Array]]
+    torch32: list[Array]
+    perturbed: Sequence[list[Array]]
+    float64: list[Array]
+
+    @property
+    def others(self) -> list[list[Array]]:
+        """The module's runs beside the one in float32."""
+        return [self.float64, *self.perturbed]
+
+    def of(self, index: int, perturbed: Sequence[list[Array]]) -> OutputRuns:
+        """One output's values.
+
+        Args:
+            index: of the output.
+            perturbed: those runs that have its shape.
+        """
+        return OutputRuns(
+            onnx=[answer[index] for answer in self.onnx],
+            torch32=self.torch32[index],
+            perturbed=[answer[index] for answer in perturbed],
+            float64=self.float64[index],
+        )
+
+
 class _Squares:
-    """Sums of squares of one output over one family, whole or per slice of an axis."""
+    """Sums of squares of one output over one family, whole or per slice of an axis.
+
+    Three of them: of the file's errors, of torch32's errors and of the reference.
+    """
 
     def __init__(self, axis: int | None) -> None:
         self._axis = axis
-        self._onnx: Floats | float = 0.0
-        self._noise: Floats | float = 0.0
-        self._reference: Floats | float = 0.0
-        self._counts = np.zeros(3)
+        self._sums: list[Floats] = [np.zeros(1)] * 3
+        self.counts = [0.0] * 3
 
-    def add(self, onnx: Sequence[Floats], noise: Sequence[Floats], reference: Floats) -> None:
-        for error in onnx:
-            self._onnx = self._onnx + self._sum(error)
-        for error in noise:
-            self._noise = self._noise + self._sum(error)
-        self._reference = self._reference + self._sum(reference)
-        per_slice = reference.size / (1 if self._axis is None else reference.shape[self._axis])
-        self._counts += per_slice * np.array([len(onnx), len(noise), 1.0])
+    def add(self, *values: Sequence[Floats]) -> None:
+        for index, arrays in enumerate(values):
+            for array in arrays:
+                axes = None if self._axis is None else tuple(i for i in range(array.ndim) if i != self._axis)
+                self._sums[index] = self._sums[index] + np.square(array).sum(axis=axes)
+                self.counts[index] += array.size / (1 if self._axis is None else array.shape[self._axis])
 
-    @property
-    def num_noise_elements(self) -> float:
-        return float(self._counts[1])
-
-    def rms(self) -> tuple[Floats, Floats, Floats]:
-        """Root mean squares of the file's error, of torch32's error and of the reference."""
-        onnx, noise, reference = (
-            np.sqrt(np.atleast_1d(total) / max(count, 1.0))
-            for total, count in zip((self._onnx, self._noise, self._reference), self._counts, strict=True)
-        )
-        return onnx, noise, reference
-
-    def _sum(self, values: Floats) -> Floats:
-        axes = None if self._axis is None else tuple(i for i in range(values.ndim) if i != self._axis)
-        return np.asarray(np.square(values).sum(axis=axes))
+    def rms(self) -> list[Floats]:
+        """Root mean squares, one a slice."""
+        return [np.sqrt(total / max(count, 1.0)) for total, count in zip(self._sums, self.counts, strict=True)]
 
 
 class FloatPool:
@@ -71,27 +101,27 @@ class FloatPool:
             runs: the output's values.
             batch_axis: axis that is not judged slice by slice; None: judge every axis.
         """
-        torch32, float64 = runs.torch32, runs.float64
-        finite = np.isfinite(torch32) & np.isfinite(float64)
-        exact = np.where(finite, float64, 0.0).astype(np.float64)
-        errors = [np.where(finite, answer, 0.0) - exact for answer in runs.onnx]
-        noise = [np.where(finite, answer, 0.0) - exact for answer in (torch32, *runs.perturbed)]
-        self._whole.add(errors, noise, exact)
+        finite = np.isfinite(runs.torch32) & np.isfinite(runs.float64)
+
+        def known(values: Array) -> Floats:
+            return np.where(finite, values, 0.0).astype(np.float64)
+
+        exact, base = known(runs.float64), known(runs.torch32)
+        errors = [known(answer) - exact for answer in runs.onnx]
+        noise = [known(answer) - exact for answer in (runs.torch32, *runs.perturbed)]
+        self._whole.add(errors, noise, [exact])
         for axis, size in enumerate(exact.shape):
             if axis != batch_axis and 1 < size <= MAX_SLICES:
-                self._slices.setdefault((axis, size), _Squares(axis)).add(errors, noise, exact)
+                self._slices.setdefault((axis, size), _Squares(axis)).add(errors, noise, [exact])
         self._num_elements += int(finite.sum())
         self._num_probes += 1
-        base = np.where(finite, torch32, 0.0).astype(np.float64)
         scale = math.sqrt(float(np.square(base).mean())) if base.size else 0.0
-        for answer in runs.onnx:
-            other = np.where(finite, answer, 0.0).astype(np.float64)
+        for other in map(known, runs.onnx):
             difference = np.abs(other - base)
             if difference.size:
-                self._max_abs = _nan_max(self._max_abs, float(difference.max()))
-                self._max_rel = _nan_max(
-                    self._max_rel, float((difference / np.maximum(np.abs(base), scale or 1.0)).max())
-                )
+                relative = difference / np.maximum(np.abs(base), scale or 1.0)
+                self._max_abs = float(np.maximum(self._max_abs, difference.max()))  # NaN, if either is
+                self._max_rel = float(np.maximum(self._max_rel, relative.max()))
             self._dots += [float((other * base).sum()), float(np.square(other).sum()), float(np.square(base).sum())]
 
     def result(self) -> FamilyParity:
@@ -120,14 +150,13 @@ class FloatPool:
         """
         worst, where = 0.0, ""
         for (axis, _), squares in self._slices.items():
-            if squares.num_noise_elements < MIN_SLICE_ELEMENTS:
-                continue
-            onnx, noise, reference = squares.rms()
-            floor = np.maximum(noise, EPS32 * np.maximum(reference, whole_reference))
-            ratios = np.array([ratio(float(a), float(b)) for a, b in zip(onnx, floor, strict=True)])
-            index = int(np.argmax(np.where(np.isnan(ratios), np.inf, ratios)))
-            if not float(ratios[index]) <= worst:
-                worst, where = float(ratios[index]), f"axis {axis}, index {index}"
+            if squares.counts[1] >= MIN_SLICE_ELEMENTS:
+                onnx, noise, reference = squares.rms()
+                floor = np.maximum(noise, EPS32 * np.maximum(reference, whole_reference))
+                ratios = [ratio(float(a), float(b)) for a, b in zip(onnx, floor, strict=True)]
+                index = int(np.argmax(np.where(np.isnan(ratios), np.inf, ratios)))
+                if not ratios[index] <= worst:
+                    worst, where = ratios[index], f"axis {axis}, index {index}"
         return worst, where
 
 
@@ -140,13 +169,12 @@ class ExactPool:
         self._max_abs = 0.0
 
     def add(self, runs: OutputRuns, *, batch_axis: int | None) -> None:
-        """Add one probe.
+        """Add one probe; there are no slices.
 
         Args:
             runs: the output's values.
-            batch_axis: of no use here, as there are no slices.
+            batch_axis: of no use here.
         """
-        del batch_axis
         torch32 = runs.torch32
         unstable = torch32 != runs.float64
         for answer in runs.perturbed:
@@ -177,7 +205,3 @@ class ExactPool:
             mismatched_share=mismatched,
             unstable_share=self._num_unstable / max(self._num_elements, 1),
         )
-
-
-def _nan_max(a: float, b: float) -> float:
-    return math.nan if math.isnan(a) or math.isnan(b) else max(a, b)

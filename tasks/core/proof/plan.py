@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from tasks.core.arrays import Array
 from tasks.core.inputs.probes import Probe
 from tasks.core.limits import NUM_SEEDS, SMALL_OUTPUT
-from tasks.core.records.candidate import Candidate
-from tasks.core.records.steps import Graph
+from tasks.core.records.steps import Candidate, Graph
 from tasks.core.spec.input_spec import InputSpec
 
 if TYPE_CHECKING:
@@ -51,48 +50,24 @@ class Plan:
         """Arrays by the module's input names, by the file's."""
         return {self.file_inputs.get(name, name): array for name, array in arrays.items()}
 
-    def batch_size(self, probe: Probe, arrays: Mapping[str, Array]) -> int | None:
-        """Size of the dimension that leads the first input, by custom the batch; None: it has none.
 
-        Args:
-            probe: the probe.
-            arrays: of it, by input name.
-        """
-        if probe.family == "sample":
-            return int(next(iter(arrays.values())).shape[0])
-        dims = self.specs[0].dims
-        return probe.sizes.get(dims[0].name or "", dims[0].size) if dims else None
-
-
-def make_plan(
-    candidate: Candidate,
-    reference: "Reference",
-    *,
-    constant_outputs: tuple[str, ...] = (),
-    random_weights: bool = False,
-    threads: int | None = None,
-) -> Plan:
+def make_plan(candidate: Candidate, reference: "Reference") -> Plan:
     """Plan the proof of a file: the planned probes, sizes that its exporter made suspicious, further seeds.
 
     Args:
         candidate: the file.
         reference: of the module; it is run once, to see how large its outputs are.
-        constant_outputs: outputs that are meant not to depend on the input.
-        random_weights: the module's weights are random.
-        threads: of ONNX Runtime, within an operator.
     """
-    probes = reference.inputs.probes
-    num_elements = min(output.size for output in reference.float32(probes[0]))
+    inputs, first = reference.inputs, reference.inputs.probes[0]
+    num_elements = min(output.size for output in reference.float32(first))
+    further = (*_suspicious_sizes(first, candidate.graph), *_further_seeds(inputs.probes, num_elements))
     return Plan(
         graph=candidate.graph,
-        specs=reference.inputs.specs,
-        probes=(*probes, *_suspicious_sizes(probes[0], candidate.graph), *_further_seeds(probes, num_elements)),
-        refused=reference.inputs.refused,
+        specs=inputs.specs,
+        probes=(*inputs.probes, *further),
+        refused=inputs.refused,
         file_inputs=candidate.file_inputs,
         output_order=candidate.output_order,
-        constant_outputs=constant_outputs,
-        random_weights=random_weights,
-        threads=threads,
     )
 
 

@@ -1,7 +1,6 @@
 """Run the probes of a plan through the file and through the module, and note what is seen."""
 
 import time
-from collections.abc import Mapping
 
 from tasks.core.arrays import Array
 from tasks.core.errors import ModelError
@@ -12,34 +11,22 @@ from tasks.core.proof.observations import Observations
 from tasks.core.proof.parity import FloatPool
 from tasks.core.proof.plan import Plan
 from tasks.core.proof.verdict import is_wrong
+from tasks.core.records.steps import FileAnswers, ProbeKey
 from tasks.core.reference.reference import Reference
 from tasks.core.runtime import sessions
-
-Key = tuple[object, ...]
-"""Of a probe."""
-Known = Mapping[tuple[str, Key], list[Array]]
-"""By optimisation level and key of a probe: the file's outputs in its own order."""
 
 
 class ProbeRun:
     """One file's run: first the file on all probes, then the module, probe by probe."""
 
     def __init__(
-        self, plan: Plan, reference: Reference, observations: Observations, *, known: Known, keep: bool
+        self, plan: Plan, reference: Reference, observations: Observations, *, known: FileAnswers, keep: bool
     ) -> None:
-        """Prepare it.
-
-        Args:
-            plan: what to run.
-            reference: gives the module's answers.
-            observations: gets what is seen.
-            known: what the file answered before.
-            keep: leave the module's answers in memory.
-        """
+        """Prepare a run that does not ask for what the file answered before; `keep` the module's answers in memory."""
         self._plan, self._reference, self._seen = plan, reference, observations
         self._known, self._keep = known, keep
         self._comparison = Comparison(plan, reference, observations)
-        self._answers: dict[Key, list[list[Array]]] = {}
+        self._answers: dict[ProbeKey, list[list[Array]]] = {}
         """By the key of a probe: the file's outputs in the module's order, at each optimisation level."""
 
     def run(self) -> None:
@@ -53,11 +40,10 @@ class ProbeRun:
         probes = [probe for probe in self._plan.probes if self._module_runs(probe)]
         # with the optional ones, as opening the file again takes more than running it: the module is what takes time
         self._run_file(probes)
-        required, optional = ([p for p in probes if p.optional is is_optional] for is_optional in (False, True))
-        for probe in required:
+        for probe in (probe for probe in probes if not probe.optional):
             self._compare(probe)
         is_hopeless = self._is_beyond_luck()
-        for probe in optional:
+        for probe in (probe for probe in probes if probe.optional):
             if is_hopeless or time.perf_counter() - started >= allowed:
                 why = "the probes before were far off" if is_hopeless else "proving took too long"
                 self._seen.skipped.append((probe, why))
@@ -82,7 +68,7 @@ class ProbeRun:
 
         A session holds the weights, and so does float64 of a large layer: never both at once.
         """
-        found: dict[tuple[str, Key], list[Array]] = dict(self._known)
+        found = dict(self._known)
         for level in ("all", "off"):  # the first is open by now
             missing = [probe for probe in probes if level in probe.levels and (level, probe.key) not in found]
             for probe, answer in zip(missing, self._answers_at(level, missing), strict=True):
@@ -107,16 +93,11 @@ class ProbeRun:
             raise sessions.SessionError(f"{where}: {error}") from error
 
     def _compare(self, probe: Probe) -> None:
-        if self._is_settled:
-            return
+        if self._seen.failures or self._seen.doubts:
+            return  # no further probe can change that
         self._comparison.compare(probe, self._answers[probe.key])
         if not self._keep and probe not in self._plan.probes[:2]:
             self._reference.forget(probe)
-
-    @property
-    def _is_settled(self) -> bool:
-        """Was something seen that no further probe can change?"""
-        return bool(self._seen.failures or self._seen.doubts)
 
     def _look_again(self) -> None:
         """Call nothing wrong before its noise was measured better, family by family until one stays wrong.

@@ -6,17 +6,16 @@ from typing import Any
 from tasks.core.inputs.probes import Probe
 from tasks.core.limits import CLOSER_LOOK
 from tasks.core.localisation.defects import Defect
-from tasks.core.localisation.search import hidden_defect, localise
+from tasks.core.localisation.search import localise
 from tasks.core.onnx_files.checks import structural_findings
 from tasks.core.proof.observations import Observations, Observed
 from tasks.core.proof.plan import Plan, make_plan
-from tasks.core.proof.proof import Proof
-from tasks.core.proof.residual_blocks import block_powers
+from tasks.core.proof.power import block_powers
+from tasks.core.proof.proof import Proof, Witness
 from tasks.core.proof.run import ProbeRun
 from tasks.core.proof.verdict import judge
-from tasks.core.proof.witness import Witness
-from tasks.core.records.candidate import Candidate
 from tasks.core.records.evidence import Evidence
+from tasks.core.records.steps import Candidate
 from tasks.core.reference.reference import Reference
 from tasks.core.runtime import sessions
 
@@ -43,8 +42,11 @@ def validate(
         keep: leave what the reference answered in memory, for another file.
     """
     with sessions.opening(candidate.graph.path, threads=threads):
-        plan = make_plan(
-            candidate, reference, constant_outputs=constant_outputs, random_weights=random_weights, threads=threads
+        plan = dataclasses.replace(
+            make_plan(candidate, reference),
+            constant_outputs=constant_outputs,
+            random_weights=random_weights,
+            threads=threads,
         )
         seen = _observe(plan, candidate, reference, notes=notes, keep=keep)
     evidence = judge(plan, seen)
@@ -113,7 +115,8 @@ def _search(
         return None, [], []
     # on the first probe of all, and on the first of the family that was farthest off
     farthest = next(probe for probe in plan.probes if probe.family == worst.family)
-    defect, notes = hidden_defect(reference, plan.graph, probes=[plan.probes[0], farthest], **handed)
+    probes = list({probe.key: probe for probe in (plan.probes[0], farthest)}.values())
+    defect, notes = localise(reference, plan.graph, probes=probes, hidden=True, **handed)
     wrong = [f"{defect.blame.sentence}: little of it reaches the outputs on these probes"] if defect else []
     return defect, wrong, notes
 

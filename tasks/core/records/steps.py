@@ -1,9 +1,12 @@
 """The records that pass between the steps: paths, hashes and figures, never tensors."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from tasks.core.arrays import Array
 from tasks.core.records.evidence import Evidence, OutputEvidence
 from tasks.core.records.record import Record
 
@@ -91,6 +94,29 @@ class Graph(Record):
     """What a reader of the file should know, e.g. two dynamic dims that must be equal."""
     seconds: float = 0.0
     """Spent by the exporter, falling back included."""
+
+
+ProbeKey = tuple[object, ...]
+"""Family, seed and sizes of a probe."""
+FileAnswers = Mapping[tuple[str, ProbeKey], list[Array]]
+"""By optimisation level and key of a probe: a file's outputs, in its own order."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An ONNX file, how its inputs and outputs correspond to the module's, and what it answered so far."""
+
+    graph: Graph
+    answers: FileAnswers = field(default_factory=dict, repr=False)
+    """Where it was run before."""
+    file_inputs: Mapping[str, str] = field(default_factory=dict)
+    """Names of inputs in the file by the module's, where they differ."""
+    output_order: tuple[int, ...] = ()
+    """Which of the file's outputs is the module's first, second…; empty: they come in the module's order."""
+    failures: tuple[str, ...] = ()
+    """What is wrong with the file already, one sentence each."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the proof should know, e.g. how inputs were matched."""
 
 
 class Release(Record):

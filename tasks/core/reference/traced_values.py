@@ -23,14 +23,6 @@ class TracedValues:
     """The values of one module on one probe, by number; float64 rounded to float32, and the noise of float32."""
 
     def __init__(self, record: Record) -> None:
-        """Run the module a few times.
-
-        Args:
-            record: runs it and hands on each value.
-
-        Raises:
-            ModelError: it can't be recorded.
-        """
         self.values: dict[int, Array] = {}
         self.noise: dict[int, float] = {}
         self._names: dict[int, str] = {}
@@ -40,12 +32,12 @@ class TracedValues:
         for run in (run_float32, *runs):
             record(self._measure, run)
         self._by_size: dict[tuple[bool, int], list[int]] = {}
-        self._same: dict[bytes, int] = {}
+        first_with: dict[bytes, int] = {}
         self.first_of: dict[int, int] = {}
         """By number of a value: number of the first one with the same elements, of which it is a view or a copy."""
         for number, value in self.values.items():
             digest = hashlib.blake2b(np.ascontiguousarray(value).data, digest_size=16).digest()
-            self.first_of[number] = self._same.setdefault(digest, number)
+            self.first_of[number] = first_with.setdefault(digest, number)
             if value.size > 1 and value.any():  # zeros equal too much
                 self._by_size.setdefault((is_float(value), value.size), []).append(number)
         self._samples: dict[int, NDArray[np.float64]] = {
@@ -63,13 +55,10 @@ class TracedValues:
             Numbers of the values that it equals.
         """
         array = finite(array)
-        numbers = self._by_size.get((is_float(array), array.size), [])
-        if not numbers:
-            return []
         sample, scale = _sample(array), rms(array)
         return [
             number
-            for number in numbers
+            for number in self._by_size.get((is_float(array), array.size), [])
             if float(np.abs(self._samples[number] - sample).max()) <= 1e-2 * scale + 100 * self.noise[number]
             and self.ratio(array, number) <= limit
         ]
@@ -101,22 +90,9 @@ class TracedValues:
         """A value with its infinite elements."""
         return self._infinite.get(number, self.values[number])
 
-    def are_same(self, number: int, other: int) -> bool:
-        """Have two values the same elements?
-
-        Args:
-            number: of one.
-            other: of the other.
-        """
-        return self.first_of[number] == self.first_of[other]
-
     def is_view(self, number: int) -> bool:
         """Has a value the same elements as one that it is computed from?"""
-        return any(self.are_same(number, other) for other in self.ancestors(number, depth=3))
-
-    def call_of(self, number: int) -> Call | None:
-        """The operator that gave a value."""
-        return self.trace.call_of(number)
+        return self.first_of[number] in {self.first_of[other] for other in self.ancestors(number, depth=3)}
 
     def ancestors(self, number: int, *, depth: int) -> list[int]:
         """Numbers of the values from which a value is computed, the nearest first.
@@ -128,14 +104,10 @@ class TracedValues:
         found: dict[int, None] = {}
         level: Collection[int] = [number]
         for _ in range(depth):
-            following: dict[int, None] = {}
-            for value in level:
-                call = self.trace.call_of(value)
-                for taken in (*call.intermediates, *call.inputs) if call is not None else ():
-                    if taken not in found and taken in self.values:
-                        following[taken] = None
-            found |= following
-            level = following
+            calls = filter(None, map(self.trace.call_of, level))
+            taken = (value for call in calls for value in (*call.intermediates, *call.inputs))
+            level = dict.fromkeys(value for value in taken if value not in found and value in self.values)
+            found |= level
         return list(found)
 
     def _keep(self, number: int, call: Call, value: Array) -> None:

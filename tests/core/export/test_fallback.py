@@ -12,7 +12,7 @@ from tasks.core.arrays import EPS32
 from tasks.core.errors import ExportError, SpecError
 from tasks.core.export.fallback import _gross_ratio, export
 from tasks.core.inputs.choice import choose_inputs
-from tasks.core.records.candidate import Candidate
+from tasks.core.records.steps import Candidate
 from tasks.core.reference.reference import Reference
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve

@@ -9,8 +9,7 @@ from torch import nn
 from tasks.core.errors import InputsError
 from tasks.core.inputs.choice import Inputs
 from tasks.core.inputs.matching import Matcher
-from tasks.core.records.candidate import Candidate
-from tasks.core.records.steps import Graph, TensorType
+from tasks.core.records.steps import Candidate, Graph, TensorType
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
 from tests.models.foreign_models import Blend, Heads, NamedHeads

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.core.inputs.choice import Inputs
 from tasks.core.inputs.probes import Probe, draw, plan_probes
 from tasks.core.spec.input_spec import Dim, InputSpec
 from tests.core.inputs.choosing import Echo, chosen
@@ -75,3 +76,13 @@ def test_every_family_size_and_level_is_covered() -> None:
     assert {level for probe in probes for level in probe.levels} == {"off", "all"}
     assert len({probe.key for probe in probes}) == len(probes)
     assert probes[0].sizes == {"batch": 2, "n": 4, "m": 5}
+
+
+def test_the_batch_leads_the_first_input() -> None:
+    """As a dynamic dimension, as a fixed one, or as the rows of a sample."""
+    probe = Probe(family="normal", seed=1, sizes={"batch": 3})
+    for text, size in (("x=float32[batch,4]", 3), ("x=float32[7,4]", 7), ("x=float32[]", None)):
+        assert Inputs((InputSpec.parse(text),), argument_paths=(), probes=()).batch_size(probe) == size
+    specs, sample = (InputSpec.parse("x=float32[batch,4]"),), {"x": np.zeros((6, 4))}
+    inputs = Inputs(specs, argument_paths=(), probes=(), sample=sample)
+    assert inputs.batch_size(Probe(family="sample", seed=0)) == 6

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from tasks.core.localisation.reproduction import write_reproduction
 from tasks.core.proof.validation import validate
-from tasks.core.records.candidate import Candidate
+from tasks.core.records.steps import Candidate
 from tests.core.proof.proving import IMAGE, exported, weight
 from tests.models.tiny_models import Classifier
 

@@ -13,7 +13,7 @@ from torch import nn
 from tasks.core.limits import MATCHING_LIMIT
 from tasks.core.localisation.file_values import FileValues
 from tasks.core.localisation.onnx_graph import OnnxGraph
-from tasks.core.localisation.search import hidden_defect, localise
+from tasks.core.localisation.search import localise
 from tasks.core.records.evidence import Blame
 from tests.core.proof.proving import IMAGE, Exported, Mutation, both, exported, swap, weight
 
@@ -128,8 +128,10 @@ def test_a_scaled_weight_is_blamed_on_its_node(either: Exported) -> None:
 def test_a_true_file_has_nothing_to_blame(either: Exported) -> None:
     """Every value of a true file is one of the module's, so no node is suspected."""
     probe = either.inputs.probes[0]
-    for search in (localise, hidden_defect):
-        found = search(either.reference, either.graph, probes=[probe], feeds=either.inputs.arrays, output_order=())
+    for hidden in (False, True):
+        found = localise(
+            either.reference, either.graph, probes=[probe], feeds=either.inputs.arrays, output_order=(), hidden=hidden
+        )
         assert found == (None, [])
     file = FileValues(
         OnnxGraph(either.graph.path), either.reference.traced(probe), either.inputs.arrays(probe),

@@ -14,9 +14,8 @@ from tasks.core.export.fallback import export
 from tasks.core.hashes import file_sha256
 from tasks.core.inputs.choice import Inputs, choose_inputs
 from tasks.core.proof.validation import validate
-from tasks.core.records.candidate import Candidate
 from tasks.core.records.evidence import Evidence
-from tasks.core.records.steps import Graph
+from tasks.core.records.steps import Candidate, Graph
 from tasks.core.reference.reference import Reference
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve

@@ -10,7 +10,7 @@ from tasks.core.inputs.choice import choose_inputs
 from tasks.core.proof.comparison import Comparison
 from tasks.core.proof.observations import Observations, Observed
 from tasks.core.proof.plan import make_plan
-from tasks.core.records.candidate import Candidate
+from tasks.core.records.steps import Candidate
 from tasks.core.reference.reference import Reference
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve

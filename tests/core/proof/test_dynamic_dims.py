@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tasks.core.inputs.probes import Probe
-from tasks.core.proof.dynamic_dims import dims_held_equal, prove_dims
 from tasks.core.proof.plan import Plan
+from tasks.core.proof.verdict import dims_held_equal, prove_dims
 from tasks.core.records.steps import Graph, TensorType
 from tasks.core.spec.input_spec import InputSpec
 

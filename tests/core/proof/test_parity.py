@@ -10,8 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from tasks.core.arrays import EPS32, ratio, rms
 from tasks.core.limits import NOISE_LIMIT
-from tasks.core.proof.parity import ExactPool, FloatPool
-from tasks.core.proof.runs import OutputRuns
+from tasks.core.proof.parity import ExactPool, FloatPool, OutputRuns
 
 _VALUES = st.floats(-1e3, 1e3, width=32)
 _MATRICES = arrays(np.float32, (4, 6), elements=_VALUES)

@@ -8,13 +8,10 @@ import pytest
 from torch import nn
 
 from tasks.core.inputs.choice import choose_inputs
-from tasks.core.inputs.probes import Probe
 from tasks.core.proof.plan import Plan, make_plan
-from tasks.core.records.candidate import Candidate
-from tasks.core.records.steps import Graph, TensorType
+from tasks.core.records.steps import Candidate, Graph, TensorType
 from tasks.core.reference.reference import Reference
 from tasks.core.spec.export_spec import ExportSpec
-from tasks.core.spec.input_spec import InputSpec
 from tasks.core.spec.resolve import resolve
 
 
@@ -66,12 +63,3 @@ def test_names_and_order_of_the_file_are_translated() -> None:
     assert plan.output_names == ["a", "b"]
     array = np.zeros(3)
     assert plan.feeds({"x": array, "y": array}) == {"input_1": array, "y": array}
-
-
-def test_the_batch_leads_the_first_input() -> None:
-    """As a dynamic dimension, as a fixed one, or as the rows of a sample."""
-    probe = Probe(family="normal", seed=1, sizes={"batch": 3})
-    for text, size in (("x=float32[batch,4]", 3), ("x=float32[7,4]", 7), ("x=float32[]", None)):
-        assert Plan(_graph(), (InputSpec.parse(text),), ()).batch_size(probe, {}) == size
-    sample = Plan(_graph(), (InputSpec.parse("x=float32[batch,4]"),), ())
-    assert sample.batch_size(Probe(family="sample", seed=0), {"x": np.zeros((6, 4))}) == 6

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tasks.core.limits import MOVEMENT_LIMIT
-from tasks.core.proof.residual_blocks import doubts_of_blocks, notes_of_blocks
+from tasks.core.proof.power import doubts_of_blocks, notes_of_blocks
 from tasks.core.records.evidence import BlockPower, Evidence
 from tests.core.proof.proving import IMAGE, prove
 from tests.models.tiny_models import Classifier

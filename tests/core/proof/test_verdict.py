@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from tasks.core.inputs.probes import Probe
 from tasks.core.limits import MOVEMENT_LIMIT, NOISE_LIMIT, SLICE_LIMIT
 from tasks.core.proof.observations import ItemCount, Observations, Observed
-from tasks.core.proof.parity import ExactPool, FloatPool
+from tasks.core.proof.parity import ExactPool, FloatPool, OutputRuns
 from tasks.core.proof.plan import Plan
 from tasks.core.proof.power import JUDGED_FAMILIES
-from tasks.core.proof.runs import OutputRuns
 from tasks.core.proof.verdict import judge
 from tasks.core.records.evidence import Evidence
 from tasks.core.records.steps import Graph, TensorType
@@ -272,7 +271,7 @@ def test_a_pass_is_earned(
 def test_judging_needs_neither_torch_nor_onnxruntime() -> None:
     """So that the verdict can be tested, and read again, in a moment."""
     code = (
-        "import sys, tasks.core.proof.verdict, tasks.core.records.candidate\n"
+        "import sys, tasks.core.proof.verdict, tasks.core.records.steps\n"
         "sys.exit(', '.join({'torch', 'onnx', 'onnxruntime', 'onnx_ir'} & set(sys.modules)) or 0)"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)

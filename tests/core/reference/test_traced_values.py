@@ -41,8 +41,8 @@ def test_a_value_is_found_whatever_its_shape(chain: tuple[Chain, TracedValues, t
     model, traced, x = chain
     hidden = torch.tanh(model.first(x)).detach().numpy()
     found = traced.find(hidden.reshape(4, -1), limit=MATCHING_LIMIT)
-    assert [traced.call_of(number).name for number in found] == ["aten.tanh.default", "aten.view.default"]  # type: ignore[union-attr]
-    assert traced.are_same(*found)
+    assert [traced.trace.call_of(number).name for number in found] == ["aten.tanh.default", "aten.view.default"]  # type: ignore[union-attr]
+    assert traced.first_of[found[0]] == traced.first_of[found[1]]
     assert traced.is_view(found[1])
     assert not traced.is_view(found[0])
 
@@ -60,7 +60,11 @@ def test_values_know_what_they_are_computed_from(chain: tuple[Chain, TracedValue
     _, traced, _ = chain
     (output,) = traced.trace.outputs
     near, far = (
-        [call.name for number in traced.ancestors(output, depth=depth) if (call := traced.call_of(number)) is not None]
+        [
+            call.name
+            for number in traced.ancestors(output, depth=depth)
+            if (call := traced.trace.call_of(number)) is not None
+        ]
         for depth in (1, 2)
     )
     assert "aten.view.default" in near

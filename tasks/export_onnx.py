@@ -51,11 +51,8 @@ def export_onnx(
     from tasks.core.export.fallback import export
     from tasks.core.onnx_files.reading import readable
 
-    candidate, graph = export(
-        spec, module.network, inputs,
-        reference=module.reference(inputs), provenance=provenance(spec, module.weights, module.manifest),
-        folder=folder,
-    )  # fmt: skip
+    origin = provenance(spec, module.weights, module.manifest)
+    candidate, graph = export(spec, module.reference(inputs), provenance=origin, folder=folder)
     if verbose:
         log.info("%s", readable(graph))
     return candidate

@@ -3,84 +3,47 @@ is computed from it.
 """
 
 # --- the verdict
-
-NOISE_LIMIT = 8.0
-"""Of the pooled noise ratio: true exports gave up to 4, wrong constants thousands."""
-SLICE_LIMIT = 16.0
-"""Of the noise ratio of one slice, which pools fewer elements."""
-MAX_SLICES = 4096
-"""Axes longer than this are not judged slice by slice."""
+NOISE_LIMIT = 8.0  # of the pooled noise ratio: true exports gave up to 4, wrong constants thousands
+SLICE_LIMIT = 16.0  # of the noise ratio of one slice, which pools fewer elements
+MAX_SLICES = 4096  # axes longer than this are not judged slice by slice
 MIN_SLICE_ELEMENTS = 8
 """Elements of torch32's noise without which a slice's floor is luck: Student's t at 8 degrees of
 freedom exceeds 16 once in four million slices, at 2 once in two hundred and fifty."""
-UNSTABLE_LIMIT = 0.01
-"""Share of integers that torch32 itself gets wrong, above which nothing can be said."""
+UNSTABLE_LIMIT = 0.01  # share of integers that torch32 itself gets wrong, above which nothing can be said
 
 # --- power: could the probes have seen a difference?
-
-MOVEMENT_LIMIT = 100.0
-"""An output must move with its input by this many times the noise for a comparison to mean something."""
-SATURATION_LIMIT = 0.99
-"""Share of elements that stay at an extreme whatever the input, above which too little is compared."""
+MOVEMENT_LIMIT = 100.0  # multiple of the noise by which an output must move with its input to be compared
+SATURATION_LIMIT = 0.99  # share of elements at an extreme whatever the input, above which too few are compared
 
 # --- items of outputs sized by data, such as a detector's
-
-MATCHING_IOU = 0.5
-"""Least intersection over union of two boxes that may be one item (PASCAL VOC's)."""
-BOX_MARGIN = 1e-3
-"""By which boxes are widened before they are matched, as a share of the largest coordinate."""
-EDGE = NOISE_LIMIT
-"""Multiple of the noise within which a score or an overlap may fall on either side of a threshold."""
-EXCUSED_LIMIT = 0.1
-"""Share of the items that could not be compared, above which nothing can be said."""
-LEAST_AGREEMENT = 0.95
-"""Share of items that two runs of the module itself must have in common for a file to be held against them."""
-JUMP = 1000.0
-"""Multiple of the usual noise at which a matched item of a reference run is another item."""
+MATCHING_IOU = 0.5  # least intersection over union of two boxes that may be one item (PASCAL VOC's)
+BOX_MARGIN = 1e-3  # by which boxes are widened before they are matched, as a share of the largest coordinate
+EDGE = NOISE_LIMIT  # multiple of the noise within which a score or an overlap may fall on either side of a threshold
+EXCUSED_LIMIT = 0.1  # share of the items that could not be compared, above which nothing can be said
+LEAST_AGREEMENT = 0.95  # share of items that two runs of the module must have in common to be held against
+JUMP = 1000.0  # multiple of the usual noise at which a matched item of a reference run is another item
 
 # --- how many runs, and for how long
-
-SMALL_OUTPUT = 64
-"""Outputs with fewer elements over a family's probes get more seeds: one small error may be luck."""
-NUM_SEEDS = 8
-"""Further seeds, or perturbed runs where seeds change nothing, for such outputs."""
-NUM_PERTURBED = 2
-"""Perturbed runs of the first probe of each family."""
-NUM_SECOND_RUNS = 8
-"""Perturbed runs of every probe of a family before it is called wrong."""
-NUM_STAND_INS = 4
-"""Perturbed float32 runs whose mean with torch32 stands in for float64 where there is none."""
-MIN_PROVING_SECONDS = 20.0
-"""Optional probes are run for at least as long, or for as long as the export took."""
-BEYOND_LUCK = 1000.0
-"""Noise ratio that neither seeds nor perturbed runs could explain; luck alone gave one probe of a true export 52."""
-ROW_LIMIT = 4.0
-"""Rounding errors of rows answered together, as a multiple of their errors before; a true ratio is near 1."""
+SMALL_OUTPUT = 64  # outputs with fewer elements over a family's probes get more seeds: one small error may be luck
+NUM_SEEDS = 8  # further seeds, or perturbed runs where seeds change nothing, for such outputs
+NUM_PERTURBED = 2  # perturbed runs of the first probe of each family
+NUM_SECOND_RUNS = 8  # perturbed runs of every probe of a family before it is called wrong
+NUM_STAND_INS = 4  # perturbed float32 runs whose mean with torch32 stands in for float64 where there is none
+MIN_PROVING_SECONDS = 20.0  # optional probes are run for at least as long, or for as long as the export took
+BEYOND_LUCK = 1000.0  # noise ratio that no luck explains: luck alone gave one probe of a true export 52
+ROW_LIMIT = 4.0  # errors of rows answered together, as a multiple of their errors before; a true ratio is near 1
 
 # --- the search for the wrong node
-
-CLOSER_LOOK = 2.0
-"""Noise ratio beyond which the nodes of a file that passes are looked at one by one."""
-MATCHING_LIMIT = 3 * NOISE_LIMIT
-"""Noise ratio up to which a value of a file is the module's: one probe is not pooled."""
-SEARCH_LIMITS = (MATCHING_LIMIT, MATCHING_LIMIT / 3, MATCHING_LIMIT / 6)
-"""The same; where nothing is found to be wrong, the next one is tried."""
-PEAK_LIMIT = 256.0
-"""The same of the largest error of one element, beyond as many roundings of the element itself."""
-SMALL_VALUE = SMALL_OUTPUT
-"""Values of fewer elements have the largest error for noise: the mean may be luck."""
-NUM_TRACED = 3
-"""Perturbed runs in which the noise of every value is measured."""
-OWN_LIMIT = 100.0
-"""Noise ratio of a node's own result beyond which it is wrong, however little of it reaches the outputs."""
-CLOSE = 0.3
-"""Relative difference up to which a node is taken to be meant to compute a value."""
-NUM_CALLS = 6
-"""Values of the module that a suspect may have been meant to compute, at most."""
-NUM_FEEDS = 8
-"""Values that it may have been meant to take, at most, for each of those."""
+CLOSER_LOOK = 2.0  # noise ratio beyond which the nodes of a file that passes are looked at one by one
+MATCHING_LIMIT = 3 * NOISE_LIMIT  # noise ratio up to which a value of a file is the module's: one probe is not pooled
+SEARCH_LIMITS = (MATCHING_LIMIT, MATCHING_LIMIT / 3, MATCHING_LIMIT / 6)  # the next one where nothing is found wrong
+PEAK_LIMIT = 256.0  # the same of the largest error of one element, beyond as many roundings of the element itself
+SMALL_VALUE = SMALL_OUTPUT  # values of fewer elements have the largest error for noise: the mean may be luck
+NUM_TRACED = 3  # perturbed runs in which the noise of every value is measured
+OWN_LIMIT = 100.0  # noise ratio of a node's result beyond which it is wrong, however little reaches the outputs
+CLOSE = 0.3  # relative difference up to which a node is taken to be meant to compute a value
+NUM_CALLS = 6  # values of the module that a suspect may have been meant to compute, at most
+NUM_FEEDS = 8  # values that it may have been meant to take, at most, for each of those
 
 # --- the last check
-
-WITNESS_LIMIT = 1e-3
-"""Relative difference between two runs of equal bytes; kernels may split their sums differently."""
+WITNESS_LIMIT = 1e-3  # relative difference between two runs of equal bytes; kernels may split their sums differently

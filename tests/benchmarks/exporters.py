@@ -82,7 +82,7 @@ def _rows(name: str) -> list[str]:
             here.mkdir()
             try:
                 asked = spec.model_copy(update={"exporter": exporter})
-                candidate, _ = export(asked, model, inputs, reference=reference, provenance={}, folder=here)
+                candidate, _ = export(asked, reference, provenance={}, folder=here)
             except AssayError as error:
                 rows.append(f"| {name} | {exporter} | - | - | - | - | {str(error)[:100]} | - |")
                 continue

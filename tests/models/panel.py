@@ -75,7 +75,7 @@ def prepare(entry: Entry, folder: Path) -> Subject:
     model, _ = build_with_weights(spec, find_weights(spec, Path))
     inputs = choose_inputs(spec, model)
     reference = Reference(model, inputs)
-    candidate, _ = export(spec, model, inputs, reference=reference, provenance={}, folder=folder)
+    candidate, _ = export(spec, reference, provenance={}, folder=folder)
     return Subject(entry, model, inputs, reference, candidate)
 
 

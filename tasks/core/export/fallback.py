@@ -3,49 +3,35 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from torch import nn
 
 from tasks.core.arrays import EPS32, Array, ratio, rms
 from tasks.core.errors import ExportError, SpecError
 from tasks.core.export.exported import Exported, NarrowedError
 from tasks.core.export.exporters import exporter_order, run_exporter
-from tasks.core.families.family import Exporter
 from tasks.core.forward.outputs import name_outputs
-from tasks.core.inputs.choice import Inputs
 from tasks.core.inputs.probes import Probe
 from tasks.core.limits import BEYOND_LUCK
 from tasks.core.onnx_files import cleaning, reading, writing
 from tasks.core.onnx_files.lazy_reading import SIDECAR_KEY
-from tasks.core.records.steps import Candidate, Graph
+from tasks.core.records.steps import Candidate, FileAnswers, Graph
 from tasks.core.reference.reference import Reference
 from tasks.core.reference.structure import structural_failure
 from tasks.core.runtime import sessions
 from tasks.core.spec.export_spec import ResolvedSpec
 
-Answers = dict[tuple[str, tuple[object, ...]], list[Array]]
-
-FILE_NAME = "model.onnx"
-
 
 def export(
-    spec: ResolvedSpec,
-    network: nn.Module,
-    inputs: Inputs,
-    *,
-    reference: Reference,
-    provenance: Mapping[str, str],
-    folder: Path,
+    spec: ResolvedSpec, reference: Reference, *, provenance: Mapping[str, str], folder: Path
 ) -> tuple[Candidate, ir.Model]:
-    """Export the module to `folder/model.onnx`; return the file with what it answered, and the graph itself.
+    """Export a module to `folder/model.onnx`; return the file with what it answered, and the graph itself.
 
     Args:
         spec: exporter, opset and names of outputs that were asked for.
-        network: the module, in eval mode.
-        inputs: of it.
-        reference: of it, too.
+        reference: the module in eval mode, its inputs and its answers.
         provenance: goes into the file's metadata.
         folder: of the file; exists.
 
@@ -53,7 +39,7 @@ def export(
         SpecError: the output names do not fit what forward returns.
         ExportError: no exporter gave a file.
     """
-    output_names = _output_names(spec, network, reference)
+    network, inputs, output_names = reference.network, reference.inputs, _output_names(spec, reference)
     order, reason = exporter_order(spec)
     refused: list[str] = []
     made: tuple[Candidate, ir.Model] | None = None
@@ -68,14 +54,16 @@ def export(
             if isinstance(error, NarrowedError):
                 beyond[error.name] = error.beyond
             continue
-        why = reason if not refused else f"{'; '.join(refused)}, so {exporter}"
-        observed = _observed_shapes(inputs, reference)
-        seconds = time.perf_counter() - started  # writing is not the exporter's
-        graph = _write(
-            spec, network, exported, exporter=exporter, observed=observed, provenance=provenance, folder=folder
-        )
-        graph = graph.model_copy(update={"exporter_reason": why, "beyond": beyond, "seconds": seconds})
-        answers, wrong = _try_other_sizes(graph, inputs, reference)
+        known = {
+            "exporter": exporter,
+            "exporter_reason": f"{'; '.join(refused)}, so {exporter}" if refused else reason,
+            "beyond": beyond,
+            **_cleaned(spec, reference, exported),
+            "seconds": time.perf_counter() - started,  # writing is not the exporter's
+        }
+        props = {**provenance, "assay.exporter": exporter, "assay.opset": str(spec.opset)}
+        graph = _written(exported.graph, folder / "model.onnx", props=props, known=known)
+        answers, wrong = _try_other_sizes(graph, reference)
         made = Candidate(graph, answers), exported.graph
         if not wrong:
             return made
@@ -85,65 +73,63 @@ def export(
     raise ExportError(f"{spec.title} could not be exported: {'; '.join(refused)}.")
 
 
-def _output_names(spec: ResolvedSpec, network: nn.Module, reference: Reference) -> tuple[str, ...]:
+def _output_names(spec: ResolvedSpec, reference: Reference) -> tuple[str, ...]:
     names = name_outputs(reference.output_names, spec.outputs)
     if unknown := [name for name in spec.constant_outputs if name not in names]:
         raise SpecError(f"--constant-output {unknown[0]} is no output; the model has {', '.join(names)}.")
-    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    taken = {*reference.inputs.names, *tensors}
+    tensors = (*reference.network.named_parameters(), *reference.network.named_buffers())
+    taken = {*reference.inputs.names, *(name for name, _ in tensors)}
     if spec.outputs and (clash := [name for name in names if name in taken]):
         raise SpecError(f"--output {clash[0]} is the name of an input or parameter; give the output another one.")
     return tuple(f"{name}_out" if name in taken else name for name in names)
 
 
-def _write(
-    spec: ResolvedSpec,
-    network: nn.Module,
-    exported: Exported,
-    *,
-    exporter: Exporter,
-    observed: cleaning.ObservedShapes,
-    provenance: Mapping[str, str],
-    folder: Path,
-) -> Graph:
-    """Clean the graph, write it with its provenance, and describe the file."""
-    graph = exported.graph
-    given = spec.input_names[len(graph.graph.inputs) :]
-    labelling = cleaning.LabelParametersPass(given, [name for name, _ in network.named_parameters()])
-    ir.passes.Sequential(cleaning.NameOutputDimsPass(observed), cleaning.CleanMetadataPass(), labelling)(graph)
-    labels = labelling.labels
-    lost = [f"{label} has no parameter of its own in the graph" for label in given if label not in labels]
-    for key, value in {**provenance, "assay.exporter": exporter, "assay.opset": str(spec.opset)}.items():
-        graph.metadata_props[key] = value
-    path = folder / FILE_NAME
-    sha256, sidecar = writing.write(graph, path)
+def _cleaned(spec: ResolvedSpec, reference: Reference, exported: Exported) -> dict[str, Any]:
+    """Clean the graph in place.
+
+    Returns:
+        What is to be said of it, by field of `Graph`.
+    """
+    probes = {probe.key: probe for probe in (reference.inputs.probes[0], *_other_sizes(reference))}.values()
+    observed: cleaning.ObservedShapes = [
+        (probe.sizes, [array.shape for array in reference.float32(probe)]) for probe in probes
+    ]
+    given = spec.input_names[len(exported.graph.graph.inputs) :]
+    labelling = cleaning.LabelParametersPass(given, [name for name, _ in reference.network.named_parameters()])
+    passes = (cleaning.NameOutputDimsPass(observed), cleaning.CleanMetadataPass(), labelling)
+    ir.passes.Sequential(*passes)(exported.graph)
+    static = [f"static: {what}, as {why}" for what, why in spec.static.items()]
+    lost = [f"{label} has no parameter of its own in the graph" for label in given if label not in labelling.labels]
+    notes = (*static, *exported.notes, *lost)
+    return {"labels": labelling.labels, "notes": notes, "doubts": exported.doubts, "opset": spec.opset}
+
+
+def _written(model: ir.Model, path: Path, *, props: Mapping[str, str], known: Mapping[str, Any]) -> Graph:
+    """Write the graph with its provenance, and describe the file."""
+    model.metadata_props.update(props)
+    sha256, sidecar = writing.write(model, path)
     return Graph(
         path=path,
         sha256=sha256,
         size_bytes=path.stat().st_size + (sidecar.stat().st_size if sidecar else 0),
         sidecar=sidecar,
-        sidecar_sha256=graph.metadata_props.get(SIDECAR_KEY),
-        inputs=reading.tensor_types(graph.graph.inputs),
-        outputs=reading.tensor_types(graph.graph.outputs),
-        opset=spec.opset,
-        num_nodes=graph.graph.num_nodes(),
-        exporter=exporter,
-        exporter_reason="",
-        labels=labels,
-        notes=(*(f"static: {what}, as {why}" for what, why in spec.static.items()), *exported.notes, *lost),
-        doubts=exported.doubts,
+        sidecar_sha256=model.metadata_props.get(SIDECAR_KEY),
+        inputs=reading.tensor_types(model.graph.inputs),
+        outputs=reading.tensor_types(model.graph.outputs),
+        num_nodes=model.graph.num_nodes(),
+        **known,
     )
 
 
-def _try_other_sizes(graph: Graph, inputs: Inputs, reference: Reference) -> tuple[Answers, str]:
+def _try_other_sizes(graph: Graph, reference: Reference) -> tuple[FileAnswers, str]:
     """Run the file at a second and an odd size of each dynamic dim.
 
     Returns:
         Its answers, and what is grossly wrong with them; empty where nothing is.
     """
-    probes = _other_sizes(inputs)
+    probes = _other_sizes(reference)
     try:
-        found = sessions.answers(graph.path, (inputs.arrays(probe) for probe in probes), level="off")
+        found = sessions.answers(graph.path, map(reference.inputs.arrays, probes), level="off")
     except sessions.SessionError as error:
         return {}, str(error)
     answers = {("off", probe.key): answer for probe, answer in zip(probes, found, strict=True)}
@@ -167,11 +153,6 @@ def _gross_ratio(onnx: Array, torch32: Array, perturbed: Array | None = None) ->
     """Difference from torch32 as a multiple of one rounding, or of what perturbed weights make where that is more.
 
     float64 is left to validation.
-
-    Args:
-        onnx: an output of the file.
-        torch32: the module's, of the same shape.
-        perturbed: the module's with weights off by one rounding; None: not known.
     """
     if torch32.dtype.kind != "f" or (perturbed is not None and perturbed.shape != torch32.shape):
         return 0.0
@@ -180,12 +161,7 @@ def _gross_ratio(onnx: Array, torch32: Array, perturbed: Array | None = None) ->
     return ratio(rms(onnx - wanted), max(noise, EPS32 * rms(wanted)))
 
 
-def _observed_shapes(inputs: Inputs, reference: Reference) -> cleaning.ObservedShapes:
-    probes = {probe.key: probe for probe in (inputs.probes[0], *_other_sizes(inputs))}.values()
-    return [(probe.sizes, [array.shape for array in reference.float32(probe)]) for probe in probes]
-
-
-def _other_sizes(inputs: Inputs) -> list[Probe]:
-    first, *others = inputs.probes
+def _other_sizes(reference: Reference) -> list[Probe]:
+    first, *others = reference.inputs.probes
     kept = [p for p in others if p.family == first.family and p.sizes != first.sizes and not p.optional]
     return kept or [first]

@@ -25,7 +25,7 @@ def _export(model: nn.Module, folder: Path, *, provenance: dict[str, str] | None
     spec = resolve(ExportSpec(model=model.eval(), name="tiny", inputs=(X,), **fields))
     inputs = choose_inputs(spec, model)
     reference = Reference(model, inputs)
-    return export(spec, model, inputs, reference=reference, provenance=provenance or {}, folder=folder)[0]
+    return export(spec, reference, provenance=provenance or {}, folder=folder)[0]
 
 
 def test_a_file_comes_with_what_it_answered(tmp_path: Path) -> None:

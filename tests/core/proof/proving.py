@@ -54,7 +54,7 @@ def exported(model: nn.Module, inputs: tuple[str, ...], folder: Path, **fields: 
     spec = resolve(ExportSpec(model=model, name="tiny", inputs=inputs, **fields))
     chosen = choose_inputs(spec, model.eval())
     reference = Reference(model, chosen)
-    candidate, _ = export(spec, model, chosen, reference=reference, provenance={}, folder=folder)
+    candidate, _ = export(spec, reference, provenance={}, folder=folder)
     return Exported(candidate, chosen, reference)
 
 

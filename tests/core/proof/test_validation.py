@@ -118,7 +118,7 @@ def test_a_wrong_file_sends_auto_to_the_next_exporter(tmp_path: Path, monkeypatc
     spec = resolve(ExportSpec(model=model, name="tiny", inputs=("x=float32[batch,4]",)))
     chosen = choose_inputs(spec, model)
     reference = Reference(model, chosen)
-    candidate, _ = export(spec, model, chosen, reference=reference, provenance={}, folder=tmp_path)
+    candidate, _ = export(spec, reference, provenance={}, folder=tmp_path)
     assert candidate.graph.exporter == "dynamo"
     assert "torchscript gave a wrong file" in candidate.graph.exporter_reason
     assert validate(candidate, reference).evidence.verdict == "pass"

@@ -21,8 +21,7 @@ _BIASES = {"convolution": 2, "addmm": 0}
 _PRODUCTS = {"mul", "mul_", "mm", "bmm", "mv", "_weight_norm_interface"}
 _SUMS = {"add", "add_", "sub", "sub_", "cat", "stack"}
 _SCORES = {"_softmax", "sigmoid", "sigmoid_"}
-_SATURATING = {"hardsigmoid", "hardsigmoid_", "tanh", "tanh_"}
-_NOT_PROPORTIONAL = _SCORES | _SATURATING | {"detach", "exp", "log", "sqrt", "rsqrt"}
+_NOT_PROPORTIONAL = {"hardsigmoid", "hardsigmoid_", "tanh", "tanh_", "detach", "exp", "log", "sqrt", "rsqrt"} | _SCORES
 
 
 @dataclass(eq=False, slots=True)

@@ -14,8 +14,7 @@ def borrowed(spec: ExportSpec) -> Iterator[None]:
         yield
         return
     modes = {module: module.training for module in model.modules()}
-    loads_others = spec.weights not in (None, "as-built") if isinstance(spec.weights, str | None) else True
-    state = model.state_dict() if loads_others else {}
+    state = {} if spec.weights in (None, "as-built") else model.state_dict()
     kept = {key: value.detach().clone() for key, value in state.items() if hasattr(value, "detach")}
     try:
         yield

@@ -17,10 +17,6 @@ from tasks.core.spec.input_spec import InputSpec
 DEFAULT_OPSET = 20
 
 
-def _without_address(value: Any) -> str:
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
-
-
 def _is_known_opset(opset: int) -> int:
     if not 9 <= opset <= 25:
         raise SpecError(f"Opset {opset} is outside 9 to 25; the default is {DEFAULT_OPSET}.")
@@ -116,7 +112,9 @@ class ExportSpec(Record):
 
     def canonical_json(self) -> str:
         """What decides the file, as one line: equal content, equal text. No file's place, no secrets, no sentences."""
-        fields = self.model_dump(mode="json", exclude={"sample", "static"}, fallback=_without_address)
+        fields = self.model_dump(
+            mode="json", exclude={"sample", "static"}, fallback=lambda value: re.sub(" at 0x[0-9a-f]+", "", repr(value))
+        )
         fields["inputs"] = [str(item) for item in self.inputs]
         for field in ("model", "weights"):
             value = str(fields[field])

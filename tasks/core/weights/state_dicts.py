@@ -68,18 +68,14 @@ def find_tensors(content: Any, source: str) -> StateDict:
         WeightsError: there is none.
     """
     nesting: list[str] = []
-    while isinstance(content, Mapping):
-        key = _nested_key(content, source)
-        if key is not None:
-            nesting.append(str(key))
-            content = content[key]
-        elif _num_tensors(content):
-            tensors = copied(content)
-            for name in [k for k, v in content.items() if not isinstance(v, torch.Tensor) and "_extra_state" not in k]:
-                del tensors[name]
-            return StateDict(tensors, tuple(nesting))
-        else:
-            break
+    while isinstance(content, Mapping) and (key := _nested_key(content, source)) is not None:
+        nesting.append(str(key))
+        content = content[key]
+    if _num_tensors(content):
+        tensors = copied(content)
+        for name in [k for k, v in content.items() if not isinstance(v, torch.Tensor) and "_extra_state" not in k]:
+            del tensors[name]
+        return StateDict(tensors, tuple(nesting))
     if isinstance(content, nn.Module):
         return StateDict(content.state_dict(), tuple(nesting))
     found = ", ".join(map(str, list(content)[:12])) if isinstance(content, Mapping) else type(content).__name__

@@ -23,29 +23,28 @@ _FIGURES = (
 
 def tags(attempt: Attempt) -> dict[str, str]:
     """Tags of the run, the logged model and the version, all but the verdict."""
-    found = attempt.provenance
-    if attempt.weights and attempt.weights.file_sha256:
-        found["assay.weights_file_sha256"] = attempt.weights.file_sha256
-    if attempt.graph:
+    weights, graph, error = attempt.weights, attempt.graph, attempt.error
+    found = {
+        **attempt.provenance,
+        "assay.weights_file_sha256": weights.file_sha256 if weights else None,
+        "assay.verified_file": Path(attempt.file).name if attempt.file else None,
+        "assay.changed": ", ".join(attempt.changed) or None,
+        "assay.error": f"{error.type}: {error.message}" if error else None,
+    }
+    if graph:
         found |= {
-            "assay.onnx_sha256": attempt.graph.sha256,
-            "assay.exporter": attempt.graph.exporter,
-            "assay.opset": str(attempt.graph.opset),
-            "assay.inputs": ", ".join(map(str, attempt.graph.inputs)),
-            "assay.outputs": ", ".join(map(str, attempt.graph.outputs)),
+            "assay.onnx_sha256": graph.sha256,
+            "assay.exporter": graph.exporter,
+            "assay.opset": str(graph.opset),
+            "assay.inputs": ", ".join(map(str, graph.inputs)),
+            "assay.outputs": ", ".join(map(str, graph.outputs)),
         }
-    if attempt.file:
-        found["assay.verified_file"] = Path(attempt.file).name
-    if attempt.changed:
-        found["assay.changed"] = ", ".join(attempt.changed)
-    if attempt.error:
-        found["assay.error"] = f"{attempt.error.type}: {attempt.error.message}"
-    return {key: value[:MAX_TAG] for key, value in found.items()}
+    return {key: value[:MAX_TAG] for key, value in found.items() if value is not None}
 
 
 def params(attempt: Attempt) -> dict[str, str]:
     """Params of the run: what was asked for, and what came out."""
-    spec = attempt.spec
+    spec, graph = attempt.spec, attempt.graph
     found = {
         "model": model_name(spec),
         "weights": attempt.weights.origin if attempt.weights else "",
@@ -53,12 +52,12 @@ def params(attempt: Attempt) -> dict[str, str]:
         "exporter_asked": spec.exporter,
         "kwargs": json.dumps(spec.kwargs, default=str),
     }
-    if attempt.graph:
+    if graph:
         found |= {
-            "exporter": attempt.graph.exporter,
-            "exporter_reason": attempt.graph.exporter_reason,
-            "inputs": ", ".join(map(str, attempt.graph.inputs)),
-            "outputs": ", ".join(map(str, attempt.graph.outputs)),
+            "exporter": graph.exporter,
+            "exporter_reason": graph.exporter_reason,
+            "inputs": ", ".join(map(str, graph.inputs)),
+            "outputs": ", ".join(map(str, graph.outputs)),
             **{f"version.{name}": version for name, version in package_versions().items()},
         }
     return {key: value[:MAX_PARAM] for key, value in found.items()}

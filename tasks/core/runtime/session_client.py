@@ -4,7 +4,7 @@ import contextlib
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any, Self
@@ -72,25 +72,26 @@ class SessionClient:
             self._opening = self._send("open", session)
             self._session = session
 
-    def await_session(self) -> None:
-        """Wait until the session is open.
+    def answers(self, feeds: Iterable[Mapping[str, Array]]) -> list[list[Array]]:
+        """Run the session on arrays by input name, one after another, and close it; outputs in the file's order.
 
         Raises:
-            SessionError: the file was refused, or crashed the process.
+            SessionError: the file or the inputs were refused, or a kernel failed or crashed.
             CrashError: the process ended for another reason.
         """
-        if self._opening is not None:
-            number, self._opening = self._opening, None
-            self._receive(number)
-
-    def run(self, arrays: Mapping[str, Array]) -> list[Array]:
-        """Run the open session on arrays by input name; outputs in the file's order.
-
-        Raises:
-            SessionError: the inputs were refused, or a kernel failed or crashed.
-            CrashError: the process ended for another reason.
-        """
-        outputs: list[Array] = self._receive(self._send("run", arrays))
+        outputs: list[list[Array]] | None = None
+        try:
+            if self._opening is not None:
+                number, self._opening = self._opening, None
+                self._receive(number)
+            outputs = []
+            for arrays in feeds:
+                outputs.append(self._receive(self._send("run", arrays)))
+        except SessionError as error:
+            error.num_answered = None if outputs is None else len(outputs)
+            self.close_session()
+            raise
+        self.close_session()
         return outputs
 
     def close_session(self) -> None:

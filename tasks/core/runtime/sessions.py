@@ -46,18 +46,7 @@ def answers(
     """
     with _lock, _started().killed_if_interrupted() as client:
         client.open(model, level=level, threads=threads, folder=folder)
-        outputs: list[list[Array]] | None = None
-        try:
-            client.await_session()
-            outputs = []
-            for arrays in feeds:
-                outputs.append(client.run(arrays))
-        except SessionError as error:
-            error.num_answered = None if outputs is None else len(outputs)
-            client.close_session()
-            raise
-        client.close_session()
-    return outputs
+        return client.answers(feeds)
 
 
 def prepare() -> None:

@@ -67,12 +67,8 @@ def load_state_dict(
             f"No key fits: the weights have {', '.join(result.unexpected_keys[:3])}…, {type(model).__name__} has "
             f"{', '.join(result.missing_keys[:3])}…; give the weights of this very model."
         )
-    missing = _strictly(
-        "missing from the weights", result.missing_keys, allowed=ignore_missing, option="--ignore-missing"
-    )
-    unexpected = _strictly(
-        "unknown to the model", result.unexpected_keys, allowed=ignore_unexpected, option="--ignore-unexpected"
-    )
+    missing = _strictly("missing", result.missing_keys, ignore_missing)
+    unexpected = _strictly("unexpected", result.unexpected_keys, ignore_unexpected)
     return Loaded(len(tensors) - len(unexpected), missing, unexpected, renamed)
 
 
@@ -151,11 +147,13 @@ def _check_kinds(model: nn.Module, tensors: Mapping[str, Any]) -> None:
             raise WeightsError(f"{key} is {given.dtype} in the weights and {own.dtype} in the model: {what}.")
 
 
-def _strictly(what: str, keys: list[str], *, allowed: tuple[str, ...], option: str) -> tuple[str, ...]:
+def _strictly(kind: str, keys: list[str], allowed: tuple[str, ...]) -> tuple[str, ...]:
     refused = [key for key in keys if not any(fnmatch.fnmatchcase(key, glob) for glob in allowed)]
     if refused:
+        what = "missing from the weights" if kind == "missing" else "unknown to the model"
         shown = ", ".join(refused[:5]) + (f" and {len(refused) - 5} more" if len(refused) > 5 else "")
         raise WeightsError(
-            f"{len(refused)} keys are {what}: {shown}; give the right weights, or allow them by name with {option}."
+            f"{len(refused)} keys are {what}: {shown}; "
+            f"give the right weights, or allow them by name with --ignore-{kind}."
         )
     return tuple(keys)

@@ -33,13 +33,8 @@ _DTYPES = {
 """By the numbers of the archive's own schema, torch/_export/serde/schema.py."""
 
 
-def is_exported_archive(names: list[str]) -> bool:
-    """Tell by the names of its members whether a zip file comes from `torch.export.save`."""
-    return any(name.endswith(_TABLE) or name == _BEFORE_2_9 for name in names)
-
-
-def read_exported_archive(archive: zipfile.ZipFile) -> dict[str, torch.Tensor]:
-    """Read tensors by name.
+def read_exported_archive(archive: zipfile.ZipFile) -> dict[str, torch.Tensor] | None:
+    """Read tensors by name; None: by the names of its members the file does not come from `torch.export.save`.
 
     Raises:
         ValueError, KeyError and others: the archive is damaged.
@@ -47,7 +42,9 @@ def read_exported_archive(archive: zipfile.ZipFile) -> dict[str, torch.Tensor]:
     names = archive.namelist()
     if _BEFORE_2_9 in names:
         return dict(torch.load(io.BytesIO(archive.read(_BEFORE_2_9)), map_location="cpu", weights_only=True))
-    table = next(name for name in names if name.endswith(_TABLE))
+    table = next((name for name in names if name.endswith(_TABLE)), None)
+    if table is None:
+        return None
     folder = PurePosixPath(table).parent
     entries: dict[str, dict[str, Any]] = json.loads(archive.read(table))["config"]
     return {

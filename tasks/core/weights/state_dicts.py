@@ -14,7 +14,7 @@ from torch import nn
 
 from tasks.core.errors import WeightsError
 from tasks.core.weights.loading import copied
-from tasks.core.weights.pt2_archives import is_exported_archive, read_exported_archive
+from tasks.core.weights.pt2_archives import read_exported_archive
 
 _NESTING = (
     "state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "generator",
@@ -95,11 +95,11 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 def _read_zip(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            if is_exported_archive(names):
-                return read_exported_archive(archive)
+            names, tensors = archive.namelist(), read_exported_archive(archive)
     except Exception as error:  # damaged bytes make parsers raise anything; it becomes one sentence
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
+    if tensors is not None:
+        return tensors
     if any(name.endswith("constants.pkl") for name in names):
         raise WeightsError(
             f"{path.name} is a TorchScript archive, which is code; save its weights with "

@@ -10,9 +10,8 @@ from tasks.core.proof.detections import align, is_luck
 from tasks.core.proof.observations import ItemCount, Observations
 from tasks.core.proof.parity import ExactPool, FloatPool, OutputRuns, Runs
 from tasks.core.proof.plan import Plan
-from tasks.core.reference.groups import Group
 from tasks.core.reference.reference import Reference
-from tasks.core.reference.structure import structural_failure
+from tasks.core.reference.structure import Group, structural_failure
 
 Answers = Sequence[list[Array]]
 """A file's outputs for one probe, in the module's order, one list an optimisation level."""

@@ -16,7 +16,7 @@ from tasks.core.proof.edges import Edges, Partnered
 from tasks.core.proof.items import describe, iou, partners_of
 from tasks.core.proof.observations import ItemCount
 from tasks.core.proof.parity import OutputRuns, Runs
-from tasks.core.reference.groups import Group, length
+from tasks.core.reference.structure import Group, length
 
 if TYPE_CHECKING:
     from tasks.core.forward.thresholds import Thresholds

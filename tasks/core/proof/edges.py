@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tasks.core.arrays import EPS32, Array, rms
 from tasks.core.limits import EDGE, JUMP, LEAST_AGREEMENT
 from tasks.core.proof.items import Indices, corners, iou, partners_of
-from tasks.core.reference.groups import Group, length
+from tasks.core.reference.structure import Group, length
 
 if TYPE_CHECKING:
     from tasks.core.forward.thresholds import Thresholds

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from tasks.core.arrays import Array
 from tasks.core.limits import BOX_MARGIN, MATCHING_IOU
-from tasks.core.reference.groups import Group, length
+from tasks.core.reference.structure import Group, length
 
 Indices = NDArray[np.int64]
 

@@ -9,7 +9,7 @@ from tasks.core.forward.traces import Addition
 from tasks.core.limits import EXCUSED_LIMIT, MOVEMENT_LIMIT, SATURATION_LIMIT
 from tasks.core.proof.observations import Observed
 from tasks.core.records.evidence import BlockPower, OutputEvidence, Power
-from tasks.core.reference.groups import Group
+from tasks.core.reference.structure import Group
 
 JUDGED_FAMILIES = ("normal", "range", "sample")
 """Zeros and wide inputs may silence or saturate a sound model."""

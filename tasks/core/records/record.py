@@ -1,9 +1,6 @@
 """The base of all records."""
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-)
+from pydantic import BaseModel, ConfigDict
 
 
 class Record(BaseModel):

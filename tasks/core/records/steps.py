@@ -1,12 +1,11 @@
 """The records that pass between the steps: paths, hashes and figures, never tensors."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tasks.core.arrays import Array
+from tasks.core.arrays import Array, worst
 from tasks.core.records.evidence import Evidence, OutputEvidence
 from tasks.core.records.record import Record
 
@@ -187,5 +186,4 @@ class ExportResult(Record):
 
     def worst(self, figure: str) -> float | None:
         """The largest `noise_ratio` or `slice_ratio` of any output, NaN above all; None where none was taken."""
-        ratios = [float(getattr(output, figure)) for output in self.parity.values()]
-        return max(ratios, key=lambda ratio: math.inf if math.isnan(ratio) else ratio, default=None)
+        return worst(getattr(output, figure) for output in self.parity.values()) if self.parity else None

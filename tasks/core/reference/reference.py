@@ -5,21 +5,24 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import torch
 from torch import nn
 
 from tasks.core.arrays import Array
 from tasks.core.errors import ModelError, one_line
+from tasks.core.forward.outputs import flatten
 from tasks.core.forward.precision import Args, Kwargs, Scratch, run_float32, run_float64, run_perturbed
 from tasks.core.forward.recorder import Receive, Run, trace
+from tasks.core.forward.refusals import refusal_of
 from tasks.core.forward.thresholds import Thresholds
 from tasks.core.forward.traces import Addition, Trace
 from tasks.core.inputs.choice import Inputs
 from tasks.core.inputs.probes import Probe, batch_name
 from tasks.core.limits import NUM_STAND_INS
-from tasks.core.reference.calls import call
 from tasks.core.reference.float64_substitutes import from_rows, mean_of_runs
-from tasks.core.reference.groups import Group, groups_of
 from tasks.core.reference.repeatability import first_difference, why_unrepeatable
+from tasks.core.reference.structure import Group, groups_of
 from tasks.core.reference.traced_values import TracedValues
 from tasks.core.runtime.memory import release_free_memory
 
@@ -28,14 +31,8 @@ class Reference:
     """Answers of one module to probes: each is computed once, when it is first asked for."""
 
     def __init__(self, network: nn.Module, inputs: Inputs) -> None:
-        """Compute nothing yet.
-
-        Args:
-            network: the module, in eval mode.
-            inputs: how forward takes them, and the probes; the first two differ in their seed only.
-        """
-        self.network = network
-        self.inputs = inputs
+        """Take a module in eval mode, and probes of which the first two differ in their seed only; run nothing yet."""
+        self.network, self.inputs = network, inputs
         self._answers: dict[tuple[object, ...], list[Array]] = {}
         self._additions: dict[tuple[object, ...], list[Addition]] = {}
         self._traced: dict[tuple[object, ...], TracedValues] = {}
@@ -63,10 +60,9 @@ class Reference:
     def groups(self) -> tuple[Group, ...]:
         """The outputs that are sized by data, as far as the first two probes tell."""
         if self._groups is None:
-            first, second = self.inputs.probes[:2]
             is_sized = self.thresholds.sizes_by_data
-            pair = (self.float32(first), self.float32(second)) if is_sized else None
-            self._groups = groups_of(self.output_names, *pair) if pair else ()
+            pair = map(self.float32, self.inputs.probes[:2])
+            self._groups = groups_of(self.output_names, *pair) if is_sized else ()
         return self._groups
 
     @property
@@ -96,8 +92,8 @@ class Reference:
         first, second = self.inputs.probes[:2]
         if self._difference is None:
             before, _ = self.float32(first), self.float32(second)
-            index = first_difference(before, self.again(first))
-            runs = functools.partial(self.again, first), functools.partial(self.again, second)
+            index = first_difference(before, self._call(run_float32, first))
+            runs = (functools.partial(self._call, run_float32, probe) for probe in (first, second))
             self._difference = index, why_unrepeatable(self.network, *runs) if index >= 0 else ""
         index, why = self._difference
         called = names if index < len(names) else self.output_names
@@ -108,10 +104,6 @@ class Reference:
         if probe.rows:
             release_free_memory()  # what smaller batches took, before the largest
         return self._answer("float32", probe, run_float32)
-
-    def again(self, probe: Probe) -> list[Array]:
-        """Outputs in float32, computed anew."""
-        return self._call(run_float32, probe)
 
     def perturbed(self, probe: Probe, *, seed: int) -> list[Array]:
         """Outputs in float32 with each weight moved by one rounding; inputs, too, where there is no float64.
@@ -208,7 +200,23 @@ class Reference:
         return self._answers[key]
 
     def _call(self, run: Any, probe: Probe, **options: Any) -> list[Array]:
-        with contextlib.nullcontext() if self._names else self._thresholds:
-            named = call(self.network, self.inputs, probe, run=run, **options)
+        """Run the module on a probe, and flatten what it returns; what it raises becomes one sentence."""
+        args, kwargs = self.inputs.arguments(self.inputs.arrays(probe))
+        try:
+            with contextlib.nullcontext() if self._names else self._thresholds:
+                output = run(self.network, args, kwargs, **options)
+        except Exception as error:  # the user's forward may raise anything
+            where = f"{probe.sizes_in_words} ({probe.family} inputs, {run.__name__})"
+            raise ModelError(
+                f"{type(self.network).__name__} raised at {where}: {refusal_of(error, self.network, where=where)}; "
+                f"narrow the range or the bounds of its inputs (NAME=DTYPE[WORD:LOW..HIGH]@LOW..HIGH)."
+            ) from error
+        named = flatten(output)
         self._names = self._names or tuple(name for name, _ in named)
-        return [array for _, array in named]
+        return [_array(tensor) for _, tensor in named]
+
+
+def _array(tensor: torch.Tensor) -> Array:
+    tensor = tensor.detach().cpu()
+    # a copy: the tensor may be a buffer that the next call changes
+    return np.array(tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy())

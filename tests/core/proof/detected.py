@@ -3,7 +3,7 @@
 import numpy as np
 
 from tasks.core.arrays import Array
-from tasks.core.reference.groups import Group
+from tasks.core.reference.structure import Group
 
 GROUP = Group(outputs=(0, 1, 2), boxes=0, scores=1, labels=2)
 Item = tuple[tuple[float, float, float, float], float, int]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.proof.items import iou, partners_of
-from tasks.core.reference.groups import Group, length
+from tasks.core.reference.structure import Group, length
 from tests.core.proof.detected import FAR, GROUP, Item, answer, nearly
 
 _BOXES = st.tuples(*[st.integers(0, 100)] * 2, *[st.integers(1, 50)] * 2)

@@ -8,7 +8,7 @@ import pytest
 from tasks.core.arrays import EPS32, Array
 from tasks.core.proof.observations import ItemCount, Observed
 from tasks.core.proof.power import next_rows, note_movement, observe
-from tasks.core.reference.groups import Group
+from tasks.core.reference.structure import Group
 
 VALUES = np.random.default_rng(0).standard_normal((4, 8))
 

@@ -4,8 +4,8 @@ import numpy as np
 from torch import nn
 
 from tasks.core.inputs.choice import choose_inputs
-from tasks.core.reference.groups import Group, groups_of, length
 from tasks.core.reference.reference import Reference
+from tasks.core.reference.structure import Group, groups_of, length
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
 from tests.models.tiny_detectors import Detector

@@ -8,9 +8,8 @@ from tasks.core.arrays import Array
 from tasks.core.errors import InputsError
 from tasks.core.families.registry import family_of
 from tasks.core.forward.arguments import forward_parameters
-from tasks.core.inputs.samples import input_of
 from tasks.core.spec.export_spec import ResolvedSpec
-from tasks.core.spec.input_spec import INPUT_SYNTAX, InputSpec
+from tasks.core.spec.input_spec import INPUT_SYNTAX, INTEGER_DTYPES, Dim, InputSpec
 
 
 def declared_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
@@ -43,7 +42,7 @@ def declared_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, A
 def _default_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
     """Inputs as the sample has them, else as the family of the model says."""
     if sample:
-        return tuple(input_of(name, array) for name, array in sample.items())
+        return tuple(_input_of(name, array) for name, array in sample.items())
     names = [*forward_parameters(model)] or ["input"]
     texts = family_of(spec.model).default_inputs(spec.model, model, names)
     if not texts:
@@ -53,3 +52,12 @@ def _default_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, A
             f"({INPUT_SYNTAX}), or give real inputs with --sample FILE.npz."
         )
     return tuple(map(InputSpec.parse, texts))
+
+
+def _input_of(name: str, array: Array) -> InputSpec:
+    """Declare an input as an array has it, the first dimension as a dynamic batch."""
+    dtype = str(array.dtype)
+    dims = tuple(Dim(name="batch") if axis == 0 else Dim(size=size) for axis, size in enumerate(array.shape))
+    needs_range = dtype in INTEGER_DTYPES and array.size
+    low, high = (float(array.min()), float(array.max())) if needs_range else (None, None)
+    return InputSpec(name=name, dtype=dtype, dims=dims, low=low, high=high)

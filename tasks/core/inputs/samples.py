@@ -10,7 +10,7 @@ import numpy as np
 from tasks.core.arrays import Array
 from tasks.core.errors import SpecError
 from tasks.core.inputs.probes import MAX_SAMPLE_ROWS, batch_name
-from tasks.core.spec.input_spec import INTEGER_DTYPES, Dim, InputSpec
+from tasks.core.spec.input_spec import InputSpec
 
 
 def read_sample(path: Path) -> dict[str, Array]:
@@ -26,20 +26,6 @@ def read_sample(path: Path) -> dict[str, Array]:
         raise SpecError(f"There is no sample file {path}; give an .npz with arrays by input name.") from error
     except (ValueError, OSError, AttributeError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise SpecError(f"{path.name} is no .npz of plain arrays ({error}); write it with numpy.savez.") from error
-
-
-def input_of(name: str, array: Array) -> InputSpec:
-    """Declare an input as an array has it, the first dimension as a dynamic batch.
-
-    Args:
-        name: of the input.
-        array: a real input; integers give their own range of values.
-    """
-    dtype = str(array.dtype)
-    dims = tuple(Dim(name="batch") if axis == 0 else Dim(size=size) for axis, size in enumerate(array.shape))
-    needs_range = dtype in INTEGER_DTYPES and array.size
-    low, high = (float(array.min()), float(array.max())) if needs_range else (None, None)
-    return InputSpec(name=name, dtype=dtype, dims=dims, low=low, high=high)
 
 
 def checked_sample(sample: Mapping[str, Array], specs: tuple[InputSpec, ...]) -> dict[str, Array]:

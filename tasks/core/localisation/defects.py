@@ -29,7 +29,7 @@ class Defect:
     """What that should be, as the module computes it in float64, rounded to float32; None: not known."""
 
 
-def describe(network: nn.Module, file: FileValues, index: int, *, kind: str, number: int | None) -> Blame:
+def describe(network: nn.Module, file: FileValues, index: int, *, kind: str, number: int | None) -> Defect:
     """Describe a wrong node: its module, its line in forward, what is wrong with it, and by how much.
 
     Args:
@@ -44,8 +44,9 @@ def describe(network: nn.Module, file: FileValues, index: int, *, kind: str, num
     call = None if number is None else traced.trace.call_of(number)
     path = _nearest_path(graph, index, modules)
     if path is None:
-        path = call.module_path if call is not None else ""
-    found = file.values.get(file.wrong_output(index))
+        path = call.module_path if call else ""
+    output = file.wrong_output(index)
+    found = file.values.get(output)
     expected = None if number is None else traced.whole(number)
     parameter = other_parameter(network, graph, index) if kind == "node" else ""
     blame = Blame(
@@ -62,7 +63,8 @@ def describe(network: nn.Module, file: FileValues, index: int, *, kind: str, num
         sentence="",
     )
     said = file.said if index == file.stopped else ""
-    return blame.model_copy(update={"sentence": _sentence(blame, said)})
+    blame = blame.model_copy(update={"sentence": _sentence(blame, said)})
+    return Defect(blame, graph, index, inputs=file.inputs_of(index), output=output, expected=expected)
 
 
 def _nearest_path(graph: OnnxGraph, index: int, modules: dict[str, nn.Module]) -> str | None:

@@ -128,11 +128,4 @@ class WrongNode:
 
     def _blamed(self, index: int, kind: str, number: int | None) -> Defect:
         """The defect of a node that should compute the value `number`; None: not known."""
-        return Defect(
-            blame=describe(self._network, self._file, index, kind=kind, number=number),
-            graph=self._graph,
-            node=index,
-            inputs=self._file.inputs_of(index),
-            output=self._file.wrong_output(index),
-            expected=None if number is None else self._traced.whole(number),
-        )
+        return describe(self._network, self._file, index, kind=kind, number=number)

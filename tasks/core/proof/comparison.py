@@ -1,6 +1,7 @@
 """Hold one probe's answers against the module's, output by output."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tasks.core.arrays import Array
 from tasks.core.inputs.probes import Probe
@@ -92,10 +93,10 @@ class Comparison:
         )
         kind = ExactPool if torch32.dtype.kind in "iub" else FloatPool
         pool = output.pools.setdefault(probe.family, kind(probe.family))
-        pool.add(runs, batch_axis=0 if leads_with_batch else None)
+        pool.add(replace(runs, batch_axis=0 if leads_with_batch else None))
         if probe.family in power.JUDGED_FAMILIES and not again:
-            power.observe(output, torch32=torch32, float64=runs.float64)
-            output.metrics.add(onnx=runs.onnx, torch32=torch32, float64=runs.float64)
+            power.observe(output, runs)
+            output.metrics.add(runs)
 
     def _note_movement(self, probe: Probe) -> None:
         """How far each output moves between two inputs: two seeds, or the rows of the user's samples."""

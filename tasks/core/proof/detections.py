@@ -5,25 +5,21 @@ the next. An item without a partner is excused only where a run of the module it
 or where its score or overlap is nearer to a threshold than the noise.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.arrays import EPS32, Array, rms
+from tasks.core.forward.thresholds import Thresholds
 from tasks.core.limits import JUMP, LEAST_AGREEMENT
 from tasks.core.proof.edges import Edges, Partnered
-from tasks.core.proof.items import describe, iou, partners_of
+from tasks.core.proof.items import iou, partners_of
 from tasks.core.proof.observations import ItemCount
 from tasks.core.proof.parity import OutputRuns, Runs
-from tasks.core.reference.structure import Group, length
-
-if TYPE_CHECKING:
-    from tasks.core.forward.thresholds import Thresholds
+from tasks.core.reference.structure import Group
 
 
 def align(
-    group: Group, thresholds: "Thresholds", runs: Runs, *, count: ItemCount, may_be_luck: bool = False
+    group: Group, thresholds: Thresholds, runs: Runs, *, count: ItemCount, may_be_luck: bool = False
 ) -> dict[int, OutputRuns]:
     """Put the items of every run in torch32's order, and count those without a partner.
 
@@ -48,8 +44,9 @@ def align(
     everywhere = kept & np.all([partners >= 0 for _, partners in answers], axis=0)
     for answer, partners in answers:
         lost = [int(i) for i in np.flatnonzero(partners < 0)]
-        extra = [int(i) for i in np.setdiff1d(np.arange(length(group, answer)), partners)]
-        ends = _lowest_scores(group, torch32, answer) if len(lost) == len(extra) else (-np.inf, -np.inf)
+        extra = [int(i) for i in np.setdiff1d(np.arange(group.length(answer)), partners)]
+        both = (torch32, answer)
+        ends = [_lowest_score(group, items) if len(lost) == len(extra) else -np.inf for items in both]
         blamed = [(i, torch32, "the file lacks it") for i in lost if kept[i] and not edges.is_edge(torch32, i, ends[1])]
         blamed += [(i, answer, "PyTorch lacks it") for i in extra if not edges.is_edge(answer, i, ends[0])]
         swapped = edges.swapped(answer, partners) if may_be_luck else np.zeros_like(kept)
@@ -58,7 +55,7 @@ def align(
         num_excused = max(num_excused, len(lost) + len(extra) - len(blamed) + int((swapped & kept).sum()))
         if blamed and not count.first_unmatched:
             index, items, what = blamed[0]
-            count.first_unmatched = f"{describe(group, items, index)}: {what}"
+            count.first_unmatched = f"{_described(group, items, index)}: {what}"
     count.num_unmatched += num_unmatched
     count.num_excused += num_excused
     count.num_matched += int(everywhere.sum())
@@ -79,7 +76,7 @@ def is_luck(group: Group, runs: Runs) -> bool:
     """
     torch32 = runs.torch32
     own = [_num_alone(group, torch32, run) for run in runs.others]
-    allowed = [(1 - LEAST_AGREEMENT) * (length(group, torch32) + length(group, run)) for run in runs.others]
+    allowed = [(1 - LEAST_AGREEMENT) * (group.length(torch32) + group.length(run)) for run in runs.others]
     most = 2 * max(own)
     disagree = any(number > limit for number, limit in zip(own, allowed, strict=True))
     return disagree and all(_num_alone(group, torch32, answer) <= most for answer in runs.onnx)
@@ -88,7 +85,7 @@ def is_luck(group: Group, runs: Runs) -> bool:
 def _num_alone(group: Group, base: list[Array], other: list[Array]) -> int:
     """Items of either without a partner in the other."""
     num_partners = int((partners_of(group, base, other) >= 0).sum())
-    return length(group, base) + length(group, other) - 2 * num_partners
+    return group.length(base) + group.length(other) - 2 * num_partners
 
 
 def _aligned(
@@ -120,12 +117,9 @@ def _jumps(group: Group, base: list[Array], others: list[Partnered], *, kept: ND
     return jumps & kept
 
 
-def _lowest_scores(group: Group, torch32: list[Array], answer: list[Array]) -> tuple[float, float]:
-    """Where two lists that may both be full end: below that, what one lacks may have had no place in it."""
-    if group.scores is None:
-        return -np.inf, -np.inf
-    torch_end, file_end = (float(items[group.scores].min(initial=np.inf)) for items in (torch32, answer))
-    return torch_end, file_end
+def _lowest_score(group: Group, items: list[Array]) -> float:
+    """Where a list that may be full ends: below that, what it lacks may have had no place in it."""
+    return -np.inf if group.scores is None else float(items[group.scores].min(initial=np.inf))
 
 
 def _overlaps(group: Group, torch32: list[Array], answers: list[Partnered], *, kept: NDArray[np.bool_]) -> list[float]:
@@ -136,3 +130,14 @@ def _overlaps(group: Group, torch32: list[Array], answers: list[Partnered], *, k
         float(np.diagonal(iou(torch32[group.boxes][kept], answer[group.boxes][partners[kept]])).min())
         for answer, partners in answers
     ]
+
+
+def _described(group: Group, answer: list[Array], index: int) -> str:
+    said = [f"item {index}"]
+    if group.labels is not None:
+        said.append(f"class {int(answer[group.labels][index])}")
+    if group.scores is not None:
+        said.append(f"score {float(answer[group.scores][index]):.3g}")
+    if group.boxes is not None:
+        said.append(f"box {[round(float(v), 1) for v in answer[group.boxes][index]]}")
+    return ", ".join(said)

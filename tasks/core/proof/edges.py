@@ -1,17 +1,13 @@
 """Items on an edge: where a sound run of a detector may find one or not."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.arrays import EPS32, Array, rms
+from tasks.core.forward.thresholds import Thresholds
 from tasks.core.limits import EDGE, JUMP, LEAST_AGREEMENT
 from tasks.core.proof.items import Indices, corners, iou, partners_of
-from tasks.core.reference.structure import Group, length
-
-if TYPE_CHECKING:
-    from tasks.core.forward.thresholds import Thresholds
+from tasks.core.reference.structure import Group
 
 Partnered = tuple[list[Array], Indices]
 """An answer, and for each of torch32's items the index of its partner in it, or -1."""
@@ -23,23 +19,15 @@ class Edges:
     def __init__(
         self,
         group: Group,
-        thresholds: "Thresholds",
+        thresholds: Thresholds,
         *,
         torch32: list[Array],
         others: list[Partnered],
         kept: NDArray[np.bool_],
     ) -> None:
-        """Measure the noise of scores and boxes.
-
-        Args:
-            group: which outputs.
-            thresholds: what the module compares scores and overlaps with.
-            torch32: the module's answer.
-            others: its other runs, with the partners of torch32's items.
-            kept: which of torch32's items all of these have.
-        """
+        """Measure the noise of scores and boxes in the `kept` items of torch32, which all others have."""
         self._group, self._torch32, self._thresholds = group, torch32, thresholds
-        self._others = [(run, np.setdiff1d(np.arange(length(group, run)), partners)) for run, partners in others]
+        self._others = [(run, np.setdiff1d(np.arange(group.length(run)), partners)) for run, partners in others]
         self._score_noise = _noise(group.scores, torch32, others, kept=kept)
         self._box_noise = _noise(group.boxes, torch32, others, kept=kept)
 
@@ -52,7 +40,7 @@ class Edges:
             end: score at which the list ends that lacks it.
         """
         if self._group.boxes is None:
-            return any(length(self._group, run) != length(self._group, self._torch32) for run, _ in self._others)
+            return any(self._group.length(run) != self._group.length(self._torch32) for run, _ in self._others)
         item = {output: answer[output][index : index + 1] for output in self._group.outputs}
         for run, lonely in self._others:
             alone = [array[lonely] if i in self._group.outputs else array for i, array in enumerate(run)]

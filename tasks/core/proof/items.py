@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from tasks.core.arrays import Array
 from tasks.core.limits import BOX_MARGIN, MATCHING_IOU
-from tasks.core.reference.structure import Group, length
+from tasks.core.reference.structure import Group
 
 Indices = NDArray[np.int64]
 
@@ -21,7 +21,7 @@ def partners_of(group: Group, base: list[Array], other: list[Array]) -> Indices:
     Returns:
         For each item of `base` the index of its partner in `other`, or -1: int64 [items of base].
     """
-    num_base, num_other = length(group, base), length(group, other)
+    num_base, num_other = group.length(base), group.length(other)
     partners = np.full(num_base, -1, dtype=np.int64)
     if group.boxes is None:
         return np.arange(num_base, dtype=np.int64) if num_base == num_other else partners
@@ -72,21 +72,3 @@ def corners(boxes: Array) -> NDArray[np.float64]:
     wide = np.nan_to_num(boxes.astype(np.float64))
     are_corners = bool((wide[:, 2:] >= wide[:, :2]).all())
     return wide if are_corners else np.concatenate([wide[:, :2], wide[:, :2] + np.abs(wide[:, 2:])], axis=1)
-
-
-def describe(group: Group, answer: list[Array], index: int) -> str:
-    """An item in words, for a reader.
-
-    Args:
-        group: which outputs describe the items.
-        answer: a run's outputs.
-        index: of the item.
-    """
-    said = [f"item {index}"]
-    if group.labels is not None:
-        said.append(f"class {int(answer[group.labels][index])}")
-    if group.scores is not None:
-        said.append(f"score {float(answer[group.scores][index]):.3g}")
-    if group.boxes is not None:
-        said.append(f"box {[round(float(v), 1) for v in answer[group.boxes][index]]}")
-    return ", ".join(said)

@@ -29,6 +29,8 @@ class OutputRuns:
     """The module's with weights off by one rounding."""
     float64: Array
     """The module's in float64."""
+    batch_axis: int | None = None
+    """The axis that is not judged slice by slice."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,8 @@ class FloatPool:
         self._dots = np.zeros(3)
         self._num_elements = self._num_probes = 0
 
-    def add(self, runs: OutputRuns, *, batch_axis: int | None) -> None:
-        """Add one probe.
-
-        Args:
-            runs: the output's values.
-            batch_axis: axis that is not judged slice by slice; None: judge every axis.
-        """
+    def add(self, runs: OutputRuns) -> None:
+        """Add one probe."""
         finite = np.isfinite(runs.torch32) & np.isfinite(runs.float64)
 
         def known(values: Array) -> Floats:
@@ -111,7 +108,7 @@ class FloatPool:
         noise = [known(answer) - exact for answer in (runs.torch32, *runs.perturbed)]
         self._whole.add(errors, noise, [exact])
         for axis, size in enumerate(exact.shape):
-            if axis != batch_axis and 1 < size <= MAX_SLICES:
+            if axis != runs.batch_axis and 1 < size <= MAX_SLICES:
                 self._slices.setdefault((axis, size), _Squares(axis)).add(errors, noise, [exact])
         self._num_elements += int(finite.sum())
         self._num_probes += 1
@@ -168,13 +165,8 @@ class ExactPool:
         self._num_elements = self._num_probes = self._num_mismatched = self._num_unstable = 0
         self._max_abs = 0.0
 
-    def add(self, runs: OutputRuns, *, batch_axis: int | None) -> None:
-        """Add one probe; there are no slices.
-
-        Args:
-            runs: the output's values.
-            batch_axis: of no use here.
-        """
+    def add(self, runs: OutputRuns) -> None:
+        """Add one probe."""
         torch32 = runs.torch32
         unstable = torch32 != runs.float64
         for answer in runs.perturbed:

@@ -8,6 +8,7 @@ from tasks.core.arrays import EPS32, Array, ratio, rms, worst
 from tasks.core.forward.traces import Addition
 from tasks.core.limits import EXCUSED_LIMIT, MOVEMENT_LIMIT, SATURATION_LIMIT
 from tasks.core.proof.observations import Observed
+from tasks.core.proof.parity import OutputRuns
 from tasks.core.records.evidence import BlockPower, OutputEvidence, Power
 from tasks.core.reference.structure import Group
 
@@ -15,14 +16,14 @@ JUDGED_FAMILIES = ("normal", "range", "sample")
 """Zeros and wide inputs may silence or saturate a sound model."""
 
 
-def observe(output: Observed, *, torch32: Array, float64: Array) -> None:
+def observe(output: Observed, runs: OutputRuns) -> None:
     """Note scale, noise, zeros and finiteness of one answer of a judged family.
 
     Args:
         output: gets the figures.
-        torch32: values of the module in float32.
-        float64: the same in float64.
+        runs: its values.
     """
+    torch32, float64 = runs.torch32, runs.float64
     output.num_elements += torch32.size
     may_be_zero = torch32.dtype.kind != "f" and output.items  # a class of detected items
     output.num_zeros += 0 if may_be_zero else int(np.count_nonzero(torch32 == 0))

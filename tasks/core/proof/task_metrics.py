@@ -1,12 +1,13 @@
 """Agreement in the terms of a task: the top classes of a classifier, the masks of a segmenter."""
 
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from tasks.core.arrays import Array, rms
+from tasks.core.proof.parity import OutputRuns
 
 _TOP = 5
 _MAX_CLASSES = 1024
@@ -21,24 +22,19 @@ class TaskMetrics:
     num_agreeing: int = 0
     flip_margin: float = 0.0
     top5_shares: list[float] = field(default_factory=list)
-    shared_pixels: dict[int, int] = field(default_factory=dict)
+    shared_pixels: Counter[int] = field(default_factory=Counter)
     """Per class: number of pixels that both assign to it."""
-    all_pixels: dict[int, int] = field(default_factory=dict)
+    all_pixels: Counter[int] = field(default_factory=Counter)
     """Per class: number of pixels that at least one assigns to it."""
 
-    def add(self, *, onnx: Sequence[Array], torch32: Array, float64: Array) -> None:
-        """Add one probe.
-
-        Args:
-            onnx: the file's scores [batch, classes] or score maps [batch, classes, height, width], a level each.
-            torch32: the module's in float32.
-            float64: the module's in float64.
-        """
+    def add(self, runs: OutputRuns) -> None:
+        """Add one probe: scores [batch, classes] or score maps [batch, classes, height, width]."""
+        torch32 = runs.torch32
         if torch32.dtype.kind != "f" or not torch32.size:
             return
-        for answer in onnx:
+        for answer in runs.onnx:
             if torch32.ndim == 2 and torch32.shape[1] > 1:
-                self._add_scores(answer, torch32, float64)
+                self._add_scores(answer, torch32, runs.float64)
             elif torch32.ndim == 4 and torch32.shape[1] <= _MAX_CLASSES and torch32.shape[2] * torch32.shape[3] > 1:
                 self._add_maps(answer, torch32)
 
@@ -67,10 +63,10 @@ class TaskMetrics:
 
     def _add_maps(self, onnx: Array, torch32: Array) -> None:
         found, wanted = _classes(onnx, torch32), _classes(torch32, torch32)
-        for label in np.union1d(found, wanted):
+        for label in np.union1d(found, wanted).tolist():
             a, b = found == label, wanted == label
-            self.shared_pixels[int(label)] = self.shared_pixels.get(int(label), 0) + int((a & b).sum())
-            self.all_pixels[int(label)] = self.all_pixels.get(int(label), 0) + int((a | b).sum())
+            self.shared_pixels[label] += int((a & b).sum())
+            self.all_pixels[label] += int((a | b).sum())
 
 
 def _classes(scores: Array, like: Array) -> Any:

@@ -52,6 +52,10 @@ class Group:
     scores: int | None = None
     labels: int | None = None
 
+    def length(self, answer: list[Array]) -> int:
+        """Number of items among a run's outputs."""
+        return len(answer[self.outputs[0]])
+
 
 def groups_of(names: Sequence[str], first: list[Array], second: list[Array]) -> tuple[Group, ...]:
     """Group the outputs of a module some of whose operators give results sized by data.
@@ -84,13 +88,3 @@ def _roles(outputs: tuple[int, ...], answer: list[Array]) -> Group:
         return next(fitting, None)
 
     return Group(outputs, boxes=first("f", 4), scores=first("f"), labels=first("iu"))
-
-
-def length(group: Group, answer: list[Array]) -> int:
-    """Number of items.
-
-    Args:
-        group: which outputs describe the items.
-        answer: a run's outputs.
-    """
-    return len(answer[group.outputs[0]])

@@ -73,7 +73,7 @@ def test_a_wrong_node_is_described(file: Exported, tmp_path: Path) -> None:
     assert other_parameter(network, values.graph, 0) == "first.weight"
     assert other_parameter(network, values.graph, 2) == ""
     (number,) = (n for call in values.traced.trace.calls if call.name == "aten.relu.default" for n in call.inputs)
-    blame = describe(network, values, 0, kind="node", number=number)
+    blame = describe(network, values, 0, kind="node", number=number).blame
     assert (blame.kind, blame.parameter, blame.module_path) == ("weights", "first.weight", "first")
     assert blame.source.startswith("test_file_values.py:")
     assert blame.own_ratio > MATCHING_LIMIT

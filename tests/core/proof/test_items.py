@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.proof.items import iou, partners_of
-from tasks.core.reference.structure import Group, length
+from tasks.core.reference.structure import Group
 from tests.core.proof.detected import FAR, GROUP, Item, answer, nearly
 
 _BOXES = st.tuples(*[st.integers(0, 100)] * 2, *[st.integers(1, 50)] * 2)
@@ -61,7 +61,7 @@ def test_boxes_without_an_area_find_their_partners() -> None:
 def test_nothing_on_both_sides_agrees() -> None:
     """No items, no partners, nothing to complain about."""
     assert partners_of(GROUP, answer(), answer()).tolist() == []
-    assert length(GROUP, answer()) == 0
+    assert GROUP.length(answer()) == 0
 
 
 def test_items_without_boxes_match_by_number() -> None:

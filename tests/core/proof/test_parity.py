@@ -20,7 +20,7 @@ def _pool(
     onnx: np.ndarray, torch32: np.ndarray, float64: np.ndarray, perturbed: tuple[np.ndarray, ...] = ()
 ) -> FloatPool:
     pool = FloatPool("normal")
-    pool.add(OutputRuns(onnx=[onnx], torch32=torch32, perturbed=[], float64=float64), batch_axis=0)
+    pool.add(OutputRuns(onnx=[onnx], torch32=torch32, perturbed=[], float64=float64, batch_axis=0))
     return pool
 
 
@@ -92,7 +92,7 @@ def test_one_wrong_integer_fails_unless_float64_differs_too(values: np.ndarray, 
     wrong.flat[place] += 1
     for float64, passes in ((values, False), (wrong, True)):
         pool = ExactPool("range")
-        pool.add(OutputRuns(onnx=[wrong], torch32=values, perturbed=[], float64=float64), batch_axis=0)
+        pool.add(OutputRuns(onnx=[wrong], torch32=values, perturbed=[], float64=float64, batch_axis=0))
         assert (pool.result().noise_ratio <= NOISE_LIMIT) is passes
 
 

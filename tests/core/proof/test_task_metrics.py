@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.core.arrays import Array
+from tasks.core.proof.parity import OutputRuns
 from tasks.core.proof.task_metrics import TaskMetrics
 
 
@@ -13,7 +14,8 @@ def _scores(*rows: list[float]) -> Array:
 
 def _metrics(onnx: Array, torch32: Array, float64: Array | None = None) -> dict[str, float]:
     metrics = TaskMetrics()
-    metrics.add(onnx=[onnx], torch32=torch32, float64=(torch32 if float64 is None else float64).astype(np.float64))
+    exact = (torch32 if float64 is None else float64).astype(np.float64)
+    metrics.add(OutputRuns(onnx=[onnx], torch32=torch32, perturbed=[], float64=exact))
     return metrics.result()
 
 
@@ -37,7 +39,7 @@ def test_the_largest_margin_of_all_probes_is_kept() -> None:
     metrics = TaskMetrics()
     close, far = _scores([1.0, 1.001]), _scores([1.0, 2.0])
     for wanted in (far, close):
-        metrics.add(onnx=[wanted, wanted[:, ::-1]], torch32=wanted, float64=wanted.astype(np.float64))
+        metrics.add(OutputRuns([wanted, wanted[:, ::-1]], wanted, [], wanted.astype(np.float64)))
     assert metrics.result()["top1_agreement"] == 0.5
     assert metrics.result()["top1_flip_margin"] == pytest.approx(1.0 / np.sqrt(2.5))
 

@@ -50,7 +50,7 @@ def _pool(family: str, factor: float = 1.0, num_rows: int = 4) -> FloatPool:
     pool, torch32 = FloatPool(family), VALUES[:num_rows]
     float64 = torch32 + 1e-6
     onnx = (float64 - 1e-6 * factor).astype(np.float64)
-    pool.add(OutputRuns([onnx], torch32.astype(np.float64), [], float64), batch_axis=0)
+    pool.add(OutputRuns([onnx], torch32.astype(np.float64), [], float64, batch_axis=0))
     return pool
 
 
@@ -107,7 +107,7 @@ def test_an_error_of_one_slice_fails() -> None:
     pool, wrong = FloatPool("normal"), VALUES.astype(np.float64) + 1e-6
     wrong[:, 3] += 1.2 * SLICE_LIMIT * 1e-6
     many = [np.tile(array, (4, 1)) for array in (wrong, VALUES.astype(np.float64), VALUES + 1e-6)]
-    pool.add(OutputRuns([many[0]], many[1], [], many[2]), batch_axis=0)
+    pool.add(OutputRuns([many[0]], many[1], [], many[2], batch_axis=0))
     evidence = judge(_plan(), _seen(_output("normal", pools={"normal": pool})))
     assert evidence.verdict == "fail"
     assert "scores at axis 1, index 3 is off by" in _said(evidence)
@@ -203,7 +203,7 @@ def test_nothing_compared_is_no_pass() -> None:
 def test_integers_that_float32_gets_wrong_prove_nothing() -> None:
     """Above one in a hundred, equality with torch32 says little."""
     pool, values = ExactPool("normal"), np.arange(64).reshape(4, 16)
-    pool.add(OutputRuns([values], values, [], np.where(values < 2, values + 1, values)), batch_axis=0)
+    pool.add(OutputRuns([values], values, [], np.where(values < 2, values + 1, values), batch_axis=0))
     evidence = judge(_plan(), _seen(_output("normal", pools={"normal": pool})))
     assert evidence.verdict == "inconclusive"
     assert "3.1% of scores differ between float32 and float64" in _said(evidence)

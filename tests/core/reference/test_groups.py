@@ -5,7 +5,7 @@ from torch import nn
 
 from tasks.core.inputs.choice import choose_inputs
 from tasks.core.reference.reference import Reference
-from tasks.core.reference.structure import Group, groups_of, length
+from tasks.core.reference.structure import Group, groups_of
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
 from tests.models.tiny_detectors import Detector
@@ -39,7 +39,7 @@ def test_outputs_of_two_pictures_are_two_groups() -> None:
     groups = groups_of(names, [*_found(3), *_found(3)], [*_found(2), *_found(4)])
     assert [group.outputs for group in groups] == [(0, 1, 2), (3, 4, 5)]
     assert [(group.boxes, group.scores, group.labels) for group in groups] == [(0, 1, 2), (3, 4, 5)]
-    assert length(groups[1], [*_found(3), *_found(5)]) == 5
+    assert groups[1].length([*_found(3), *_found(5)]) == 5
 
 
 def test_an_output_of_one_size_is_in_no_group() -> None:

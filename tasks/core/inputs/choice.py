@@ -9,13 +9,7 @@ from torch import nn
 
 from tasks.core.arrays import Array
 from tasks.core.errors import InputsError, SpecError
-from tasks.core.forward.arguments import (
-    ArgumentPath,
-    Arguments,
-    argument_paths,
-    build_arguments,
-    forward_order,
-)
+from tasks.core.forward.arguments import ArgumentPath, Arguments, argument_paths, build_arguments, forward_order
 from tasks.core.forward.precision import run_float32
 from tasks.core.forward.refusals import refusal_of
 from tasks.core.inputs.declared import declared_inputs
@@ -24,9 +18,6 @@ from tasks.core.inputs.samples import checked_sample, read_sample
 from tasks.core.inputs.sizes import sizes_to_prove, traced_sizes, with_sizes
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.input_spec import InputSpec
-
-GLARING_SEED = -2
-"""Of the third picture that a detector's random weights are fitted to."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +57,8 @@ class Inputs:
 
     def tensors(self, arrays: Mapping[str, Array]) -> list[torch.Tensor]:
         """One tensor an input, in their order."""
-        return [_tensor(arrays[spec.name], spec.dtype) for spec in self.specs]
+        # copies: a model that writes into its input must not change the probe
+        return [torch.tensor(arrays[spec.name]).to(getattr(torch, spec.dtype)) for spec in self.specs]
 
     def arguments(self, arrays: Mapping[str, Array]) -> Arguments:
         """Args and kwargs of forward for these arrays."""
@@ -82,18 +74,14 @@ class Inputs:
         is_plain |= all(path == ArgumentPath(index) for index, path in enumerate(self.argument_paths))
         return None if is_plain else functools.partial(build_arguments, self.argument_paths)
 
-    def example_arrays(self, seed: int = 0) -> dict[str, Array]:
-        """Arrays to trace with, by input name: the traced sizes, with values that no probe has."""
-        return draw(self.specs, Probe(family=base_family(self.specs), seed=seed, sizes=traced_sizes(self.specs)))
-
     def traced_arguments(self) -> Arguments:
-        """The same as an exporter passes them to forward: tensors only."""
-        tensors = self.tensors(self.example_arrays())
+        """An example as an exporter passes it to forward: tensors only."""
+        tensors = self.tensors(_drawn(self, base_family(self.specs), 0))
         return build_arguments(self.argument_paths, tensors) if self.from_tensors is None else (tuple(tensors), {})
 
     def example(self) -> Arguments:
-        """The same as args and kwargs of the module's own forward."""
-        return self.arguments(self.example_arrays())
+        """Args and kwargs of forward to trace with: the traced sizes, with values that no probe has."""
+        return self.arguments(_drawn(self, base_family(self.specs), 0))
 
 
 def choose_inputs(spec: ResolvedSpec, model: nn.Module) -> Inputs:
@@ -134,12 +122,17 @@ def example_of(spec: ResolvedSpec, model: nn.Module) -> Arguments:
     args, kwargs = inputs.example()
     if [path.keys for path in inputs.argument_paths] != [(0,)]:
         return args, kwargs
-    glaring = Probe(family="wide", seed=GLARING_SEED, sizes=traced_sizes(inputs.specs))
-    others = [inputs.arguments(arrays) for arrays in (inputs.example_arrays(seed=-1), draw(inputs.specs, glaring))]
+    drawn = (_drawn(inputs, base_family(inputs.specs), -1), _drawn(inputs, "wide", -2))
+    others = [inputs.arguments(arrays) for arrays in drawn]
     return (
         tuple([*items, *(other[index][0] for other, _ in others)] for index, items in enumerate(args)),
         {name: [*items, *(other[name][0] for _, other in others)] for name, items in kwargs.items()},
     )
+
+
+def _drawn(inputs: Inputs, family: str, seed: int) -> dict[str, Array]:
+    """Arrays of the traced sizes, by input name."""
+    return draw(inputs.specs, Probe(family=family, seed=seed, sizes=traced_sizes(inputs.specs)))
 
 
 def _unproven_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> Inputs:
@@ -147,17 +140,13 @@ def _unproven_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, 
     declared = declared_inputs(spec, model, sample)
     paths = argument_paths([item.name for item in declared], model)
     order = forward_order(paths, model)
-    named = _renamed(declared, spec.input_names) if spec.input_names else declared
-    specs = with_sizes(tuple(named[index] for index in order), sample)
-    return Inputs(specs, tuple(paths[index] for index in order), probes=())
-
-
-def _renamed(specs: tuple[InputSpec, ...], names: tuple[str, ...]) -> tuple[InputSpec, ...]:
-    if len(names) < len(specs):
+    names = spec.input_names or [item.name for item in declared]
+    if len(names) < len(declared):
         raise SpecError(
-            f"{len(specs)} inputs need as many input_names, not {len(names)}; further ones label parameters."
+            f"{len(declared)} inputs need as many input_names, not {len(names)}; further ones label parameters."
         )
-    return tuple(s.model_copy(update={"name": name}) for s, name in zip(specs, names, strict=False))
+    specs = with_sizes(tuple(declared[i].model_copy(update={"name": names[i]}) for i in order), sample)
+    return Inputs(specs, tuple(paths[index] for index in order), probes=())
 
 
 def _refusal(model: nn.Module, inputs: Inputs, sizes: dict[str, int]) -> str:
@@ -169,8 +158,3 @@ def _refusal(model: nn.Module, inputs: Inputs, sizes: dict[str, int]) -> str:
     except Exception as error:  # the user's forward may raise anything; it becomes one sentence
         return refusal_of(error, model, where=probe.sizes_in_words)
     return ""
-
-
-def _tensor(array: Array, dtype: str) -> torch.Tensor:
-    # a copy: a model that writes into its input must not change the probe
-    return torch.tensor(array).to(getattr(torch, dtype))

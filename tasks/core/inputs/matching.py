@@ -1,5 +1,6 @@
 """Match the inputs and outputs of a file that somebody else made with those of the module."""
 
+import contextlib
 import inspect
 import re
 from collections.abc import Mapping
@@ -18,23 +19,20 @@ from tasks.core.records.steps import Candidate, Graph, TensorType
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.input_spec import INPUT_SYNTAX, Dim, InputSpec
 
+Match = tuple[tuple[InputSpec, ...], dict[str, str], list[str]]
+"""The module's inputs, names in the file by the module's where they differ, and notes."""
+
 
 class Matcher:
     """Matches one file after another with a module; equal inputs are chosen once."""
 
     def __init__(self, spec: ResolvedSpec, model: nn.Module, *, declared: bool) -> None:
-        """Read the sample and find out what is known of the inputs.
-
-        Args:
-            spec: the model and its inputs.
-            model: its module in eval mode.
-            declared: files must have the dims of `spec.inputs`; else the dims are each file's own.
-        """
-        self._spec = spec
-        self._model = model
-        self._declared = declared
+        """Read the sample; `declared`: files must have the dims of `spec.inputs`, else the dims are each file's own."""
+        self._spec, self._model, self._declared = spec, model, declared
         self._sample = read_sample(spec.sample) if spec.sample else None
-        self._known = _known_inputs(spec, model, self._sample)
+        self._known: tuple[InputSpec, ...] = ()
+        with contextlib.suppress(InputsError):
+            self._known = declared_inputs(spec, model, self._sample)
         self._chosen: dict[tuple[InputSpec, ...], tuple[Inputs, tuple[str, ...]]] = {}
 
     def match(self, graph: Graph) -> tuple[Candidate, Inputs]:
@@ -70,28 +68,17 @@ class Matcher:
         return candidate, inputs
 
 
-def _known_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
-    try:
-        return declared_inputs(spec, model, sample)
-    except InputsError:
-        return ()
-
-
-def _match_declared(
-    wanted: tuple[InputSpec, ...], graph: Graph
-) -> tuple[tuple[InputSpec, ...], dict[str, str], list[str]]:
+def _match_declared(wanted: tuple[InputSpec, ...], graph: Graph) -> Match:
     """Find each declared input in the file: by name, else the first free one of its dtype and shape."""
     free = {value.name: value for value in graph.inputs}
-    by_name = {spec.name for spec in wanted if free.pop(spec.name, None)}
-    file_inputs, notes = {}, []
-    for spec in wanted:
-        if spec.name in by_name:
-            continue
-        fitting = [value for value in free.values() if _fits(spec, value)]
-        if fitting:
-            free.pop(fitting[0].name)
-            file_inputs[spec.name] = fitting[0].name
-            notes.append(f"the file's input {fitting[0].name} was taken for {spec.name}, by position and shape")
+    file_inputs = {}
+    for spec in [spec for spec in wanted if free.pop(spec.name, None) is None]:
+        if (found := next((name for name, value in free.items() if _fits(spec, value)), None)) is not None:
+            free.pop(found)
+            file_inputs[spec.name] = found
+    notes = [
+        f"the file's input {theirs} was taken for {ours}, by position and shape" for ours, theirs in file_inputs.items()
+    ]
     return wanted, file_inputs, notes
 
 
@@ -105,7 +92,7 @@ def _fits(spec: InputSpec, value: TensorType) -> bool:
 
 def _match_forward(
     model: nn.Module, graph: Graph, known: tuple[InputSpec, ...], *, sample: Mapping[str, Array]
-) -> tuple[tuple[InputSpec, ...], dict[str, str], list[str]]:
+) -> Match:
     """Take the file's inputs and dims for forward's parameters: by name, the others by position.
 
     What is known of the inputs besides gives ranges, sizes to trace at, and inputs that the file lacks.
@@ -126,7 +113,9 @@ def _match_forward(
             notes.append(f"the file's input {value.name} was taken for {name}, by position")
     specs += [spec for spec in known if spec.name in names and spec.name not in ours]
     given = {spec.name.partition(".")[0] if nested else spec.name for spec in specs}
-    if given <= {*forward_parameters(model)} and (absent := [name for name in _required(model) if name not in given]):
+    parameters = inspect.signature(model.forward).parameters
+    required = [name for name in forward_parameters(model) if parameters[name].default is inspect.Parameter.empty]
+    if given <= {*forward_parameters(model)} and (absent := [name for name in required if name not in given]):
         shown = " ".join(f"--input {name}=…" for name in names)
         raise InputsError(
             f"The file has no input for {', '.join(absent)} of {type(model).__name__}.forward, and nothing says what "
@@ -143,11 +132,6 @@ def _named_as_forward(model: nn.Module, parameters: list[str], names: list[str],
     free = iter([name for name in parameters if name not in names])
     takes_more = inspect.Parameter.VAR_POSITIONAL in kinds
     return [name if name in parameters else next(free, name if takes_more else None) for name in names]
-
-
-def _required(model: nn.Module) -> list[str]:
-    parameters = inspect.signature(model.forward).parameters
-    return [name for name in forward_parameters(model) if parameters[name].default is inspect.Parameter.empty]
 
 
 def _spec_of(name: str, value: TensorType, graph: Graph, *, like: InputSpec | None) -> InputSpec:

@@ -70,9 +70,7 @@ def _observe(
     """See whether the module can be held against, check the structure of the file, run the probes."""
     names = plan.output_names
     seen = Observations(
-        outputs=[Observed(name) for name in names],
-        failures=[*candidate.failures],
-        notes=[*notes, *candidate.notes],
+        outputs=[Observed(name) for name in names], failures=[*candidate.failures], notes=[*notes, *candidate.notes]
     )
     if reason := reference.unrepeatable(names):
         seen.doubts.append(reason)

@@ -23,8 +23,13 @@ def judge(plan: Plan, seen: Observations) -> Evidence:
     dims = prove_dims(plan, seen.compared)
     failures, doubts = [*seen.failures], [*seen.doubts, *plan.graph.doubts]
     for output, observed in zip(outputs, seen.outputs, strict=False):
-        failures += [*_unmatched(observed), *_failures_of(output)]
-        doubts += [*doubts_of(output, observed, plan.constant_outputs), *_instabilities_of(output)]
+        failures += _failures_of(output, observed)
+        doubts += doubts_of(output, observed, plan.constant_outputs)
+        doubts += [
+            f"{family.unstable_share:.1%} of {output.name} differ between float32 and float64 ({family.family})"
+            for family in output.families
+            if not family.unstable_share <= UNSTABLE_LIMIT
+        ]
     failures += [f"{d.name} of {d.input} was to be dynamic but is fixed in the file" for d in dims if not d.in_file]
     doubts += doubts_of_blocks(seen.blocks)
     if seen.compared:
@@ -89,17 +94,13 @@ def _detections(counts: list[ItemCount]) -> Detections:
     )
 
 
-def _unmatched(output: Observed) -> Iterator[str]:
-    """The same sentence for each output that describes these items."""
-    for family, count in output.items.items():
+def _failures_of(output: OutputEvidence, observed: Observed) -> Iterator[str]:
+    for name, count in observed.items.items():  # the same sentence for each output that describes these items
         if count.num_unmatched:
             yield (
                 f"{count.num_unmatched} of {count.num_reference} detected items have no partner of their class and "
-                f"place ({family}; {count.first_unmatched})"
+                f"place ({name}; {count.first_unmatched})"
             )
-
-
-def _failures_of(output: OutputEvidence) -> Iterator[str]:
     for family in output.families:
         if not family.noise_ratio <= NOISE_LIMIT:
             yield (
@@ -111,12 +112,6 @@ def _failures_of(output: OutputEvidence) -> Iterator[str]:
                 f"{output.name} at {family.worst_slice} is off by {family.slice_ratio:.3g} times the noise of float32 "
                 f"({family.family}; limit {SLICE_LIMIT:g})"
             )
-
-
-def _instabilities_of(output: OutputEvidence) -> Iterator[str]:
-    for family in output.families:
-        if not family.unstable_share <= UNSTABLE_LIMIT:
-            yield f"{family.unstable_share:.1%} of {output.name} differ between float32 and float64 ({family.family})"
 
 
 def _unaccounted(plan: Plan, seen: Observations) -> Iterator[str]:

@@ -31,11 +31,9 @@ class BuiltModule:
 
     def reference(self, inputs: Inputs) -> Reference:
         """What the network answers on these inputs: one object, so that each answer is computed once."""
-        known = next((reference for reference in self._references if reference.inputs is inputs), None)
-        if known is None:
-            known = Reference(self.network, inputs)
-            self._references.append(known)
-        return known
+        if all(reference.inputs is not inputs for reference in self._references):
+            self._references.append(Reference(self.network, inputs))
+        return next(reference for reference in self._references if reference.inputs is inputs)
 
     def release(self) -> None:
         """Let the network and its answers go, whoever keeps this record: ONNX Runtime loads the weights once more."""

@@ -37,8 +37,10 @@ def first_difference(before: Sequence[Array], after: Sequence[Array]) -> int:
         before: the first answer, one array an output.
         after: the second one.
     """
-    pairs = enumerate(zip(before, after, strict=False))
-    return next((index for index, (a, b) in pairs if not _equal(a, b)), -1)
+    for index, (a, b) in enumerate(zip(before, after, strict=False)):
+        if a.shape != b.shape or not np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
+            return index
+    return -1
 
 
 def why_unrepeatable(network: nn.Module, first: Run, second: Run) -> str:
@@ -49,35 +51,22 @@ def why_unrepeatable(network: nn.Module, first: Run, second: Run) -> str:
         first: runs it on one input.
         second: runs it on another one.
     """
-    if operators := _random_operators(first):
+    with ModuleTracker() as tracker, _RandomOperators(tracker) as operators:
+        first()
+    if operators.found:
         return (
-            f"the module draws random numbers ({', '.join(operators)}), so no file can be proven equal to it; "
+            f"the module draws random numbers ({', '.join(operators.found)}), so no file can be proven equal to it; "
             f"take the randomness out of forward, or pass it in as an input"
         )
-    changed = _changed_state(network, second)
+    before = _state(network)
+    second()
+    changed = [name for name, value in _state(network).items() if before.get(name) != value]
     where = f" in {', '.join(changed)}" if changed else ""
     return f"the module keeps state{where}, so no file can be proven equal to it; make the state an input and an output"
 
 
-def _equal(a: Array, b: Array) -> bool:
-    return a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-
-
-def _random_operators(run: Run) -> list[str]:
-    with ModuleTracker() as tracker, _RandomOperators(tracker) as operators:
-        run()
-    return list(operators.found)
-
-
-def _changed_state(network: nn.Module, run: Run) -> list[str]:
-    """Buffers and plain attributes that one call changes."""
-    before = _state(network)
-    run()
-    after = _state(network)
-    return [name for name in after if before.get(name) != after[name]]
-
-
 def _state(network: nn.Module) -> dict[str, Any]:
+    """Buffers and plain attributes."""
     state: dict[str, Any] = {}
     for path, module in network.named_modules():
         own = {k: v for k, v in vars(module).items() if not k.startswith("_") and not isinstance(v, nn.Module)}

@@ -52,12 +52,9 @@ def with_sizes(specs: tuple[InputSpec, ...], sample: Mapping[str, Array] | None)
 
 
 def _size_in_sample(name: str, specs: tuple[InputSpec, ...], sample: Mapping[str, Array] | None) -> int | None:
-    for spec in specs:
-        for axis, dim in enumerate(spec.dims):
-            array = (sample or {}).get(spec.name)
-            if dim.name == name and array is not None and axis < array.ndim:
-                return int(array.shape[axis])
-    return None
+    named = [(spec.name, axis) for spec in specs for axis, dim in enumerate(spec.dims) if dim.name == name]
+    shapes = {given: array.shape for given, array in (sample or {}).items()}
+    return next((shapes[given][axis] for given, axis in named if axis < len(shapes.get(given, ()))), None)
 
 
 def traced_sizes(specs: tuple[InputSpec, ...]) -> dict[str, int]:

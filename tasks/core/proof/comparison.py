@@ -7,7 +7,8 @@ from tasks.core.arrays import Array
 from tasks.core.inputs.probes import Probe
 from tasks.core.limits import NUM_PERTURBED, NUM_SEEDS, SMALL_OUTPUT
 from tasks.core.proof import power
-from tasks.core.proof.detections import align, is_luck
+from tasks.core.proof.detections import align
+from tasks.core.proof.items import is_luck
 from tasks.core.proof.observations import ItemCount, Observations
 from tasks.core.proof.parity import ExactPool, FloatPool, OutputRuns, Runs
 from tasks.core.proof.plan import Plan

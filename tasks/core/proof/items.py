@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.arrays import Array
-from tasks.core.limits import BOX_MARGIN, MATCHING_IOU
+from tasks.core.limits import BOX_MARGIN, LEAST_AGREEMENT, MATCHING_IOU
+from tasks.core.proof.parity import Runs
 from tasks.core.reference.structure import Group
 
 Indices = NDArray[np.int64]
@@ -46,6 +47,29 @@ def _widened(a: Array, b: Array) -> tuple[Array, Array]:
     margin = BOX_MARGIN * np.abs(both).max(initial=0.0)
     both = both + np.array([-margin, -margin, margin, margin])
     return both[: len(a)], both[len(a) :]
+
+
+def is_luck(group: Group, runs: Runs) -> bool:
+    """Do two runs of the module itself find other items, and the file no more others than they?
+
+    On a blank picture RetinaNet's scores are all 1 but for rounding: which of two boxes suppresses the other is luck.
+
+    Args:
+        group: which outputs.
+        runs: all answers to one probe.
+    """
+    torch32 = runs.torch32
+    own = [_num_alone(group, torch32, run) for run in runs.others]
+    allowed = [(1 - LEAST_AGREEMENT) * (group.length(torch32) + group.length(run)) for run in runs.others]
+    most = 2 * max(own)
+    disagree = any(number > limit for number, limit in zip(own, allowed, strict=True))
+    return disagree and all(_num_alone(group, torch32, answer) <= most for answer in runs.onnx)
+
+
+def _num_alone(group: Group, base: list[Array], other: list[Array]) -> int:
+    """Items of either without a partner in the other."""
+    num_partners = int((partners_of(group, base, other) >= 0).sum())
+    return group.length(base) + group.length(other) - 2 * num_partners
 
 
 def iou(a: Array, b: Array) -> NDArray[np.float64]:

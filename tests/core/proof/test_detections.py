@@ -5,7 +5,8 @@ import pytest
 
 from tasks.core.arrays import Array
 from tasks.core.forward.thresholds import Thresholds
-from tasks.core.proof.detections import align, is_luck
+from tasks.core.proof.detections import align
+from tasks.core.proof.items import is_luck
 from tasks.core.proof.observations import ItemCount
 from tasks.core.proof.parity import Runs
 from tests.core.proof.detected import FAR, GROUP, Item, answer, nearly

@@ -24,11 +24,7 @@ class WrongNode:
         self._present = {number for numbers in file.found.values() for number in numbers}
 
     def find(self, *, hidden: bool = False) -> Defect | None:
-        """The wrong node; None where all is right on this probe.
-
-        Args:
-            hidden: the outputs are within the limits, so that only a node that is wrong by itself counts.
-        """
+        """The wrong node, if `hidden` only one that is wrong by itself; None where all is right on this probe."""
         for index in self._file.own_errors():
             return self._examined(index)
         if hidden:

@@ -86,8 +86,7 @@ class Reference:
     def unrepeatable(self, names: Sequence[str] = ()) -> str:
         """Why the module does not repeat its answers: f(a), f(b), f(a) must; empty where it does.
 
-        Args:
-            names: what to call the outputs, in the module's order; empty: their names in the module.
+        Outputs are called by the given names, in the module's order; by their names in the module if there are none.
         """
         first, second = self.inputs.probes[:2]
         if self._difference is None:

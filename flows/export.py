@@ -8,6 +8,7 @@ if __name__ == "__main__":  # before the imports below: the command line imports
 
     raise SystemExit(main())
 
+import logging
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,6 +31,8 @@ from tasks.log_export import log_export
 from tasks.mlflow_store.releases import find_champion
 from tasks.step import recorded
 from tasks.validate_onnx import validate_onnx
+
+log = logging.getLogger("assay")
 
 __all__ = ["ExportSpec", "VerdictError", "export_model"]
 
@@ -59,6 +62,7 @@ def export_model(
     spec = resolve(spec)
     champion = find_champion(spec.title)
     if not force and (known := find_unchanged(spec, champion)):
+        log.info("unchanged: %s", known.reason)
         return deliver_file(known, output)
     attempt = Attempt(spec, champion, parent_run_id=parent_run_id)
     with recorded(attempt), borrowed(spec), TemporaryDirectory(prefix="assay-") as folder:

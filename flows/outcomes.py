@@ -5,8 +5,10 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from tasks.core.errors import AssayError, VerdictError, as_assay_error
+from tasks.core.errors import AssayError, CrashError, VerdictError, as_assay_error
+from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import ErrorRecord, ExportResult, Release
+from tasks.core.spec.export_spec import ResolvedSpec
 
 
 def outcome(
@@ -43,6 +45,20 @@ def failed(name: str, error: AssayError) -> ExportResult:
     record = ErrorRecord(type=type(error).__name__, message=str(error))
     release = Release(run_id=error.run_id, run_url=error.run_url) if error.run_id else None
     return ExportResult(name=name, verdict="error", reason=record.message, release=release, error=record)
+
+
+def crashed(spec: ResolvedSpec, error: CrashError, *, parent_run_id: str | None = None) -> ExportResult:
+    """The result of an attempt whose process died, recorded by this one in its place.
+
+    Args:
+        spec: what was to be exported.
+        error: how it died.
+        parent_run_id: MLflow run of the sweep.
+    """
+    from tasks.mlflow_store.runs import log_failure
+
+    log_failure(Attempt(spec, parent_run_id=parent_run_id), error)
+    return failed(spec.title, error)
 
 
 def judged(result: ExportResult) -> ExportResult:

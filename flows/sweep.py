@@ -20,7 +20,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import as_completed
 from prefect.task_runners import TaskRunner
 
-from flows.outcomes import failed
+from flows.outcomes import crashed, failed
 from flows.processes.dask_address import is_this_machine
 from flows.processes.export_here import CHECK_SECONDS, check_apart, services
 from flows.processes.sweep_workers import Terms, dask_workers, export_warm, local_workers, software
@@ -161,7 +161,9 @@ def _export(
         costs = check_apart(specs, processes, min(CHECK_SECONDS, options.timeout_seconds))
         sound: list[tuple[float, ResolvedSpec]] = []
         for spec, cost in zip(specs, costs, strict=True):
-            if isinstance(cost, AssayError):
+            if isinstance(cost, CrashError):
+                add(crashed(spec, cost, parent_run_id=run_id))
+            elif isinstance(cost, AssayError):
                 add(failed(spec.title, cost))
             else:
                 sound.append((cost, spec))
@@ -195,10 +197,10 @@ def _export_all(
 ) -> None:
     """Export on the workers of a runner; where anything goes wrong here, stop what is running there."""
     with runner:
-        titles = {runner.submit(_export_one, {"spec": spec, "terms": terms}): spec.title for spec in specs}
+        exports = {runner.submit(_export_one, {"spec": spec, "terms": terms}): spec for spec in specs}
         try:
-            for future in as_completed(list(titles)):
-                add(_result_of(future, titles[future]))
+            for future in as_completed(list(exports)):
+                add(_result_of(future, exports[future], terms.parent_run_id))
         except BaseException:
             stop()
             raise
@@ -210,13 +212,16 @@ def _export_one(spec: ResolvedSpec, terms: Terms) -> ExportResult:
     return export_warm(spec, terms)
 
 
-def _result_of(future: Any, title: str) -> ExportResult:
+def _result_of(future: Any, spec: ResolvedSpec, run_id: str) -> ExportResult:
     try:
         result: ExportResult = future.result()
+    except CrashError as error:
+        return crashed(spec, error, parent_run_id=run_id)
     except AssayError as error:
-        return failed(title, error)
+        return failed(spec.title, error)
     except Exception as error:  # what Dask and Prefect raise for a lost worker has no base in common
-        return failed(title, CrashError(f"{title}: the worker that exported it was lost ({one_line(error)})."))
+        lost = CrashError(f"{spec.title}: the worker that exported it was lost ({one_line(error)}).")
+        return crashed(spec, lost, parent_run_id=run_id)
     return result
 
 

@@ -27,20 +27,19 @@ def deliver_file(result: ExportResult, output: Path | None = None) -> ExportResu
     if output is None or result.verdict != "pass":
         return result.model_copy(update={"onnx_path": stored_file(release)})
     source = download_graph(release)
-    wanted = [(source.with_name(graph.sidecar.name), graph.sidecar_sha256, "weights")] if graph.sidecar else []
+    wanted = [(source.with_name(graph.sidecar.name), graph.sidecar_sha256, "weights of")] if graph.sidecar else []
     parts: list[tuple[Path, Path]] = []
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        for path, sha256, what in (*wanted, (source, graph.sha256, "file")):
+        for path, sha256, what in (*wanted, (source, graph.sha256, "file of")):
             target = output if path == source else output.with_name(path.name)
             part = target.with_name(f".{target.name}.{os.getpid()}.part")
             parts.append((part, target))
             if path.is_file():
                 shutil.copyfile(path, part)
             if not path.is_file() or file_sha256(part) != sha256:
-                raise ExportError(
-                    f"The stored {what} of {release.model_uri} is not the proven one; export it anew with --force."
-                )
+                stored = f"What is stored as the {what} {release.model_uri}"
+                raise ExportError(f"{stored} is not what was proven; export it anew with --force.")
         for part, target in parts:
             part.replace(target)
     except OSError as error:

@@ -1,15 +1,11 @@
 """Has anything changed since the champion was exported? Needs no PyTorch."""
 
-import logging
-
 from tasks.core.provenance.attempts import PastExport
 from tasks.core.provenance.manifest import changes_without_weights, differences
 from tasks.core.records.manifest import Manifest
 from tasks.core.records.steps import ExportResult
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.weights.sources import same_weights
-
-log = logging.getLogger("assay")
 
 
 def find_unchanged(
@@ -24,9 +20,7 @@ def find_unchanged(
     """
     if champion is None or not _is_true(champion.manifest, spec, manifest):
         return None
-    known = champion.unchanged(spec)
-    log.info("unchanged: %s", known.reason)
-    return known
+    return champion.unchanged(spec)
 
 
 def _is_true(before: Manifest, spec: ResolvedSpec, now: Manifest | None) -> bool:

@@ -64,11 +64,12 @@ def step(
         fixed: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False, "timeout_seconds": seconds}
         prefect_task = task(**fixed, **options)(function)
         name = prefect_task.name
+        dashed = name.replace("_", "-")
 
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> T:
             attempt, held = _under_way.get() or (None, None)
-            title = f"{name}-{attempt.title}" if attempt else name
+            title = f"{dashed}-{attempt.title}" if attempt else dashed
             log.debug("%s …", name, extra={"step": name})
             started = time.perf_counter()
             if holds is not None and held is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from flows.command_line.display import Display
 from flows.command_line.options import DEFAULT_MODEL, Parser, add_spec_options, make_specs
 from flows.command_line.run import STATUSES, add_output_options, check_writable, import_steps, run_command
-from flows.outcomes import failed, outcome
+from flows.outcomes import crashed, outcome
 from flows.processes.temporary_server import TemporaryServer
 from flows.processes.warm_process import IMPORTS, WarmProcesses
 from tasks.core.errors import AssayError, CrashError, SpecError
@@ -118,7 +118,7 @@ def _export_apart(specs: list[ResolvedSpec], job: _Job) -> None:
                         output=job.outputs[spec.title], verbose=job.options.verbose,
                     )  # fmt: skip
                 except CrashError as error:
-                    result = failed(spec.title, error)
+                    result = crashed(spec, error)
                 job.add(result)
 
 
@@ -131,4 +131,7 @@ def _output_path(destination: str | None, spec: ResolvedSpec, num_specs: int) ->
     elif num_specs > 1:
         raise SpecError(f"-o {destination} is one file for {num_specs} models; give a folder: -o {destination}/")
     check_writable(path)
+    read = (str(spec.model).rpartition(":")[0], spec.weights, spec.sample)
+    if any(isinstance(file, str | Path) and path.resolve() == Path(file).resolve() for file in read if file):
+        raise SpecError(f"-o {path} would replace a file that {spec.title} is made from; name another place.")
     return path

@@ -84,9 +84,10 @@ def import_steps(spec: ResolvedSpec, *modules: str) -> None:
     check(spec)
     for module in modules:
         importlib.import_module(module)
-    from tasks.mlflow_store.store import connect
+    from tasks.mlflow_store.store import connect, service_errors
 
-    connect().search_experiments(max_results=1)
+    with service_errors():
+        connect().search_experiments(max_results=1)
     gc.freeze()
     gc.enable()
 

@@ -65,8 +65,10 @@ def export_here(
     with temporary_settings({PREFECT_API_URL: address, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         try:
             return outcome(export, spec.title, verbose=verbose)
-        except KeyboardInterrupt:  # the model's own: this process does not get the user's
-            return failed(spec.title, ModelError(f"{spec.title} raised KeyboardInterrupt."))
+        except KeyboardInterrupt as error:  # the model's own: this process does not get the user's
+            raised = ModelError(f"{spec.title} raised KeyboardInterrupt.")
+            raised.__dict__ |= error.__dict__  # the run that recorded it
+            return failed(spec.title, raised)
         finally:
             display.close()
 

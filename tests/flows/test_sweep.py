@@ -115,6 +115,7 @@ def test_what_a_models_code_does_stays_with_it(sweep: Callable[..., Ran], call: 
     assert "SIGSEGV" in ran.named["Segfault"]["reason"]
     assert "ended by its own code" in ran.named["Leaves"]["reason"]
     assert ran.status == 2, "a model that raises is bad input"
+    assert all(result["run_id"] for result in ran.results), "each attempt has a run, crashed ones, too"
     again = call(verify_main, *peculiar("Relu"), ran.named["Relu"]["onnx_path"], *INPUT)
     assert again.status == 0, "another process says the same of the file: " + again.err
 

@@ -34,7 +34,7 @@ def test_file_and_sidecar_are_delivered(copied: ExportResult, tmp_path: Path) ->
     assert file_sha256(target) == copied.graph.sha256
 
 
-@pytest.mark.parametrize(("name", "words"), [("model.onnx", "stored file"), ("weights-1.data", "stored weights")])
+@pytest.mark.parametrize(("name", "words"), [("model.onnx", "file"), ("weights-1.data", "weights")])
 @pytest.mark.parametrize("content", [b"other", None])
 def test_what_is_not_the_proven_file_is_not_delivered(
     name: str, words: str, content: bytes | None, copied: ExportResult, tmp_path: Path
@@ -47,7 +47,7 @@ def test_what_is_not_the_proven_file_is_not_delivered(
     stored.unlink()
     if content is not None:
         stored.write_bytes(content)
-    with pytest.raises(ExportError, match=f"The {words} of models:/digits/.* is not the proven one"):
+    with pytest.raises(ExportError, match=f"stored as the {words} of models:/digits/.* is not what was proven"):
         deliver_file(copied, target)
     assert [(path.name, path.read_bytes()) for path in target.parent.iterdir()] == [("mine.onnx", b"the user's")]
 

@@ -138,7 +138,7 @@ def _put_first(folder: Path) -> None:
     """
     siblings = {path.stem if path.suffix == ".py" else path.name for path in folder.iterdir()}
     others = [other for other in _folders if other != folder]
-    for name in [name for name in sys.modules if others and name.partition(".")[0] in siblings]:
+    for name in [name for name in list(sys.modules) if others and name.partition(".")[0] in siblings]:
         place = _place(sys.modules[name])
         if place and not place.is_relative_to(folder) and any(map(place.is_relative_to, others)):
             del sys.modules[name]

@@ -70,6 +70,7 @@ def test_help_names_every_option(tmp_path: Path) -> None:
         (["resnet18", "--opset", "99"], "outside 9 to 25"),
         (["resnet18", "--sample", "nowhere.npz", "--weights", "random"], "There is no sample file"),
         (["resnet18", "vgg11", "-o", "one.onnx"], "give a folder"),
+        ([f"{TINY}:Zero", "--weights", "as-built", "-o", TINY], "would replace a file that Zero is made from"),
         (["resnet18", "resnet18"], "Two models are called resnet18"),
         (["resnet18", "vgg11", "--name", "both"], "can't name 2 models"),
         (["resnet18", "--name", "a/b"], "MLflow allows no"),

@@ -62,6 +62,7 @@ def test_what_a_models_code_does_stays_with_it(tmp_path: Path) -> None:
     assert process.returncode == 2, "a model that raises is bad input"
     proven = [name for name, result in found.items() if result["verdict"] == "pass"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(f"{name}.onnx" for name in proven)
+    assert all(result["run_id"] for result in found.values()), "each attempt has a run, crashed ones, too"
     assert process.stderr.count("validate_onnx") >= len(proven)
     assert "Traceback" not in process.stderr
 

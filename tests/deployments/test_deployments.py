@@ -190,6 +190,7 @@ def test_the_form_takes_what_the_catalog_takes(
     start_run(server, deployed["on-demand"], parameters={"spec": {"model": "digits", **given}}, state="CANCELLED")
 
 
+@pytest.mark.slow
 def test_a_worker_elsewhere_exports_and_sweeps(
     server: str, deployed: dict[str, dict[str, Any]], environment: dict[str, str], store: str, tmp_path: Path
 ) -> None:

@@ -206,9 +206,11 @@ def test_a_url_with_a_true_hash_is_fetched_after_a_cut_and_cached(
     assert len(weights_server.requests) == 2
 
 
-def test_a_dead_tracking_server_has_status_3(tmp_path: Path, prefect_server: str) -> None:
-    """MLflow out of reach is said in seconds, with the variable to check."""
-    process = run(cwd=tmp_path, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+@pytest.mark.parametrize("arguments", [(), ("--force",)])
+def test_a_dead_tracking_server_has_status_3(arguments: tuple[str, ...], tmp_path: Path, prefect_server: str) -> None:
+    """MLflow out of reach is said in one sentence, with the variable to check, whether it is asked first or later."""
+    dead = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    process = run(*arguments, cwd=tmp_path, **dead)
     assert process.returncode == 3
     (line,) = process.stderr.strip().splitlines()
     assert line.startswith("error: ")

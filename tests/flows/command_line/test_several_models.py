@@ -76,6 +76,7 @@ def test_bad_input_among_several_is_said_before_any_is_exported(call: Callable[.
     assert "validate_onnx" not in ran.out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
 def test_an_interruption_leaves_nothing_behind(tmp_path: Path, own_store: mlflow.MlflowClient) -> None:
     """After Ctrl-C amid the second model the first stays proven; no process, work folder or running run is left."""

@@ -10,7 +10,7 @@ from tasks.core.onnx_files.reading import SCOPES, SOURCE
 from tasks.core.source_lines import innermost, lines_of_trace, without_folder
 
 ObservedShapes = list[tuple[Mapping[str, int], list[tuple[int, ...]]]]
-"""Of each of some runs, the sizes of the dynamic input dims by name, and the shapes of all outputs."""
+"""One pair per run: sizes of the dynamic input dims by name, and shapes of all outputs."""
 _STACK_TRACE = "pkg.torch.onnx.stack_trace"
 
 

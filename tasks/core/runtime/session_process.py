@@ -99,7 +99,7 @@ def _array(value: Any) -> NDArray[Any]:
 
 
 def _is_out_of_memory(said: str) -> bool:
-    """Does a refusal mean that this machine lacks memory? Unless it is rationed, only sizes that no machine has fail."""
+    """Does a refusal mean that this machine lacks memory? Where it is not rationed, only absurd sizes are refused."""
     is_limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
     is_rationed = is_limited or (_OVERCOMMIT.exists() and _OVERCOMMIT.read_text().strip() == "2")
     return is_rationed and any(words in said for words in _NO_MEMORY)

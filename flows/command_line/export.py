@@ -131,7 +131,7 @@ def _output_path(destination: str | None, spec: ResolvedSpec, num_specs: int) ->
     elif num_specs > 1:
         raise SpecError(f"-o {destination} is one file for {num_specs} models; give a folder: -o {destination}/")
     check_writable(path)
-    read = (str(spec.model).rpartition(":")[0], spec.weights, spec.sample)
-    if any(isinstance(file, str | Path) and path.resolve() == Path(file).resolve() for file in read if file):
+    read = [Path(file) for file in (str(spec.model).rpartition(":")[0], spec.weights, spec.sample) if file]
+    if path.is_file() and any(file.is_file() and path.samefile(file) for file in read):
         raise SpecError(f"-o {path} would replace a file that {spec.title} is made from; name another place.")
     return path

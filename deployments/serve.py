@@ -12,8 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tasks.core.errors import AssayError, ServiceError, SpecError
-from tasks.core.spec.catalog import read_catalog
-from tasks.core.spec.resolve import make_spec, resolve
+from tasks.core.spec.resolve import make_spec, read_catalog, resolve
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment

@@ -14,8 +14,8 @@ from tasks.core.errors import AssayError, ExportError, SpecError
 from tasks.core.families.registry import MODEL_SYNTAX
 from tasks.core.families.torchvision import TorchvisionFamily
 from tasks.core.records.steps import ExportResult
-from tasks.core.spec.catalog import read_catalog
 from tasks.core.spec.export_spec import ResolvedSpec
+from tasks.core.spec.resolve import read_catalog
 
 TIMEOUT_SECONDS = 3600.0
 

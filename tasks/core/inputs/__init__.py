@@ -1,4 +1,1 @@
-"""The inputs of a model: names, dtypes, sizes, probes, samples; and which input of a file is which.
-
-What the module answers to them belongs to `reference`.
-"""
+"""The inputs of a model: names, dtypes, sizes, probes, samples; and which input of a file is which."""

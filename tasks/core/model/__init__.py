@@ -1,4 +1,1 @@
-"""The module: built, given its weights; random weights are made to exercise every block.
-
-Calling it belongs to `forward`, its inputs to `inputs`, its answers to `reference`.
-"""
+"""The module: built, given its weights; random weights are made to exercise every block."""

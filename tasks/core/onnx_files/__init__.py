@@ -1,4 +1,1 @@
-"""The bytes of .onnx files: read, cleaned, simplified, checked, written. Nothing is run and no module is known here.
-
-Making a graph belongs to `export`, running one to `runtime`.
-"""
+"""The bytes of .onnx files: read, cleaned, simplified, checked, written. Nothing is run and no module is known here."""

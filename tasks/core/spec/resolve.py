@@ -2,14 +2,16 @@
 
 import difflib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from pydantic import ValidationError
 
 from tasks.core.errors import SpecError
 from tasks.core.families.family import Family
 from tasks.core.families.registry import family_of
-from tasks.core.spec.catalog import find_entry, read_catalog
+from tasks.core.paths import CATALOG_FILE, PROJECT_FOLDER
 from tasks.core.spec.export_spec import ExportSpec, ResolvedSpec
 from tasks.core.weights.sources import WEIGHTS_CHOICES, check_weights, settled_weights
 
@@ -19,12 +21,21 @@ _INPUT_FIELDS = ("inputs", "input_names", "static")
 """Fields that describe the inputs: whoever gives inputs of their own wants none of a family's."""
 
 
-def make_spec(**fields: Any) -> ExportSpec:
-    """Make a spec; a wrong field gives one sentence.
+def read_catalog(path: Path = CATALOG_FILE) -> dict[str, dict[str, Any]]:
+    """Read the entries of the catalog, spec fields by name; a SpecError if it maps no names to fields."""
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        return {}
+    except yaml.YAMLError as error:
+        raise SpecError(f"{path.name} is not YAML: {str(error).replace(chr(10), ' ')}.") from error
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise SpecError(f"{path.name} must map each name to the fields of its spec.")
+    return entries
 
-    Raises:
-        SpecError: a field is unknown or has a wrong value.
-    """
+
+def make_spec(**fields: Any) -> ExportSpec:
+    """Make a spec; a SpecError says in one sentence which field is unknown or has a wrong value."""
     return _made(ExportSpec, fields)
 
 
@@ -41,9 +52,10 @@ def resolve(spec: ExportSpec, *, use_catalog: bool = True) -> ResolvedSpec:
     if isinstance(spec, ResolvedSpec):
         return spec
     given = {key: v for key, field in ExportSpec.model_fields.items() if (v := getattr(spec, key)) != field.default}
-    if use_catalog and isinstance(spec.model, str) and (entry := find_entry(spec.model)) is not None:
+    if use_catalog and isinstance(spec.model, str) and (entry := read_catalog().get(spec.model)) is not None:
+        listed = {key: _from_project(key, value) for key, value in entry.items() if value is not None}
         own = {key: value for key, value in given.items() if key != "model"}
-        given = {"name": spec.model, "model": spec.model, **entry, **own}
+        given = {"name": spec.model, "model": spec.model, **listed, **own}
     model = given["model"]
     known = _find_family(model).fields(model)
     if given.get("inputs"):
@@ -70,15 +82,19 @@ def check(spec: ResolvedSpec) -> None:
 
 
 def known_family(spec: ResolvedSpec) -> Family:
-    """Find the family of a spec's model, and see that it lists the model; this may import its library.
-
-    Raises:
-        SpecError: it does not; with the closest names.
-    """
+    """Find the family of a spec's model, which may import a library; a SpecError if it does not list the model."""
     family = family_of(spec.model)
     if (names := family.names()) and spec.model not in names:
         raise _unknown(spec.model, names, family.name)
     return family
+
+
+def _from_project(key: str, value: Any) -> Any:
+    """Make a path of the catalog absolute; it is relative to the project's folder."""
+    if isinstance(value, str) and key in ("model", "weights", "sample"):
+        file = value.rpartition(":")[0] if key == "model" else value
+        return str(PROJECT_FOLDER / value) if (PROJECT_FOLDER / file).is_file() else value
+    return value
 
 
 def _made(kind: type[_Spec], fields: dict[str, Any]) -> _Spec:

@@ -6,7 +6,7 @@ AssayError              2
 ├── ModelError          2   the module
 ├── InputsError         2   its inputs
 ├── ExportError         1   no exporter gave a file
-│   ├── NarrowedError   1   (export/exported.py) a dynamic dimension came out narrower than asked
+│   ├── NarrowedError   1   a dynamic dimension came out narrower than asked
 │   └── CrashError      1   a process died
 ├── OutOfMemoryError    1   the module did not fit into memory
 ├── VerdictError        1   the file is not proven
@@ -54,6 +54,15 @@ class ExportError(AssayError):
     """No exporter gave a file that does what was asked."""
 
     exit_status = 1
+
+
+class NarrowedError(ExportError):
+    """torch.export found that a dynamic dimension may not have every size that was asked for."""
+
+    def __init__(self, message: str, name: str, beyond: tuple[int, ...]) -> None:
+        """Make it of the dimension's name, and the sizes next to the allowed ones, where another's file must hold."""
+        super().__init__(message)
+        self.name, self.beyond = name, beyond
 
 
 class CrashError(ExportError):

@@ -5,8 +5,7 @@ import pickle
 import pytest
 
 from tasks.core import errors
-from tasks.core.errors import one_line
-from tasks.core.export.exported import NarrowedError
+from tasks.core.errors import NarrowedError, one_line
 
 
 def tree(root: type[errors.AssayError] = errors.AssayError) -> list[type[errors.AssayError]]:

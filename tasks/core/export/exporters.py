@@ -12,9 +12,7 @@ import torch
 from torch import nn
 
 from tasks.core.errors import ExportError, one_line
-from tasks.core.export.dynamo import export_with_dynamo
-from tasks.core.export.exported import Exported
-from tasks.core.export.torchscript import export_with_torchscript
+from tasks.core.export.torch_exporters import EXPORTERS, Exported
 from tasks.core.families.family import Exporter
 from tasks.core.families.registry import family_of
 from tasks.core.forward.other_kernels import without_fused_attention
@@ -45,10 +43,9 @@ def run_exporter(
     Raises:
         ExportError: the exporter raised, or the graph lacks an input, a dynamic dim or the opset.
     """
-    run = export_with_dynamo if exporter == "dynamo" else export_with_torchscript
     try:
         with _quiet(), without_fused_attention(), torch.no_grad(), flat_forward(model, inputs.from_tensors):
-            exported = run(model, inputs, output_names=output_names, opset=opset)
+            exported = EXPORTERS[exporter](model, inputs, output_names=output_names, opset=opset)
     except ExportError:
         raise
     except Exception as error:  # exporters raise whatever the model's code or the converter raises

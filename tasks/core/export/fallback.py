@@ -9,9 +9,9 @@ import numpy as np
 import onnx_ir as ir
 
 from tasks.core.arrays import EPS32, Array, ratio, rms
-from tasks.core.errors import ExportError, SpecError
-from tasks.core.export.exported import Exported, NarrowedError
+from tasks.core.errors import ExportError, NarrowedError, SpecError
 from tasks.core.export.exporters import exporter_order, run_exporter
+from tasks.core.export.torch_exporters import Exported
 from tasks.core.forward.outputs import name_outputs
 from tasks.core.inputs.probes import Probe
 from tasks.core.limits import BEYOND_LUCK

@@ -12,9 +12,8 @@ from tasks.core.errors import InputsError, SpecError
 from tasks.core.forward.arguments import ArgumentPath, Arguments, argument_paths, build_arguments, forward_order
 from tasks.core.forward.precision import run_float32
 from tasks.core.forward.refusals import refusal_of
-from tasks.core.inputs.declared import declared_inputs
 from tasks.core.inputs.probes import Probe, base_family, draw, plan_probes
-from tasks.core.inputs.samples import checked_sample, read_sample
+from tasks.core.inputs.samples import checked_sample, declared_inputs, read_sample
 from tasks.core.inputs.sizes import sizes_to_prove, traced_sizes, with_sizes
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.input_spec import InputSpec

@@ -13,8 +13,7 @@ from tasks.core.forward.arguments import argument_paths, forward_parameters
 from tasks.core.forward.outputs import flatten
 from tasks.core.forward.precision import run_float32
 from tasks.core.inputs.choice import Inputs, choose_inputs
-from tasks.core.inputs.declared import declared_inputs
-from tasks.core.inputs.samples import read_sample
+from tasks.core.inputs.samples import declared_inputs, read_sample
 from tasks.core.records.steps import Candidate, Graph, TensorType
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.input_spec import INPUT_SYNTAX, Dim, InputSpec
@@ -150,7 +149,8 @@ def _spec_of(name: str, value: TensorType, graph: Graph, *, like: InputSpec | No
                 f"The file's input {value} has the dynamic dimension {size}, and nothing says a size to prove it at; "
                 f"declare the inputs with --input ({INPUT_SYNTAX})."
             )
-        word = size if re.fullmatch(r"[A-Za-z_]\w*", size, re.ASCII) else f"{_word(value.name)}_{axis}"
+        own = re.sub(r"\W", "_", value.name, flags=re.ASCII) or "dim"
+        word = size if re.fullmatch(r"[A-Za-z_]\w*", size, re.ASCII) else f"{own}_{axis}"
         dims.append(Dim(name=word, size=known))
     low, high = (like.low, like.high) if like is not None else (None, None)
     if value.dtype in ("int16", "int32", "int64") and low is None:
@@ -160,10 +160,6 @@ def _spec_of(name: str, value: TensorType, graph: Graph, *, like: InputSpec | No
             f"e.g. --input '{name}={value.dtype}[{shown}]@0..103', or give real ones with --sample."
         )
     return InputSpec(name=name, dtype=value.dtype, dims=tuple(dims), low=low, high=high)
-
-
-def _word(name: str) -> str:
-    return re.sub(r"\W", "_", name, flags=re.ASCII) or "dim"
 
 
 def _match_outputs(names: tuple[str, ...], asked: tuple[str, ...], graph: Graph) -> tuple[tuple[int, ...], list[str]]:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.core.errors import ExportError
-from tasks.core.export.exported import Exported, NarrowedError
+from tasks.core.errors import ExportError, NarrowedError
 from tasks.core.export.exporters import run_exporter
+from tasks.core.export.torch_exporters import Exported
 from tasks.core.inputs.choice import choose_inputs
 from tasks.core.onnx_files.reading import tensor_types
 from tasks.core.spec.export_spec import ExportSpec

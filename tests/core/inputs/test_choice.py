@@ -18,7 +18,7 @@ from tests.core.inputs.choosing import ANY, Echo, chosen
 )
 def test_torchvision_models_have_default_sizes(name: str, expected: int) -> None:
     """A torchvision model without --input takes a dynamic batch at the crop of its default weights."""
-    from tasks.core.inputs.declared import declared_inputs
+    from tasks.core.inputs.samples import declared_inputs
 
     bare = resolve(ExportSpec(model=name)).model_copy(update={"inputs": ()})  # without the recipe's
     inputs = declared_inputs(bare, nn.Identity(), None)

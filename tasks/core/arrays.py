@@ -9,8 +9,14 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-EPS32 = float(np.finfo(np.float32).eps)
+_EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+EPS32 = _EPS["float32"]
 """Spacing of float32 at 1.0, 2**-23."""
+
+
+def eps_of(dtype: object) -> float:
+    """Spacing at 1.0 of a floating-point dtype, NumPy's or PyTorch's: twice the largest error of one rounding."""
+    return _EPS[str(dtype).removeprefix("torch.")]
 
 
 def ratio(value: float, floor: float) -> float:

@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.arrays import EPS32, ratio, rms
+from tasks.core.arrays import EPS32, eps_of, ratio, rms
 
 POSITIVE = st.floats(min_value=1e-300, max_value=1e300)
 
@@ -55,3 +56,11 @@ def test_rms_is_over_finite_elements_in_float64() -> None:
 def test_eps32_is_the_spacing_of_float32_at_one() -> None:
     """The floor of every noise ratio."""
     assert EPS32 == 2.0**-23
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_the_spacing_of_a_dtype_is_the_one_that_pytorch_names(dtype: torch.dtype) -> None:
+    """PyTorch's dtypes and NumPy's are known alike."""
+    assert eps_of(dtype) == torch.finfo(dtype).eps
+    if dtype != torch.bfloat16:
+        assert eps_of(torch.empty(0, dtype=dtype).numpy().dtype) == torch.finfo(dtype).eps

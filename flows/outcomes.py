@@ -21,9 +21,6 @@ def outcome(
         title: name of the model.
         verbose: print the traceback of what was not foreseen.
         passing: errors that are raised all the same.
-
-    Raises:
-        AssayError: one of `passing`.
     """
     try:
         return call()
@@ -47,26 +44,23 @@ def failed(name: str, error: AssayError) -> ExportResult:
     return ExportResult(name=name, verdict="error", reason=record.message, release=release, error=record)
 
 
-def crashed(spec: ResolvedSpec, error: CrashError, *, parent_run_id: str | None = None) -> ExportResult:
-    """The result of an attempt whose process died, recorded by this one in its place.
+def ended(spec: ResolvedSpec, error: AssayError, *, parent_run_id: str | None = None) -> ExportResult:
+    """The result of an attempt in another process; if that died, this one records the attempt in its place.
 
     Args:
         spec: what was to be exported.
-        error: how it died.
+        error: what ended it.
         parent_run_id: MLflow run of the sweep.
     """
-    from tasks.mlflow_store.runs import log_failure
+    if isinstance(error, CrashError):
+        from tasks.mlflow_store.runs import log_failure
 
-    log_failure(Attempt(spec, parent_run_id=parent_run_id), error)
+        log_failure(Attempt(spec, parent_run_id=parent_run_id), error)
     return failed(spec.title, error)
 
 
 def judged(result: ExportResult) -> ExportResult:
-    """The result, if its file is proven.
-
-    Raises:
-        VerdictError: it is not; the error holds the result.
-    """
+    """The result, if its file is proven; else a VerdictError that holds it is raised."""
     if result.verdict != "pass":
         raise VerdictError(result.complaint, result)
     return result

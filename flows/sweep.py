@@ -20,7 +20,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import as_completed
 from prefect.task_runners import TaskRunner
 
-from flows.outcomes import crashed, failed
+from flows.outcomes import ended
 from flows.processes.dask_address import is_this_machine
 from flows.processes.export_here import CHECK_SECONDS, check_apart, services
 from flows.processes.sweep_workers import Terms, dask_workers, export_warm, local_workers, software
@@ -72,7 +72,7 @@ def sweep_models(specs: list[ExportSpec] | None = None, options: SweepOptions = 
 
     Raises:
         SweepError: not every model is proven; it holds the results.
-        SpecError: a spec can't be read, or two have one name.
+        SpecError: a spec can't be read, two have one name, or the workers can't write to the store.
         ServiceError: MLflow or the scheduler could not be reached.
     """
     chosen = specs or [make_spec(model=name) for name in read_catalog()]
@@ -102,13 +102,6 @@ def sweep(
         opened: called with the address of the sweep's page in MLflow.
         planned: called with the estimated cost in GFLOP of each model that is to be exported, by name.
         ready: entered before the first flow runs, left after the last.
-
-    Returns:
-        One result per model, in the order of the specs.
-
-    Raises:
-        SpecError: two specs have one name, or the workers can't write to the store.
-        ServiceError: MLflow or the scheduler could not be reached.
     """
     _check_names(specs)
     _check_store(options)
@@ -160,10 +153,8 @@ def _export(
         costs = check_apart(specs, processes, min(CHECK_SECONDS, options.timeout_seconds))
         sound: list[tuple[float, ResolvedSpec]] = []
         for spec, cost in zip(specs, costs, strict=True):
-            if isinstance(cost, CrashError):
-                add(crashed(spec, cost, parent_run_id=run_id))
-            elif isinstance(cost, AssayError):
-                add(failed(spec.title, cost))
+            if isinstance(cost, AssayError):
+                add(ended(spec, cost, parent_run_id=run_id))
             else:
                 sound.append((cost, spec))
         planned({spec.title: OVERHEAD_GFLOP + cost for cost, spec in sound})
@@ -214,13 +205,11 @@ def _export_one(spec: ResolvedSpec, terms: Terms) -> ExportResult:
 def _result_of(future: Any, spec: ResolvedSpec, run_id: str) -> ExportResult:
     try:
         result: ExportResult = future.result()
-    except CrashError as error:
-        return crashed(spec, error, parent_run_id=run_id)
     except AssayError as error:
-        return failed(spec.title, error)
+        return ended(spec, error, parent_run_id=run_id)
     except Exception as error:  # what Dask and Prefect raise for a lost worker has no base in common
         lost = CrashError(f"{spec.title}: the worker that exported it was lost ({one_line(error)}).")
-        return crashed(spec, lost, parent_run_id=run_id)
+        return ended(spec, lost, parent_run_id=run_id)
     return result
 
 

@@ -48,9 +48,6 @@ def log_verification(attempt: Attempt, proof: "Proof") -> Release:
     Args:
         attempt: with the file's evidence.
         proof: with the defect, of a wrong file.
-
-    Raises:
-        ServiceError: the tracking server could not be reached.
     """
     with open_run(attempt) as run:
         run.log_metrics()

@@ -34,7 +34,7 @@ class Display(logging.Handler):
     def title(self, name: str) -> None:
         """Print the name of the model that comes now, and show what is logged from now on."""
         self.listen()
-        self.line(f"[bold]{escape(name)}[/]", indent=0)
+        self.line(f"[bold]{escape(name)}[/]")
 
     def listen(self) -> None:
         """Show what the steps log from now on."""
@@ -43,15 +43,10 @@ class Display(logging.Handler):
         logger.propagate = False
         logger.addHandler(self)  # at every title: importing Prefect and MLflow takes handlers away
 
-    def line(self, text: str, *, indent: int = 2) -> None:
-        """Print a line.
-
-        Args:
-            text: with the markup of rich.
-            indent: number of spaces before it.
-        """
+    def line(self, text: str) -> None:
+        """Print a line with the markup of rich."""
         self._stop_status()
-        self._console.print(" " * indent + text)
+        self._console.print(text)
 
     def wait(self, what: str) -> None:
         """Say what is being waited for: on a terminal only, beside a spinner, until the next line."""
@@ -72,23 +67,23 @@ class Display(logging.Handler):
         message = escape(record.getMessage())
         if step is None:
             if record.levelno >= logging.INFO:
-                self.line(message)
+                self.line(f"  {message}")
         elif seconds is None:
             self.wait(f"{step} …")
         else:
-            self.line(f"{step:<18} {seconds:6.1f} s  [dim]{message.partition(': ')[2]}[/]")
+            self.line(f"  {step:<18} {seconds:6.1f} s  [dim]{message.partition(': ')[2]}[/]")
 
     def summary(self, results: list[ExportResult]) -> None:
         """Print each result that MLflow holds, and how to load and browse it."""
         for result in results:
             if result.release is not None:
-                self.line("", indent=0)
-                self.line(_heading(result), indent=0)
+                self.line("")
+                self.line(_heading(result))
                 for line in _details(result):
-                    self.line(line)
+                    self.line(f"  {line}")
         if len(results) > 1:
             what = "files" if any(result.file for result in results) else "models"
-            self.line(f"{len(results)} {what} in {time.perf_counter() - self._started:.1f} s", indent=0)
+            self.line(f"{len(results)} {what} in {time.perf_counter() - self._started:.1f} s")
 
     def close(self) -> None:
         """Stop the spinner and let the logger go."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from flows.command_line.display import Display
 from flows.command_line.options import DEFAULT_MODEL, Parser, add_spec_options, make_specs
 from flows.command_line.run import STATUSES, add_output_options, check_writable, import_steps, run_command
-from flows.outcomes import crashed, outcome
+from flows.outcomes import ended, outcome
 from flows.processes.temporary_server import TemporaryServer
 from flows.processes.warm_process import IMPORTS, WarmProcesses
 from tasks.core.errors import AssayError, CrashError, SpecError
@@ -80,7 +80,7 @@ def _unchanged(spec: ResolvedSpec, job: _Job) -> bool:
     if result is not None:
         job.results.append(deliver_file(result, job.outputs[spec.title]))
         job.display.title(spec.title)
-        job.display.line(f"unchanged: {result.reason}")
+        job.display.line(f"  unchanged: {result.reason}")
     return result is not None
 
 
@@ -118,7 +118,7 @@ def _export_apart(specs: list[ResolvedSpec], job: _Job) -> None:
                         output=job.outputs[spec.title], verbose=job.options.verbose,
                     )  # fmt: skip
                 except CrashError as error:
-                    result = crashed(spec, error)
+                    result = ended(spec, error)
                 job.add(result)
 
 

@@ -46,9 +46,6 @@ def make_specs(options: argparse.Namespace, *, use_catalog: bool = True) -> list
     Args:
         options: with the list `models`, and the fields of a spec.
         use_catalog: a model may be an entry of the catalog.
-
-    Raises:
-        SpecError: an option is wrong, or two models would have one name.
     """
     given = {name: getattr(options, name, None) for name in ExportSpec.model_fields if name != "model"}
     fields = {name: value for name, value in given.items() if value is not None}

@@ -32,16 +32,13 @@ Body = Callable[[argparse.Namespace, list[ExportResult], D], None]
 
 
 def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, display_class: type[D]) -> int:
-    """Run a command line: parse, do, show; the JSON is written on every exit.
+    """Run a command line and give its exit status: parse, do, show; the JSON is written on every exit.
 
     Args:
         parser: of its options, `add_output_options` among them.
         body: does what is asked; takes the options, an empty list for the results, and the display.
         arguments: None: those of this process.
         display_class: shows progress and results.
-
-    Returns:
-        The exit status.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     target = _json_target(arguments)
@@ -99,23 +96,14 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Check, before hours of work, that a file can be written there.
-
-    Raises:
-        SpecError: it can't be written.
-    """
+    """Check, before hours of work, that a file can be written there; else a SpecError is raised."""
     folder = next(parent for parent in path.expanduser().absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK) or path.is_dir():
         raise SpecError(f"{path} can't be written; name a file in a folder that you may write to.")
 
 
 def _set_environment() -> None:
-    """Set the libraries' log levels and PyTorch's use of memory and threads, before they are imported.
-
-    Raising AlexNet's weights to float64 takes 0.3 s with huge pages and 1.1 s without. Threads that wait for each
-    other sleep instead of spinning: where others are at work on the same cores, ResNet-50's proof took 25 to 41 s of
-    processor time with spinning and 8 s without.
-    """
+    """Set the libraries' log levels and PyTorch's use of memory and threads, before they are imported."""
     for name, value in {
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
@@ -123,8 +111,8 @@ def _set_environment() -> None:
         "MLFLOW_LOGGING_LEVEL": "ERROR",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "DASK_LOGGING__DISTRIBUTED": "error",
-        "THP_MEM_ALLOC_ENABLE": "1",
-        "OMP_WAIT_POLICY": "passive",
+        "THP_MEM_ALLOC_ENABLE": "1",  # huge pages: AlexNet's weights become float64 in 0.3 s, without in 1.1 s
+        "OMP_WAIT_POLICY": "passive",  # on shared cores ResNet-50's proof takes 8 s of their time; spinning, 25 to 41 s
     }.items():
         os.environ.setdefault(name, value)
     for name in ("mlflow", "alembic", "httpx", "urllib3"):

@@ -15,11 +15,7 @@ def is_this_machine(address: str) -> bool:
 
 
 def host_seen_from(address: str | None) -> str:
-    """This machine's address as the scheduler's machine sees it; loopback where there is no other machine.
-
-    Raises:
-        SpecError: the scheduler's address can't be read, or its host can't be found.
-    """
+    """This machine's address as the scheduler's machine sees it; loopback where there is no other machine."""
     if address in (None, LOCAL):
         return _LOOPBACK
     parts = urlsplit(str(address))

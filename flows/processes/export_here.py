@@ -1,13 +1,10 @@
-"""What warm processes run: check specs, export one.
-
-Their owner imports this file, too, to name the function; what needs PyTorch is imported where it runs.
-"""
+"""What warm processes run: check specs, export one. Their owner imports this file, too, without PyTorch."""
 
 import os
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 from flows.command_line.display import Display
 from flows.outcomes import failed, outcome
@@ -30,25 +27,15 @@ def services() -> dict[str, str]:
 
 
 def export_here(
-    spec: ResolvedSpec,
-    *,
-    environment: Mapping[str, str],
-    force: bool = False,
-    output: Path | None = None,
-    verbose: bool = False,
-    parent_run_id: str | None = None,
-    to_stderr: bool | None = None,
+    spec: ResolvedSpec, *, environment: Mapping[str, str], to_stderr: bool | None = None, **options: Any
 ) -> ExportResult:
     """Export one model in this process; whatever goes wrong becomes its result.
 
     Args:
         spec: what to export.
         environment: as `services` gives it.
-        force: export even where nothing changed.
-        output: also put the proven file there.
-        verbose: log the graph, readable.
-        parent_run_id: MLflow run of the sweep.
         to_stderr: print a line per step, to standard error or to standard output; None: print nothing.
+        options: of `export_model`.
     """
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
@@ -60,11 +47,10 @@ def export_here(
     if to_stderr is not None:
         display.listen()
     address = environment.get("PREFECT_API_URL") or PREFECT_API_URL.value()
-    export = partial(export_model, spec, force=force, output=output, verbose=verbose, parent_run_id=parent_run_id)
     # nobody listens for the heartbeats of a model's flow, and their thread holds up its end by a second
     with temporary_settings({PREFECT_API_URL: address, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         try:
-            return outcome(export, spec.title, verbose=verbose)
+            return outcome(partial(export_model, spec, **options), spec.title, verbose=options.get("verbose", False))
         except KeyboardInterrupt as error:  # the model's own: this process does not get the user's
             raised = ModelError(f"{spec.title} raised KeyboardInterrupt.")
             raised.__dict__ |= error.__dict__  # the run that recorded it

@@ -1,8 +1,4 @@
-"""A Prefect server for one command, started early and in the background where none is configured.
-
-Prefect starts one by itself at the first flow, and imports its whole server for that: seconds in
-which this process waits. Here it starts beside the imports.
-"""
+"""A Prefect server for one command, started beside the imports; Prefect's own would start at the first flow."""
 
 import atexit
 import contextlib
@@ -24,10 +20,9 @@ _STOP_SECONDS = 10
 
 
 class TemporaryServer:
-    """Prefect's server as a child process, on a free port."""
+    """Prefect's server as a child process, on a free port of this address; loopback unless other machines need it."""
 
     def __init__(self, host: str = "127.0.0.1") -> None:
-        """Prepare one that listens at this address of this machine; loopback unless other machines need it."""
         self._host = host
         self._process: subprocess.Popen[bytes] | None = None
         self._url = ""
@@ -58,11 +53,7 @@ class TemporaryServer:
 
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
-        """Wait until it answers; within this context flows use it.
-
-        Raises:
-            ServiceError: it did not start.
-        """
+        """Wait until it answers; within this context flows use it."""
         from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
         if self._process is None or PREFECT_API_URL.value():  # a profile may configure one, too

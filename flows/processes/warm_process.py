@@ -1,8 +1,7 @@
 """Processes that have imported PyTorch and the exporters, a fresh one for each call.
 
-What kills such a process (a segmentation fault in an exporter, the kernel's memory killer) or hangs in it costs
-the one model it was at. They are forked from a server that has done the imports and nothing else, so that the
-imports are paid once, and a new process is ready at once.
+What kills such a process, or hangs in it, costs the one model it was at. They are forked from a server that has done
+the imports and nothing else, so that a new one is ready at once.
 """
 
 import contextlib

@@ -76,23 +76,21 @@ class OutOfMemoryError(AssayError):
 
 
 class VerdictError(AssayError):
-    """The file was made and logged, and is not proven."""
+    """The file was made and logged, and is not proven; holds the `ExportResult`."""
 
     exit_status = 1
 
     def __init__(self, complaint: str, result: Any) -> None:
-        """Make it of what is wrong, in one sentence, and the `ExportResult`."""
         super().__init__(complaint)
         self.result = result
 
 
 class SweepError(AssayError):
-    """The sweep came to its end, and not every model is proven."""
+    """The sweep came to its end, and not every model is proven; holds every `ExportResult`."""
 
     exit_status = 1
 
     def __init__(self, complaint: str, results: list[Any]) -> None:
-        """Make it of what is wrong, in one sentence, and every `ExportResult`."""
         super().__init__(complaint)
         self.results = results
 

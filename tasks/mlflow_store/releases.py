@@ -21,11 +21,7 @@ GRAPH_FILE = "model.onnx"
 
 
 def find_champion(name: str) -> PastExport | None:
-    """The champion of a registered model with its records; None where there is none.
-
-    Raises:
-        ServiceError: the tracking server could not be reached.
-    """
+    """The champion of a registered model with its records; None where there is none."""
     if is_own_store() and not MLFLOW_DATABASE.exists():
         return None
     with service_errors():
@@ -54,11 +50,7 @@ def find_champion(name: str) -> PastExport | None:
 
 
 def download_graph(release: Release) -> Path:
-    """The ONNX file of a release as a local path (of a local store, the stored file itself).
-
-    Raises:
-        ServiceError: the artifact store could not be reached, or lost the file.
-    """
+    """The ONNX file of a release as a local path (of a local store, the stored file itself)."""
     with service_errors():
         connect()
         try:

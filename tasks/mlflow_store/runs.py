@@ -70,9 +70,6 @@ def open_run(attempt: Attempt) -> Iterator[OpenRun]:
     """Within this context an attempt has a run with its tags and params; at the end the verdict is written.
 
     What is raised within makes it a failed run, whose id and page the error is given.
-
-    Raises:
-        ServiceError: the tracking server could not be reached.
     """
     with service_errors():
         client = connect()

@@ -22,11 +22,7 @@ _REACH = "check MLFLOW_TRACKING_URI, or unset it to use mlflow.db beside the pro
 
 
 def connect() -> mlflow.MlflowClient:
-    """Connect to the tracking store; one in SQLite is made safely when several processes start at once.
-
-    Raises:
-        ServiceError: it can't be made.
-    """
+    """Connect to the tracking store; one in SQLite is made safely when several processes start at once."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # where tqdm is installed
     if is_own_store():

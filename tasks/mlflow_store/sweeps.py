@@ -38,11 +38,7 @@ class Sweep:
     results: dict[str, ExportResult] = field(default_factory=dict)
 
     def add(self, result: ExportResult) -> None:
-        """Keep a result, here and in MLflow: an interruption leaves what is finished.
-
-        Raises:
-            ServiceError: the tracking server could not be reached.
-        """
+        """Keep a result, here and in MLflow: an interruption leaves what is finished."""
         self.results[result.name] = result
         with service_errors():
             connect().log_text(self.run_id, result.model_dump_json(indent=1), f"{_RESULTS}/{result.name}.json")
@@ -55,9 +51,6 @@ def logged_sweep(specs: Sequence[ResolvedSpec], *, resume: bool) -> Iterator[Swe
     Args:
         specs: all that the sweep is to export.
         resume: go on with the latest sweep of the same specs that did not come to its end.
-
-    Raises:
-        ServiceError: the tracking server could not be reached.
     """
     with service_errors():
         sweep = _opened(specs, resume=resume)

@@ -101,7 +101,7 @@ def _cleaned(spec: ResolvedSpec, reference: Reference, exported: Exported) -> di
     static = [f"static: {what}, as {why}" for what, why in spec.static.items()]
     lost = [f"{label} has no parameter of its own in the graph" for label in given if label not in labelling.labels]
     notes = (*static, *exported.notes, *lost)
-    return {"labels": labelling.labels, "notes": notes, "doubts": exported.doubts, "opset": spec.opset}
+    return {"notes": notes, "doubts": exported.doubts, "opset": spec.opset}
 
 
 def _written(model: ir.Model, path: Path, *, props: Mapping[str, str], known: Mapping[str, Any]) -> Graph:

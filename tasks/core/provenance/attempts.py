@@ -9,9 +9,8 @@ from typing import Self
 from tasks.core.errors import as_assay_error
 from tasks.core.provenance.manifest import differences, package_versions
 from tasks.core.records.evidence import Evidence
-from tasks.core.records.manifest import Manifest
 from tasks.core.records.record import Record
-from tasks.core.records.steps import ErrorRecord, ExportResult, Graph, LoadReport, Release, Weights
+from tasks.core.records.steps import ErrorRecord, ExportResult, Graph, LoadReport, Manifest, Release, Weights
 from tasks.core.spec.export_spec import ResolvedSpec
 
 

@@ -11,8 +11,7 @@ from typing import Any
 from tasks.core.families.registry import FAMILIES
 from tasks.core.hashes import file_sha256
 from tasks.core.paths import PROJECT_FOLDER
-from tasks.core.records.manifest import Manifest
-from tasks.core.records.steps import LoadReport, Weights
+from tasks.core.records.steps import LoadReport, Manifest, Weights
 from tasks.core.spec.export_spec import ResolvedSpec
 
 PACKAGES = (

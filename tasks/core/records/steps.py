@@ -1,5 +1,7 @@
 """The records that pass between the steps: paths, hashes and figures, never tensors."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +54,31 @@ class LoadReport(Record):
     """What was done to the module besides."""
 
 
+class Manifest(Record):
+    """What decides an exported file."""
+
+    spec: str
+    """The spec as canonical JSON."""
+    weights: str
+    """SHA-256 of the weight tensors."""
+    weights_file: str | None
+    """SHA-256 of the file that held them: while it is equal, so are the tensors."""
+    sample: str | None
+    """SHA-256 of the sample file."""
+    sources: dict[str, str]
+    """SHA-256 by path, of the source files that building the model imported."""
+    assay: str
+    """SHA-256 of Assay's own code."""
+    versions: dict[str, str]
+
+    @property
+    def fingerprint(self) -> str:
+        """One hash over all that decides the file's content, wherever the files lie."""
+        content = self.model_dump(exclude={"weights_file"})
+        content["sources"] = sorted((Path(path).name, sha256) for path, sha256 in self.sources.items())
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 class TensorType(Record):
     """One input or output of a graph."""
 
@@ -83,8 +110,6 @@ class Graph(Record):
     exporter: Literal["dynamo", "torchscript", "other"]
     exporter_reason: str
     """Why this exporter: asked for, first choice, or what the first one did wrong."""
-    labels: dict[str, str] = {}
-    """Label to parameter name, of parameters that `input_names` labels and the graph holds."""
     beyond: dict[str, tuple[int, ...]] = {}
     """Sizes of dynamic dims that an exporter's analysis made suspicious: they are proven, too."""
     doubts: tuple[str, ...] = ()

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from tasks.core.inputs.choice import Inputs
-from tasks.core.records.manifest import Manifest
-from tasks.core.records.steps import LoadReport, Weights
+from tasks.core.records.steps import LoadReport, Manifest, Weights
 from tasks.core.reference.reference import Reference
 from tasks.core.spec.export_spec import ResolvedSpec
 

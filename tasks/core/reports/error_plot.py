@@ -18,14 +18,6 @@ _MAX_TICKS = 9
 
 
 @dataclass(frozen=True)
-class Tick:
-    """A power of ten on the axis."""
-
-    x: float
-    exponent: int
-
-
-@dataclass(frozen=True)
 class Row:
     """One family's marks, in units of the view box."""
 
@@ -48,7 +40,8 @@ class Row:
 class ErrorPlot:
     """Positions of all marks of one output, in units of the view box."""
 
-    ticks: tuple[Tick, ...]
+    ticks: tuple[tuple[float, int], ...]
+    """Powers of ten on the axis: x, exponent."""
     rows: tuple[Row, ...]
     bottom: float
     """y of the axis."""
@@ -85,7 +78,7 @@ def error_plot(families: Sequence[FamilyParity], noise_limit: float) -> ErrorPlo
     axis = _axis_of(families, noise_limit)
     step = math.ceil((axis.high - axis.low) / _MAX_TICKS)
     bottom = TOP + ROW_HEIGHT * len(families)
-    ticks = tuple(Tick(axis.x(10.0**e), e) for e in range(axis.low, axis.high + 1, step))
+    ticks = tuple((axis.x(10.0**e), e) for e in range(axis.low, axis.high + 1, step))
     rows = (
         _row(parity, axis, noise_limit, y=TOP + ROW_HEIGHT * (index + 0.5)) for index, parity in enumerate(families)
     )

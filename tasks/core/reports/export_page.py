@@ -1,31 +1,17 @@
 """HTML page of one export, as MLflow shows it: the verdict first, then every number behind it."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.evidence import Evidence, OutputEvidence
-from tasks.core.reports.error_plot import ErrorPlot, error_plot
+from tasks.core.reports.error_plot import error_plot
 from tasks.core.reports.markdown import VERDICT_MARKS
 from tasks.core.reports.pages import number, render
 from tasks.core.spec.input_spec import FLOAT_DTYPES
 
 _MANY_OUTPUTS = 4
 """With more than these only the wrong ones are unfolded."""
-
-
-@dataclass(frozen=True)
-class _Output:
-    """One output, as its section shows it."""
-
-    evidence: OutputEvidence
-    dtype: str
-    is_exact: bool
-    """Integers and bools are equal or not; they have no scale of errors."""
-    mark: str
-    """Whether its errors lie within the limits, in words."""
-    colour: str
-    plot: ErrorPlot | None
 
 
 def html_report(attempt: Attempt) -> str:
@@ -62,11 +48,12 @@ def _verdict_sentence(evidence: Evidence) -> str:
     )
 
 
-def _output(output: OutputEvidence, evidence: Evidence, dtype: str) -> _Output:
-    is_exact = dtype not in FLOAT_DTYPES
+def _output(output: OutputEvidence, evidence: Evidence, dtype: str) -> dict[str, Any]:
+    """What the section of one output shows."""
+    is_exact = dtype not in FLOAT_DTYPES  # integers and bools are equal or not; they have no scale of errors
     is_inside = output.noise_ratio <= evidence.noise_limit and output.slice_ratio <= evidence.slice_limit
     mark, colour = ("✔ within the limits", "good") if is_inside else ("✘ beyond the limits", "bad")
     if not output.families:
         mark, colour = "– not compared", "doubt"
     plot = None if is_exact or not output.families else error_plot(output.families, evidence.noise_limit)
-    return _Output(output, dtype, is_exact=is_exact, mark=mark, colour=colour, plot=plot)
+    return {"evidence": output, "dtype": dtype, "is_exact": is_exact, "mark": mark, "colour": colour, "plot": plot}

@@ -9,9 +9,6 @@ from rich.filesize import decimal
 from tasks.core.records.steps import ExportResult, Verdict
 from tasks.core.reports.pages import render
 
-_COLOURS = {"pass": "good", "fail": "bad", "error": "bad", "inconclusive": "doubt"}
-_NUMBERS = ("noise ratio", "slice ratio", "size", "nodes", "seconds")
-
 
 def table_rows(results: Sequence[ExportResult]) -> list[dict[str, str | float]]:
     """Make one row per model, keyed by column; models that are not proven come first."""
@@ -47,11 +44,8 @@ def html_page(results: Sequence[ExportResult], num_models: int) -> str:
         headline=headline(results, num_models),
         num_models=num_models,
         num_proven=num_proven,
-        is_proven=num_proven == num_models,
         columns=[column for column in (rows[0] if rows else ()) if column != "reason"],
         rows=rows,
-        right=_NUMBERS,
-        colours=_COLOURS,
     )
 
 
@@ -64,12 +58,9 @@ def headline(results: Sequence[ExportResult], num_models: int) -> str:
     """
     counts = Counter(result.verdict for result in results)
     said = [f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict) if counts[verdict]]
-    unchanged = sum(result.unchanged for result in results)
-    unchanged_note = f" ({unchanged} of them unchanged)" if unchanged else ""
-    missing = num_models - len(results)
-    return f"{num_models} models: {', '.join(said) or 'none finished'}{unchanged_note}" + (
-        f", {missing} not reached" if missing else ""
-    )
+    unchanged, missing = sum(result.unchanged for result in results), num_models - len(results)
+    notes = (f" ({unchanged} of them unchanged)" if unchanged else "", f", {missing} not reached" if missing else "")
+    return f"{num_models} models: {', '.join(said) or 'none finished'}{''.join(notes)}"
 
 
 def _rounded(ratio: float | None) -> float | str:

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.core.paths import PROJECT_FOLDER
 from tasks.core.provenance import manifest as module
-from tasks.core.records.manifest import Manifest
+from tasks.core.records.steps import Manifest
 from tasks.core.spec.export_spec import ResolvedSpec
 
 SPEC = ResolvedSpec(model="resnet18", name="resnet18", weights="random", static={"batch": "as its trainer says"})

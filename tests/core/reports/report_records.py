@@ -16,8 +16,7 @@ from tasks.core.records.evidence import (
     ProbeRecord,
     Values,
 )
-from tasks.core.records.manifest import Manifest
-from tasks.core.records.steps import Graph, LoadReport, Release, TensorType, Weights
+from tasks.core.records.steps import Graph, LoadReport, Manifest, Release, TensorType, Weights
 from tasks.core.reports.export_page import html_report
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve

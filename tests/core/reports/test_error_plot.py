@@ -40,5 +40,5 @@ def test_the_plot_keeps_the_order_of_the_numbers() -> None:
 
 
 def _marks(plot: ErrorPlot) -> list[float]:
-    marks = [tick.x for tick in plot.ticks]
+    marks = [x for x, _ in plot.ticks]
     return marks + [x for row in plot.rows for x in (row.floor, row.limit, row.error) if x is not None]

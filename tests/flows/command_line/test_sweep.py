@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.command_line.sweep_display import SweepDisplay
+from flows.command_line.sweep import SweepDisplay
 from tasks.core.records.steps import ExportResult
 
 

@@ -114,6 +114,7 @@ def steps_said(server: str, run: dict[str, Any]) -> list[str]:
     return steps
 
 
+@pytest.mark.slow
 def test_a_schedule_fires_twice_and_only_the_first_makes_a_version(
     server: str, environment: dict[str, str], store: str, tmp_path: Path
 ) -> None:

@@ -181,6 +181,7 @@ def test_bad_input_is_one_sentence(
     assert says in ran.sentence
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
 def test_an_interrupted_sweep_goes_on(
     tmp_path: Path, own_store: mlflow.MlflowClient, sweep: Callable[..., Ran]

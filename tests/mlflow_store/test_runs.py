@@ -223,6 +223,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_eight_processes_may_make_the_store(tmp_path: Path) -> None:
     """Eight processes that start on a store that does not exist yet all succeed; it lies beside the project."""
     shutil.copytree(ROOT / "tasks", tmp_path / "tasks", ignore=shutil.ignore_patterns("__pycache__"))

@@ -38,6 +38,7 @@ def work_folders(scratch: Path) -> list[Path]:
     return [path for path in scratch.glob("assay-*") if not path.name.startswith("assay-memory-")]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server", "own_store")
 def test_what_a_models_code_does_stays_with_it(tmp_path: Path) -> None:
     """Neither a patched PyTorch nor a crash, an exit or prints reach the next model's proof, or the JSON.

@@ -31,7 +31,7 @@ def exporter_order(spec: ResolvedSpec) -> tuple[tuple[Exporter, ...], str]:
 def run_exporter(
     exporter: Exporter, model: nn.Module, inputs: Inputs, *, output_names: tuple[str, ...], opset: int
 ) -> Exported:
-    """Export a module, and see that the graph has the inputs, outputs, dynamic dims and opset that were asked for.
+    """Export a module; an ExportError if that fails, or if the graph lacks an input, a dynamic dim or the opset.
 
     Args:
         exporter: which one.
@@ -39,9 +39,6 @@ def run_exporter(
         inputs: of it.
         output_names: labels of what forward returns, in the order of `flatten`.
         opset: of the graph.
-
-    Raises:
-        ExportError: the exporter raised, or the graph lacks an input, a dynamic dim or the opset.
     """
     try:
         with _quiet(), without_fused_attention(), torch.no_grad(), flat_forward(model, inputs.from_tensors):

@@ -85,21 +85,16 @@ def _output_names(spec: ResolvedSpec, reference: Reference) -> tuple[str, ...]:
 
 
 def _cleaned(spec: ResolvedSpec, reference: Reference, exported: Exported) -> dict[str, Any]:
-    """Clean the graph in place.
-
-    Returns:
-        What is to be said of it, by field of `Graph`.
-    """
+    """Clean the graph in place; return what is to be said of it, by field of `Graph`."""
     probes = {probe.key: probe for probe in (reference.inputs.probes[0], *_other_sizes(reference))}.values()
-    observed: cleaning.ObservedShapes = [
-        (probe.sizes, [array.shape for array in reference.float32(probe)]) for probe in probes
-    ]
+    observed = [(probe.sizes, [array.shape for array in reference.float32(probe)]) for probe in probes]
+    cleaning.name_output_dims(exported.graph, observed)
+    cleaning.clean_metadata(exported.graph)
     given = spec.input_names[len(exported.graph.graph.inputs) :]
-    labelling = cleaning.LabelParametersPass(given, [name for name, _ in reference.network.named_parameters()])
-    passes = (cleaning.NameOutputDimsPass(observed), cleaning.CleanMetadataPass(), labelling)
-    ir.passes.Sequential(*passes)(exported.graph)
+    pairs = zip(given, (name for name, _ in reference.network.named_parameters()), strict=False)
+    labels = cleaning.label_parameters(exported.graph, dict(pairs))
     static = [f"static: {what}, as {why}" for what, why in spec.static.items()]
-    lost = [f"{label} has no parameter of its own in the graph" for label in given if label not in labelling.labels]
+    lost = [f"{label} has no parameter of its own in the graph" for label in given if label not in labels]
     notes = (*static, *exported.notes, *lost)
     return {"notes": notes, "doubts": exported.doubts, "opset": spec.opset}
 
@@ -122,11 +117,7 @@ def _written(model: ir.Model, path: Path, *, props: Mapping[str, str], known: Ma
 
 
 def _try_other_sizes(graph: Graph, reference: Reference) -> tuple[FileAnswers, str]:
-    """Run the file at a second and an odd size of each dynamic dim.
-
-    Returns:
-        Its answers, and what is grossly wrong with them; empty where nothing is.
-    """
+    """Run the file at other sizes of each dynamic dim: its answers, and what is grossly wrong with them; else empty."""
     probes = _other_sizes(reference)
     try:
         found = sessions.answers(graph.path, map(reference.inputs.arrays, probes), level="off")
@@ -150,10 +141,7 @@ def _try_other_sizes(graph: Graph, reference: Reference) -> tuple[FileAnswers, s
 
 
 def _gross_ratio(onnx: Array, torch32: Array, perturbed: Array | None = None) -> float:
-    """Difference from torch32 as a multiple of one rounding, or of what perturbed weights make where that is more.
-
-    float64 is left to validation.
-    """
+    """Difference from torch32 as a multiple of one rounding, or of what perturbed weights make where that is more."""
     if torch32.dtype.kind != "f" or (perturbed is not None and perturbed.shape != torch32.shape):
         return 0.0
     wanted = torch32.astype(np.float64)

@@ -65,10 +65,7 @@ class Inputs:
 
     @property
     def from_tensors(self) -> Callable[[Sequence[torch.Tensor]], Arguments] | None:
-        """A function that makes args and kwargs from one tensor an input; None: forward takes the tensors as they are.
-
-        Exporters see a forward that takes tensors only, wherever the module's own has lists and dicts.
-        """
+        """What makes args and kwargs of one tensor an input, as exporters need; None: forward takes these itself."""
         is_plain = all(isinstance(path.argument, str) and not path.keys for path in self.argument_paths)
         is_plain |= all(path == ArgumentPath(index) for index, path in enumerate(self.argument_paths))
         return None if is_plain else functools.partial(build_arguments, self.argument_paths)

@@ -35,13 +35,9 @@ class Matcher:
         self._chosen: dict[tuple[InputSpec, ...], tuple[Inputs, tuple[str, ...]]] = {}
 
     def match(self, graph: Graph) -> tuple[Candidate, Inputs]:
-        """Find the module's inputs and outputs in a file.
+        """Give the file to prove and the inputs to prove it with, the same object for files whose inputs are equal.
 
-        Returns:
-            The file to prove, and the inputs to prove it with: the same object for files whose inputs are equal.
-
-        Raises:
-            InputsError, SpecError: nothing says what an input is, or the module refuses it.
+        An InputsError or SpecError where nothing says what an input is, or the module refuses it.
         """
         if self._declared:
             specs, file_inputs, notes = _match_declared(self._known, graph)

@@ -95,14 +95,11 @@ def plan_probes(
 
 
 def draw(specs: tuple[InputSpec, ...], probe: Probe) -> dict[str, Array]:
-    """Draw the arrays of a probe of any family but `sample`.
+    """Draw the arrays of a probe of any family but `sample`, by input name and in its dtype, bfloat16 as float32.
 
     Args:
         specs: the inputs, sizes chosen.
         probe: family, seed and sizes, which determine the values.
-
-    Returns:
-        By input name: arrays in the input's dtype, bfloat16 as float32.
     """
     if probe.rows:
         return _put_together(specs, probe)
@@ -124,17 +121,13 @@ def size_cases(sizes: Mapping[str, tuple[int, ...]], batch: str | None) -> list[
     Args:
         sizes: by dynamic dimension, the traced size first.
         batch: name of the dimension that leads the first input; None: it is fixed.
-
-    Returns:
-        The size of each dimension, a case each.
     """
     num_cases = max((len(values) for values in sizes.values()), default=1)
     cases = []
     for index in range(num_cases):
         case = {}
-        for ahead, (name, values) in enumerate(sizes.items()):
-            rest = values[1:] or values
-            case[name] = values[0] if index == 0 else rest[(index - 1 + ahead) % len(rest)]
+        for ahead, (name, (traced, *rest)) in enumerate(sizes.items()):
+            case[name] = traced if index == 0 or not rest else rest[(index - 1 + ahead) % len(rest)]
         cases.append(case)
     for index, case in enumerate(cases):
         if batch is not None and case[batch] >= max(BATCH_SIZES):
@@ -156,7 +149,7 @@ def _put_together(specs: tuple[InputSpec, ...], probe: Probe) -> dict[str, Array
     drawn = {source.key: draw(specs, source) for source in {source.key: source for source, _ in probe.rows}.values()}
     sources = [(drawn[source.key], row) for source, row in probe.rows]
     batch = batch_name(specs)
-    arrays: dict[str, Array] = {}
+    arrays = {}
     for spec in specs:
         axis = [dim.name for dim in spec.dims].index(batch)
         rows = [arrays[spec.name].take([row], axis=axis) for arrays, row in sources]

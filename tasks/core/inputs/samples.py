@@ -29,15 +29,14 @@ def read_sample(path: Path) -> dict[str, Array]:
 
 
 def declared_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
-    """The spec's inputs, else those of the sample, else the family's; dims without a size have the family's usual one.
+    """The spec's inputs, else those of the sample, else the family's; an InputsError where nothing says them.
+
+    Dims without a size have the family's usual one.
 
     Args:
         spec: what is exported.
         model: its module.
         sample: real inputs, arrays by input name; None: there are none.
-
-    Raises:
-        InputsError: nothing says what the inputs are.
     """
     if not spec.inputs:
         return _default_inputs(spec, model, sample)
@@ -74,14 +73,11 @@ def _input_of(name: str, array: Array) -> InputSpec:
 
 
 def checked_sample(sample: Mapping[str, Array], specs: tuple[InputSpec, ...]) -> dict[str, Array]:
-    """Check the sample's arrays and convert them to the dtypes of the inputs, at most 64 rows.
+    """Convert the sample's arrays to the dtypes of the inputs, at most 64 rows; a SpecError says what is not legal.
 
     Args:
         sample: arrays by input name.
         specs: the inputs, sizes chosen.
-
-    Raises:
-        SpecError: an array is absent, left over, of another shape, or holds values that are not legal.
     """
     names = [spec.name for spec in specs]
     if set(sample) != set(names):

@@ -21,27 +21,24 @@ Refusal = Callable[[dict[str, int]], str]
 
 
 def with_sizes(specs: tuple[InputSpec, ...], sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
-    """Give every dynamic dimension one size to trace at, the same wherever its name stands.
+    """Give every dynamic dimension one size to trace at; a SpecError where it has two, or none.
 
     Args:
         specs: the inputs as declared.
         sample: real inputs, whose sizes are taken where none is declared; None: there are none.
-
-    Raises:
-        SpecError: a dimension has two sizes, or none.
     """
     chosen: dict[str, Dim] = {}
     batch = batch_name(specs)
     for spec in specs:
         for dim in spec.dims:
-            if dim.name is not None:
-                old = chosen.get(dim.name, dim)
-                size = dim.size or old.size
-                if old.size and dim.size and old.size != dim.size:
-                    raise SpecError(f"The dimension {dim.name} has two sizes, {old.size} and {dim.size}; give one.")
-                high = min((h for h in (old.high, dim.high) if h is not None), default=None)
-                # as a Dim checks itself, bounds that exclude each other or the size are refused here
-                chosen[dim.name] = Dim(name=dim.name, size=size, low=max(old.low, dim.low), high=high)
+            if dim.name is None:
+                continue
+            old = chosen.get(dim.name, dim)
+            if old.size and dim.size and old.size != dim.size:
+                raise SpecError(f"The dimension {dim.name} has two sizes, {old.size} and {dim.size}; give one.")
+            high = min((h for h in (old.high, dim.high) if h is not None), default=None)
+            # as a Dim checks itself, bounds that exclude each other or the size are refused here
+            chosen[dim.name] = Dim(name=dim.name, size=dim.size or old.size, low=max(old.low, dim.low), high=high)
     for name, dim in chosen.items():
         size = dim.size or (BATCH_SIZES[0] if name == batch else _size_in_sample(name, specs, sample))
         if size is None:
@@ -63,16 +60,13 @@ def traced_sizes(specs: tuple[InputSpec, ...]) -> dict[str, int]:
 
 
 def sizes_to_prove(specs: tuple[InputSpec, ...], refusal: Refusal) -> tuple[Sizes, Sizes]:
-    """Choose the sizes of each dynamic dimension at which the file is proven.
+    """Choose the sizes of each dimension to prove, the traced one first; and tell those that the module refuses.
 
     The cases that will be proven are tried; only if the module refuses one is each dimension tried alone.
 
     Args:
         specs: the inputs, sizes to trace at chosen.
         refusal: runs the module at given sizes and says what it raises; empty: nothing.
-
-    Returns:
-        By dimension the sizes, the traced one first; and those that the module itself refuses.
     """
     first = {name: _sizes(specs, name, lambda _: "")[0] for name in traced_sizes(specs)}
     batch = batch_name(specs)

@@ -39,12 +39,9 @@ class OriginRecorder(TorchDispatchMode):
     """Records the operator behind every activation, and rescales residual sums and products as they are formed."""
 
     def __init__(self, module: nn.Module, *, keep_logits: bool = False, raise_products: bool = False) -> None:
-        """Make a recorder.
+        """`keep_logits`: keep what softmax and sigmoid take, and what is compared with a threshold.
 
-        Args:
-            module: the module that will run.
-            keep_logits: keep what softmax and sigmoid take, and what is compared with a threshold.
-            raise_products: rescale weights whose product with an activation is small beside the bias.
+        `raise_products`: rescale weights whose product with an activation is small beside the bias.
         """
         super().__init__()  # type: ignore[no-untyped-call]  # torch's own
         # run_float64 swaps the data of the modules that are running: these are the lasting tensors.

@@ -59,15 +59,12 @@ def build_with_weights(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module,
 
 
 def build(factory: Callable[..., nn.Module], kwargs: dict[str, Any], *, title: str) -> nn.Module:
-    """Call the factory and put the module in eval mode.
+    """Call the factory and put the module in eval mode; a ModelError if it raises, or returns something else.
 
     Args:
         factory: makes the module.
         kwargs: its arguments.
         title: what messages call the model.
-
-    Raises:
-        ModelError: the factory raises, or returns something else.
     """
     try:
         model = factory(**kwargs)

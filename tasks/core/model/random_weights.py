@@ -22,11 +22,10 @@ from torch import nn
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
+from tasks.core.forward.arguments import Arguments
 from tasks.core.forward.precision import run_float64
 from tasks.core.model.activation_origins import Op, OriginRecorder, mean_square
 from tasks.core.model.score_heads import NUM_CANDIDATES, calibrate_scores, next_num_candidates, num_detections
-
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 _NUM_PASSES = 4
 """Forward passes at most; classifiers need one or two, detectors two or three."""

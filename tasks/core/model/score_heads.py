@@ -12,7 +12,6 @@ from tasks.core.model.activation_origins import Op, OriginRecorder, parameters_o
 _SCORE_SPREAD = 1.0
 """Standard deviation of detection score logits. Much more, and the best scores round to 1: which of two equal
 scores comes first is then a matter of the kernel, and with it which box suppresses the other."""
-
 NUM_CANDIDATES = 64
 """Pairs of place and class an image that pass the threshold at first, before those that overlap are suppressed."""
 NUM_BOXES, MIN_BOXES, MAX_BOXES = 40, 15, 80

@@ -1,6 +1,6 @@
-"""Passes over a graph before it is written: what is not used, private metadata, labels, names of dims."""
+"""What is done to a graph before it is written: what is not used, private metadata, labels, names of dims."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import onnx_ir as ir
@@ -9,7 +9,7 @@ from onnx_ir.passes.common import CommonSubexpressionEliminationPass, IdentityEl
 from tasks.core.onnx_files.reading import SCOPES, SOURCE
 from tasks.core.source_lines import innermost, lines_of_trace, without_folder
 
-ObservedShapes = list[tuple[Mapping[str, int], list[tuple[int, ...]]]]
+ObservedShapes = Sequence[tuple[Mapping[str, int], Sequence[tuple[int, ...]]]]
 """One pair per run: sizes of the dynamic input dims by name, and shapes of all outputs."""
 _STACK_TRACE = "pkg.torch.onnx.stack_trace"
 
@@ -39,73 +39,62 @@ SIMPLIFY = ir.passes.Sequential(
 """Removes, in place, nodes of a traced graph that do nothing, are there twice, or are not used."""
 
 
-class CleanMetadataPass(ir.passes.InPlacePass):
+def clean_metadata(model: ir.Model) -> None:
     """Remove metadata and doc strings from the model, its functions and inner graphs, and from all they hold.
 
     Exporters write absolute paths of the builder's file system into them. Of a node stay its module path and, as
     `package/file.py:LINE`, the innermost line of the model's own code in its stack trace. onnx_ir's
     ClearMetadataAndDocStringPass takes those, too, and leaves what values, tensors and the model itself say.
     """
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Clean a model in place."""
-        for described in _described(model):
-            kept = _without_private(described) if isinstance(described, ir.Node) else {}
-            if isinstance(described, ir.serde.TensorProtoTensor):  # written again as the message that was read
-                described.raw.ClearField("doc_string")
-                described.raw.ClearField("metadata_props")
-            else:
-                described.doc_string = None
-            if not isinstance(described, ir.Attr):
-                described.metadata_props.clear()
-                described.metadata_props.update(kept)
-        return ir.passes.PassResult(model, modified=True)
+    for described in _described(model):
+        kept = _without_private(described) if isinstance(described, ir.Node) else {}
+        if isinstance(described, ir.serde.TensorProtoTensor):  # written again as the message that was read
+            described.raw.ClearField("doc_string")
+            described.raw.ClearField("metadata_props")
+        else:
+            described.doc_string = None
+        if not isinstance(described, ir.Attr):
+            described.metadata_props.clear()
+            described.metadata_props.update(kept)
 
 
-class LabelParametersPass(ir.passes.InPlacePass):
-    """Rename initializers: the i-th label for the i-th parameter."""
+def label_parameters(model: ir.Model, labels: Mapping[str, str]) -> dict[str, str]:
+    """Rename initializers in place; return the labels whose parameter was found in the graph.
 
-    def __init__(self, labels: Iterable[str], parameters: Iterable[str]) -> None:
-        """Pair new names with the module's parameters, in its own order; those beyond the labels keep theirs."""
-        super().__init__()
-        self.labels = dict(zip(labels, parameters, strict=False))
-        """Label -> parameter; after the run, of those that were found in the graph."""
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Rename in place."""
-        initializers = model.graph.initializers
-        self.labels = {label: parameter for label, parameter in self.labels.items() if parameter in initializers}
-        for label, parameter in self.labels.items():
-            value = initializers.pop(parameter)
-            value.name = label
-            initializers[label] = value
-        return ir.passes.PassResult(model, modified=bool(self.labels))
+    Args:
+        model: is changed.
+        labels: names of parameters, by the name that each is to have.
+    """
+    initializers = model.graph.initializers
+    found = {label: parameter for label, parameter in labels.items() if parameter in initializers}
+    for label, parameter in found.items():
+        value = initializers.pop(parameter)
+        value.name = label
+        initializers[label] = value
+    return found
 
 
-class NameOutputDimsPass(ir.passes.InPlacePass):
-    """Give dynamic output dims the name of the input dim that they follow, else OUTPUT_AXIS."""
+def name_output_dims(model: ir.Model, observed: ObservedShapes) -> None:
+    """Give dynamic output dims the name of the input dim that they follow, else OUTPUT_AXIS.
 
-    def __init__(self, observed: ObservedShapes) -> None:
-        """Name dims by what was observed in at least one run."""
-        super().__init__()
-        self._observed = observed
+    Args:
+        model: is changed.
+        observed: what at least one run showed.
+    """
+    for index, output in enumerate(model.graph.outputs):
+        if output.shape is not None:
+            output.shape = ir.Shape(
+                dim if isinstance(dim, int) else _followed(observed, index, axis) or f"{output.name}_{axis}"
+                for axis, dim in enumerate(output.shape)
+            )
 
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Name in place."""
-        for index, output in enumerate(model.graph.outputs):
-            if output.shape is not None:
-                output.shape = ir.Shape(
-                    dim if isinstance(dim, int) else self._followed(index, axis) or f"{output.name}_{axis}"
-                    for axis, dim in enumerate(output.shape)
-                )
-        return ir.passes.PassResult(model, modified=True)
 
-    def _followed(self, index: int, axis: int) -> str | None:
-        """The first input dim that had the size of this output dim in every run, if the size varied."""
-        seen = [(sizes, shapes[index][axis]) for sizes, shapes in self._observed if axis < len(shapes[index])]
-        if len({size for _, size in seen}) < 2:
-            return None
-        return next((name for name in self._observed[0][0] if all(sizes[name] == size for sizes, size in seen)), None)
+def _followed(observed: ObservedShapes, index: int, axis: int) -> str | None:
+    """The first input dim that had the size of this output dim in every run, if the size varied."""
+    seen = [(sizes, shapes[index][axis]) for sizes, shapes in observed if axis < len(shapes[index])]
+    if len({size for _, size in seen}) < 2:
+        return None
+    return next((name for name in observed[0][0] if all(sizes[name] == size for sizes, size in seen)), None)
 
 
 def _without_private(node: ir.Node) -> dict[str, str]:

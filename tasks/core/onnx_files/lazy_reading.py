@@ -29,11 +29,7 @@ def read_without_weights(path: Path) -> onnx.ModelProto:
     """Read a model with its large initializers left on disk, as external data that lie in the file itself.
 
     Parsing a whole file of n bytes takes 2 n of memory. An initializer whose bytes do not fit its dims and dtype is
-    read as it is, so that the checker sees it.
-
-    Raises:
-        OSError: the file can't be read.
-        ValueError, or protobuf's DecodeError: the file is empty or no protobuf.
+    read as it is, so that the checker sees it. ValueError or protobuf's DecodeError: it is empty or no protobuf.
     """
     path = path.resolve()
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

@@ -20,11 +20,7 @@ _SHORT_ATTRIBUTES = {ir.AttributeType[name] for name in ("INT", "FLOAT", "STRING
 
 
 def read_graph(path: Path) -> Graph:
-    """Describe a file by its own header: inputs, outputs, opset, size, hash.
-
-    Raises:
-        SpecError: there is no such file, it is no ONNX file, or a sidecar is missing, cut or a symbolic link.
-    """
+    """Describe a file by its own header; a SpecError if it is no ONNX file, or a sidecar is missing, cut or a link."""
     try:
         model = ir.from_proto(read_without_weights(path))
         needed = {path.parent / name: num_bytes for name, num_bytes in sidecars(path).items()}
@@ -61,11 +57,7 @@ def read_graph(path: Path) -> Graph:
 
 @contextlib.contextmanager
 def unmodified(path: Path) -> Iterator[None]:
-    """Within this context a file and its sidecars must stay as they are.
-
-    Raises:
-        SpecError: they did not.
-    """
+    """Within this context a file and its sidecars must stay as they are; a SpecError if they did not."""
     before = _state_of(path)
     yield
     if _state_of(path) != before:

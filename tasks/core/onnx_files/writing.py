@@ -19,7 +19,7 @@ _Weights = Mapping[str, ir.TensorProtocol]
 
 
 def write(model: ir.Model, path: Path) -> tuple[str, Path | None]:
-    """Write a model, with its weights in a sidecar if they exceed protobuf's limit of 2 GB.
+    """Write a model; return its SHA-256, and the sidecar of weights that exceed protobuf's limit of 2 GB, if any.
 
     The sidecar is named by its content, because the file refers to it by name: two files in one folder whose weights
     differ need two sidecars. Its SHA-256 goes into the file's metadata.
@@ -27,9 +27,6 @@ def write(model: ir.Model, path: Path) -> tuple[str, Path | None]:
     Args:
         model: gets the metadata entry; is otherwise unchanged.
         path: of the file, which is replaced.
-
-    Returns:
-        The file's SHA-256, and the path of the sidecar or None.
     """
     initializers = model.graph.initializers
     tensors = {name: value.const_value for name, value in initializers.items() if value.const_value is not None}

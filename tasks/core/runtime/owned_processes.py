@@ -26,15 +26,12 @@ _owned: weakref.WeakSet[subprocess.Popen[bytes]] = weakref.WeakSet()
 
 
 def start(module: str, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-    """Run a module as `python -m` does; nothing in the working directory is imported.
+    """Run a module as `python -m` does; nothing in the working directory is imported. OSError: it can't be started.
 
     Args:
         module: its name.
         arguments: its command-line arguments.
         options: keyword arguments of `subprocess.Popen`.
-
-    Raises:
-        OSError: it can't be started.
     """
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
     path = os.pathsep.join(filter(None, (str(PROJECT_FOLDER), os.environ.get("PYTHONPATH"))))

@@ -11,13 +11,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import filelock
 import psutil
-
-if TYPE_CHECKING:
-    from torch import nn
+from torch import nn
 
 log = logging.getLogger("assay")
 
@@ -52,7 +50,7 @@ class Growth:
             self.num_bytes = max(0, int(lines["VmHWM"].split()[0]) * 1024 - self._start_bytes)
 
 
-def needed_bytes(model: "nn.Module", *, run_bytes: int) -> int:
+def needed_bytes(model: nn.Module, *, run_bytes: int) -> int:
     """Estimate the memory that an export and its proof will take beyond what the process has now.
 
     Args:

@@ -73,12 +73,7 @@ class SessionClient:
             self._session = session
 
     def answers(self, feeds: Iterable[Mapping[str, Array]]) -> list[list[Array]]:
-        """Run the session on arrays by input name, one after another, and close it; outputs in the file's order.
-
-        Raises:
-            SessionError: the file or the inputs were refused, or a kernel failed or crashed.
-            CrashError: the process ended for another reason.
-        """
+        """Run the session on arrays by input name, one after another, and close it; outputs in the file's order."""
         outputs: list[list[Array]] | None = None
         try:
             if self._opening is not None:

@@ -47,11 +47,7 @@ class Dim(Record):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `3`, `batch`, `length=13` or `length=13:1..64`.
-
-        Raises:
-            SpecError: it is none of these, or its size and bounds contradict each other.
-        """
+        """Read `3`, `batch`, `length=13` or `length=13:1..64`; a SpecError if it is none of these, or impossible."""
         if re.fullmatch(r"[0-9]+", text):
             return cls(size=int(text))
         match = _DIM.match(text)
@@ -93,11 +89,7 @@ class InputSpec(Record):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `NAME=DTYPE[DIMS]@LOW..HIGH`.
-
-        Raises:
-            SpecError: the text does not follow the syntax, or the range does not fit the dtype.
-        """
+        """Read `NAME=DTYPE[DIMS]@LOW..HIGH`; a SpecError if it is none, or the range does not fit the dtype."""
         match = _INPUT.match(text.replace(" ", ""))
         if match is None:
             raise SpecError(f"--input {text!r} can't be read; write {INPUT_SYNTAX}.")

@@ -69,12 +69,7 @@ def resolve(spec: ExportSpec, *, use_catalog: bool = True) -> ResolvedSpec:
 
 
 def check(spec: ResolvedSpec) -> None:
-    """See that a spec's model, sample and weights exist, without building or fetching.
-
-    Raises:
-        SpecError, ModelError: there is no such model, sample or URL.
-        WeightsError: there are no such weights.
-    """
+    """See that a spec's model, sample and weights exist, without building or fetching; an AssayError if they don't."""
     known_family(spec).factory(spec.model)
     if spec.sample is not None and not spec.sample.is_file():
         raise SpecError(f"There is no sample file {spec.sample}; give an .npz with arrays by input name.")

@@ -14,7 +14,7 @@ from torch import nn
 
 from tasks.core.export.exporters import run_exporter
 from tasks.core.inputs.choice import choose_inputs
-from tasks.core.onnx_files.cleaning import CleanMetadataPass, LabelParametersPass, NameOutputDimsPass
+from tasks.core.onnx_files.cleaning import clean_metadata, label_parameters, name_output_dims
 from tasks.core.onnx_files.writing import write
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
@@ -67,7 +67,7 @@ def _model() -> onnx.ModelProto:
 def test_only_module_paths_and_relative_source_lines_stay() -> None:
     """In functions, branches, values and tensors, too, there is no other metadata, doc string or absolute path."""
     model = ir.from_proto(_model())
-    CleanMetadataPass()(model)
+    clean_metadata(model)
     proto = ir.to_proto(model)
     kept = {"pkg.torch.onnx.name_scopes": "['', 'layer']", "assay.source": "model.py:7"}
     for message in _messages(proto):
@@ -95,7 +95,7 @@ def test_a_file_with_branches_holds_no_path(tmp_path: Path) -> None:
     model = Branches().eval()
     inputs = choose_inputs(resolve(ExportSpec(model=model, inputs=("x=float32[batch,4]",))), model)
     graph = run_exporter("dynamo", model, inputs, output_names=("y",), opset=20).graph
-    CleanMetadataPass()(graph)
+    clean_metadata(graph)
     write(graph, tmp_path / "model.onnx")
     proto = onnx.load(tmp_path / "model.onnx")
     nodes = [message for message in _messages(proto) if isinstance(message, onnx.NodeProto)]
@@ -108,7 +108,7 @@ def test_a_file_with_branches_holds_no_path(tmp_path: Path) -> None:
 
 def test_nothing_of_the_builders_machine_stays(graph: ir.Model, tmp_path: Path) -> None:
     """No path, no stack trace; the module path of each node and one line of its source stay."""
-    CleanMetadataPass()(graph)
+    clean_metadata(graph)
     write(graph, tmp_path / "model.onnx")
     content = (tmp_path / "model.onnx").read_bytes()
     for private in (b"site-packages", b"stack_trace", str(Path(torch.__file__).parents[2]).encode(), b'File "'):
@@ -123,9 +123,8 @@ def test_labels_follow_the_order_of_the_parameters(tmp_path: Path) -> None:
     inputs = choose_inputs(resolve(ExportSpec(model=model, inputs=("image=float32[batch,3,8,8]",))), model)
     graph = run_exporter("torchscript", model, inputs, output_names=("scores",), opset=20).graph
     parameters = [name for name, _ in model.named_parameters()]
-    labelling = LabelParametersPass([f"learned_{i}" for i in range(99)], [*parameters, "lost"])
-    labelling(graph)
-    assert labelling.labels == {f"learned_{i}": name for i, name in enumerate(parameters)}
+    labels = {f"learned_{i}": name for i, name in enumerate(parameters)}
+    assert label_parameters(graph, {**labels, "further": "lost"}) == labels
     write(graph, tmp_path / "model.onnx")
     onnx.checker.check_model(tmp_path / "model.onnx", full_check=True)
 
@@ -145,7 +144,7 @@ def test_output_dims_are_called_as_the_input_dims_that_they_follow(
     y = ir.Value(name="y", shape=ir.Shape(["s0", 10, "s1"]), type=ir.TensorType(ir.DataType.FLOAT))
     model = ir.Model(ir.Graph([], [y], nodes=[], opset_imports={"": 20}), ir_version=10)
     sizes = ({"batch": 2, "length": 10}, {"batch": 3, "length": 12})
-    NameOutputDimsPass([(size, [shape]) for size, shape in zip(sizes, shapes, strict=True)])(model)
+    name_output_dims(model, [(size, [shape]) for size, shape in zip(sizes, shapes, strict=True)])
     assert [getattr(dim, "value", dim) for dim in y.shape] == dims
 
 

@@ -29,15 +29,13 @@ def export(
 ) -> tuple[Candidate, ir.Model]:
     """Export a module to `folder/model.onnx`; return the file with what it answered, and the graph itself.
 
+    An ExportError if no exporter gave a file, a SpecError if the output names do not fit what forward returns.
+
     Args:
         spec: exporter, opset and names of outputs that were asked for.
         reference: the module in eval mode, its inputs and its answers.
         provenance: goes into the file's metadata.
         folder: of the file; exists.
-
-    Raises:
-        SpecError: the output names do not fit what forward returns.
-        ExportError: no exporter gave a file.
     """
     network, inputs, output_names = reference.network, reference.inputs, _output_names(spec, reference)
     order, reason = exporter_order(spec)

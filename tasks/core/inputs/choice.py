@@ -83,14 +83,12 @@ class Inputs:
 def choose_inputs(spec: ResolvedSpec, model: nn.Module) -> Inputs:
     """Choose names, dtypes and sizes, and plan the probes.
 
+    A SpecError if names, shapes and sample contradict each other; an InputsError if nothing says what the inputs are,
+    or the module refuses them; an OutOfMemoryError if it does not fit into memory at a size that is to be proven.
+
     Args:
         spec: what is exported.
         model: its module in eval mode, which is run at each size.
-
-    Raises:
-        SpecError: names, shapes and sample contradict each other.
-        InputsError: nothing says what the inputs are, or the module refuses them.
-        OutOfMemoryError: the module does not fit into memory at a size that is to be proven.
     """
     sample = read_sample(spec.sample) if spec.sample else None
     chosen = _unproven_inputs(spec, model, sample)

@@ -30,16 +30,11 @@ _imported_by: dict[str, set[str]] = {}
 
 
 def build_with_weights(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module, LoadReport]:
-    """Build the spec's module, give it its weights, put it in eval mode.
+    """Build the spec's module, give it its weights, put it in eval mode; an AssayError says which of these failed.
 
     Args:
         spec: what is exported.
         weights: what its source found.
-
-    Raises:
-        SpecError, ModelError: the factory can't be found or called.
-        WeightsError: the weights do not fit.
-        InputsError: random weights need an example input, and nothing says which.
     """
     imported_before = set(sys.modules)
     notes = _train_mode_notes(spec.model)

@@ -1,12 +1,9 @@
 """Random weights that exercise every block of a model, so that each shows in its outputs ("alive").
 
-Stock initialisation often silences blocks (zero heads, layer scales of 1e-6, normalisation statistics
-that fit no data): a proof on such weights proves little. Here the module runs a few times in float64 on
-its example. A dispatch mode records which operators made each activation, so that what is too small
-or too large is rescaled at the parameters that it is proportional to, without knowing models by name.
-
-Every factor is a power of two and every statistic keeps 16 bits: float64 sums may differ in their
-last bit with the alignment of memory, and that must not reach the tensors.
+Stock initialisation often silences blocks (zero heads, layer scales of 1e-6). Here the module runs a few times in
+float64 on its example, and what is too small or too large is rescaled at the parameters that it is proportional to.
+Every factor is a power of two and every statistic keeps 16 bits: float64 sums may differ in their last bit with the
+alignment of memory, and that must not reach the tensors.
 """
 
 import contextlib

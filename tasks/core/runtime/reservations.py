@@ -71,7 +71,9 @@ def reserved(num_bytes: int, *, title: str) -> Iterator[None]:
         num_bytes: beyond what the process has now.
         title: of the export, for the log.
     """
-    own = _folder() / f"{os.getpid()}.json"
+    folder = Path(tempfile.gettempdir()) / f"assay-memory-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    own = folder / f"{os.getpid()}.json"
     waited = False
     while not _try_reserve(own, num_bytes):
         if not waited:
@@ -115,9 +117,3 @@ def _available_bytes() -> float:
         used = int((group / "memory.current").read_text())
         available, total = min(available, limit - used), min(total, limit)
     return available - _SPARE * total
-
-
-def _folder() -> Path:
-    folder = Path(tempfile.gettempdir()) / f"assay-memory-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder

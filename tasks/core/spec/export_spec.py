@@ -131,7 +131,6 @@ class ResolvedSpec(ExportSpec):
 
     name: Annotated[str, AfterValidator(_is_model_name)]
     """Registered model name."""
-
     weights: Any
     """As in ExportSpec, and never None."""
 

@@ -42,12 +42,11 @@ def make_spec(**fields: Any) -> ExportSpec:
 def resolve(spec: ExportSpec, *, use_catalog: bool = True) -> ResolvedSpec:
     """Fill what the spec leaves empty; a resolved one stays as it is. A value equal to its field's default is empty.
 
+    A SpecError if no family takes the model, an import path comes without weights, or the catalog entry is wrong.
+
     Args:
         spec: what was asked for.
         use_catalog: its model may be an entry of the catalog.
-
-    Raises:
-        SpecError: no family takes such a model, an import path comes without weights, or the catalog entry is wrong.
     """
     if isinstance(spec, ResolvedSpec):
         return spec

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from tasks.core.arrays import EPS32, Array, ratio, rms
+from tasks.core.arrays import Array, eps_of, ratio, rms
 from tasks.core.errors import ExportError, NarrowedError, SpecError
 from tasks.core.export.exporters import exporter_order, run_exporter
 from tasks.core.export.torch_exporters import Exported
@@ -144,7 +144,7 @@ def _gross_ratio(onnx: Array, torch32: Array, perturbed: Array | None = None) ->
         return 0.0
     wanted = torch32.astype(np.float64)
     noise = 0.0 if perturbed is None else rms(perturbed - wanted)
-    return ratio(rms(onnx - wanted), max(noise, EPS32 * rms(wanted)))
+    return ratio(rms(onnx - wanted), max(noise, eps_of(torch32.dtype) * rms(wanted)))
 
 
 def _other_sizes(reference: Reference) -> list[Probe]:

@@ -9,7 +9,7 @@ argument of an operator. At most the tensors of the modules now on the call stac
 import contextlib
 import functools
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
@@ -17,13 +17,16 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_map, tree_map_only
 
-from tasks.core.arrays import EPS32
+from tasks.core.arrays import eps_of
 from tasks.core.errors import is_out_of_memory
+from tasks.core.forward.float_attributes import FloatAttributes
 from tasks.core.forward.other_kernels import OtherKernels, without_fused_attention
 from tasks.core.forward.refusals import is_own_fault
 
 _SIGN_PERIOD = 8191
 """Signs repeat after a prime number of weights, so that rows of a matrix get different ones."""
+_MOVED = (torch.float32, torch.float64)
+"""Dtypes of the tensors that one rounding moves."""
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -145,37 +148,44 @@ def run_perturbed(model: nn.Module, args: Args, kwargs: Kwargs, *, seed: int, mo
     """
 
     def moved_input(value: torch.Tensor) -> torch.Tensor:
-        return _off_by_half_eps(value, f"{seed}/input") if value.dtype == torch.float32 else value
+        return _off_by_half_eps(value, f"{seed}/input") if value.dtype in _MOVED else value
 
     def moved(_module: nn.Module, own: list[_Own]) -> list[torch.Tensor]:
         return [_off_by_half_eps(data, f"{seed}/{name}") for name, _, data in own]
 
     if move_inputs:
         args, kwargs = tree_map_only(torch.Tensor, moved_input, (args, kwargs))
-    with _leafwise(model, moved), OtherKernels(seed):
+    is_double = any(t.dtype == torch.float64 for t in (*model.parameters(), *model.buffers()))
+    attributes = FloatAttributes() if is_double else contextlib.nullcontext()
+    with _leafwise(model, moved, _MOVED), OtherKernels(seed), attributes:
         return run_float32(model, args, kwargs)
 
 
 def _off_by_half_eps(tensor: torch.Tensor, seed: str) -> torch.Tensor:
     generator = torch.Generator().manual_seed(zlib.crc32(seed.encode()))
-    signs = torch.randint(0, 2, (_SIGN_PERIOD,), generator=generator).float() * 2 - 1
+    signs = torch.randint(0, 2, (_SIGN_PERIOD,), generator=generator).to(tensor.dtype) * 2 - 1
     flat = tensor.reshape(-1)
     num_whole = flat.numel() // _SIGN_PERIOD * _SIGN_PERIOD
     moved = torch.empty_like(flat)
     whole, rest = flat[:num_whole].view(-1, _SIGN_PERIOD), flat[num_whole:]
-    torch.addcmul(whole, whole, signs, value=EPS32 / 2, out=moved[:num_whole].view(-1, _SIGN_PERIOD))
-    torch.addcmul(rest, rest, signs[: rest.numel()], value=EPS32 / 2, out=moved[num_whole:])
+    half = eps_of(tensor.dtype) / 2
+    torch.addcmul(whole, whole, signs, value=half, out=moved[:num_whole].view(-1, _SIGN_PERIOD))
+    torch.addcmul(rest, rest, signs[: rest.numel()], value=half, out=moved[num_whole:])
     return moved.view(tensor.shape)
 
 
 @contextlib.contextmanager
-def _leafwise(model: nn.Module, transform: Callable[[nn.Module, list[_Own]], list[torch.Tensor]]) -> Iterator[None]:
-    """Within this context each submodule's own float32 tensors have transformed data while that submodule runs."""
+def _leafwise(
+    model: nn.Module,
+    transform: Callable[[nn.Module, list[_Own]], list[torch.Tensor]],
+    dtypes: Collection[torch.dtype] = (torch.float32,),
+) -> Iterator[None]:
+    """Within this context each submodule's own tensors of these dtypes have transformed data while it runs."""
     own: dict[nn.Module, list[_Own]] = {
         module: [
             (f"{prefix}.{name}", tensor, tensor.data)
             for name, tensor in {**module._parameters, **module._buffers}.items()
-            if tensor is not None and tensor.dtype == torch.float32
+            if tensor is not None and tensor.dtype in dtypes
         ]
         for prefix, module in model.named_modules()
     }

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from tasks.core.arrays import Array
+from tasks.core.arrays import EPS32, Array
 from tasks.core.inputs.probes import Probe
 from tasks.core.proof.parity import ExactPool, FloatPool
 from tasks.core.proof.task_metrics import TaskMetrics
@@ -38,6 +38,8 @@ class Observed:
     """Of torch32 against float64, a judged probe each."""
     scale_rms: list[float] = field(default_factory=list)
     """Of float64, a judged probe each."""
+    eps: float = EPS32
+    """Spacing of its dtype at 1.0."""
     movements: dict[str, float] = field(default_factory=dict)
     """Per family: change of the output between two inputs, as a multiple of its noise."""
     still_share: float = 1.0

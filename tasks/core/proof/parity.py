@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.arrays import EPS32, Array, ratio
+from tasks.core.arrays import Array, eps_of, ratio
 from tasks.core.limits import MAX_SLICES, MIN_SLICE_ELEMENTS
 from tasks.core.records.evidence import FamilyParity
 
@@ -95,9 +95,11 @@ class FloatPool:
         self._max_abs = self._max_rel = 0.0
         self._dots = np.zeros(3)
         self._num_elements = self._num_probes = 0
+        self._dtype = "float32"
 
     def add(self, runs: OutputRuns) -> None:
         """Add one probe."""
+        self._dtype = runs.torch32.dtype.name
         finite = np.isfinite(runs.torch32) & np.isfinite(runs.float64)
 
         def known(values: Array) -> Floats:
@@ -128,7 +130,7 @@ class FloatPool:
         norm = math.sqrt(self._dots[1]) * math.sqrt(self._dots[2])
         return FamilyParity(
             family=self._family,
-            noise_ratio=ratio(onnx, max(noise, EPS32 * reference)),
+            noise_ratio=ratio(onnx, max(noise, eps_of(self._dtype) * reference)),
             slice_ratio=slice_ratio,
             worst_slice=worst,
             relative_error=ratio(onnx, reference),
@@ -138,10 +140,11 @@ class FloatPool:
             cosine=float(self._dots[0] / norm) if norm else 1.0,
             num_elements=self._num_elements,
             num_probes=self._num_probes,
+            dtype=self._dtype,
         )
 
     def _worst_slice(self, whole_reference: float) -> tuple[float, str]:
-        """The worst ratio of a slice; its floor is no less than eps32 of the whole output.
+        """The worst ratio of a slice; its floor is no less than eps of the whole output.
 
         Values of a slice that are zero but for rounding (a ReLU's) have no scale of their own.
         """
@@ -149,7 +152,7 @@ class FloatPool:
         for (axis, _), squares in self._slices.items():
             if squares.counts[1] >= MIN_SLICE_ELEMENTS:
                 onnx, noise, reference = squares.rms()
-                floor = np.maximum(noise, EPS32 * np.maximum(reference, whole_reference))
+                floor = np.maximum(noise, eps_of(self._dtype) * np.maximum(reference, whole_reference))
                 ratios = [ratio(float(a), float(b)) for a, b in zip(onnx, floor, strict=True)]
                 index = int(np.argmax(np.where(np.isnan(ratios), np.inf, ratios)))
                 if not ratios[index] <= worst:

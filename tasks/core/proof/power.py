@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from tasks.core.arrays import EPS32, Array, ratio, rms, worst
+from tasks.core.arrays import EPS32, Array, eps_of, ratio, rms, worst
 from tasks.core.forward.traces import Addition
 from tasks.core.limits import EXCUSED_LIMIT, MOVEMENT_LIMIT, SATURATION_LIMIT
 from tasks.core.proof.observations import Observed
@@ -29,6 +29,7 @@ def observe(output: Observed, runs: OutputRuns) -> None:
     output.num_zeros += 0 if may_be_zero else int(np.count_nonzero(torch32 == 0))
     if torch32.dtype.kind == "f":
         output.finite = output.finite and bool(np.isfinite(torch32).all())
+        output.eps = eps_of(torch32.dtype)
         output.noise_rms.append(rms(torch32.astype(np.float64) - float64))
         output.scale_rms.append(rms(float64))
 
@@ -121,7 +122,7 @@ def _movement(output: Observed, a: Array, b: Array) -> float:
         return float("inf")
     if a.dtype.kind != "f":
         return float("inf") if (a != b).any() else 0.0
-    noise = max([*output.noise_rms, EPS32 * max(output.scale_rms, default=0.0)])
+    noise = max([*output.noise_rms, output.eps * max(output.scale_rms, default=0.0)])
     return ratio(rms(a - b), noise)
 
 

@@ -104,13 +104,13 @@ def _failures_of(output: OutputEvidence, observed: Observed) -> Iterator[str]:
     for family in output.families:
         if not family.noise_ratio <= NOISE_LIMIT:
             yield (
-                f"{output.name} is off by {family.noise_ratio:.3g} times the noise of float32 "
+                f"{output.name} is off by {family.noise_ratio:.3g} times the noise of {family.dtype} "
                 f"({family.family}; limit {NOISE_LIMIT:g})"
             )
         elif not family.slice_ratio <= SLICE_LIMIT:
             yield (
-                f"{output.name} at {family.worst_slice} is off by {family.slice_ratio:.3g} times the noise of float32 "
-                f"({family.family}; limit {SLICE_LIMIT:g})"
+                f"{output.name} at {family.worst_slice} is off by {family.slice_ratio:.3g} times the noise of "
+                f"{family.dtype} ({family.family}; limit {SLICE_LIMIT:g})"
             )
 
 

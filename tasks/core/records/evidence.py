@@ -10,7 +10,7 @@ class FamilyParity(Record):
 
     family: str
     noise_ratio: float
-    """relative error of ONNX Runtime / max(relative error of torch float32, eps32)."""
+    """relative error of ONNX Runtime / max(relative error of torch float32, eps of the output's dtype)."""
     slice_ratio: float
     """The worst noise ratio of any slice along a non-batch axis."""
     worst_slice: str = ""
@@ -31,6 +31,8 @@ class FamilyParity(Record):
     """Integer and bool outputs: share of elements that differ from torch32 without excuse."""
     unstable_share: float = 0.0
     """Integer and bool outputs: share of elements in which torch32 and float64 differ."""
+    dtype: str = "float32"
+    """Of the output: the noise is its."""
 
 
 class Power(Record):

@@ -82,3 +82,12 @@ def test_perturbed_weights_are_off_by_one_rounding() -> None:
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert 0 < float((first - plain).abs().max()) < 20 * EPS32 * float(plain.abs().max())
+
+
+def test_a_float64_module_is_perturbed_by_one_rounding_of_float64() -> None:
+    """Its weights move by 1e-16 of themselves; a norm's epsilon is rounded to float32, as in a file."""
+    torch.manual_seed(0)
+    layer, norm, x = nn.Linear(8, 8).double(), nn.LayerNorm(8).double(), torch.randn(4, 8, dtype=torch.float64)
+    moved = (run_perturbed(layer, (x,), {}, seed=0) - run_float32(layer, (x,), {})).abs().max()
+    assert 0 < moved < 1e-14
+    assert 1e-15 < (run_perturbed(norm, (x,), {}, seed=0) - run_float32(norm, (x,), {})).abs().max() < 1e-11

@@ -102,3 +102,13 @@ def test_ratio_of_nothing_by_nothing_is_zero_and_nan_stays() -> None:
     assert ratio(1.0, 0.0) == math.inf
     assert math.isnan(ratio(math.nan, 1.0))
     assert rms(np.array([])) == 0.0
+
+
+def test_the_floor_is_that_of_the_outputs_own_dtype() -> None:
+    """An error of one rounding of float32 is nothing in float16, and half a billion roundings in float64."""
+    exact = np.random.default_rng(0).standard_normal((4, 100))
+    wrong = exact * (1 + EPS32)
+    ratios = [
+        _pool(wrong.astype(d), exact.astype(d), exact).result().noise_ratio for d in ("float16", "float32", "float64")
+    ]
+    assert ratios[0] < 1.0 < ratios[1] < NOISE_LIMIT < 1e8 < ratios[2]

@@ -11,7 +11,7 @@ from tasks.mlflow_store.runs import open_run
 from tasks.step import step
 
 if TYPE_CHECKING:
-    from tasks.core.proof.proof import Proof
+    from tasks.core.proof.validation import Proof
 
 
 @step(seconds=3600, says=lambda release: release.model_uri or release.run_id)

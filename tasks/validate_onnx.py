@@ -11,7 +11,7 @@ from tasks.step import step
 
 if TYPE_CHECKING:
     from tasks.core.inputs.choice import Inputs
-    from tasks.core.proof.proof import Proof
+    from tasks.core.proof.validation import Proof
     from tasks.core.reference.module import BuiltModule
 
 

@@ -23,7 +23,7 @@ from tasks.mlflow_store.runs import OpenRun
 from tasks.mlflow_store.store import ALIAS, version_of
 
 if TYPE_CHECKING:
-    from tasks.core.proof.proof import Witness
+    from tasks.core.proof.validation import Witness
 
 
 def log_model(run: OpenRun, graph: Graph) -> Release:

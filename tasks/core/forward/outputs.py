@@ -15,20 +15,16 @@ from torch import nn
 from tasks.core.errors import ModelError, SpecError
 
 
-def flatten(output: Any, prefix: str = "") -> list[tuple[str, torch.Tensor]]:
+def flatten(output: Any) -> list[tuple[str, torch.Tensor]]:
     """Flatten a tensor, dict, tuple, list, named tuple or dataclass, nested to any depth, into names and tensors.
 
     A dict's keys and a dataclass's fields name their values, items of a tuple are numbered; a lone
     tensor is `output`. None is left out.
 
-    Args:
-        output: what forward returned.
-        prefix: of the names.
-
     Raises:
         ModelError: there is something that ONNX can't hold, or no tensor at all.
     """
-    named = list(_walk(output, prefix))
+    named = list(_walk(output, ""))
     if not named:
         raise ModelError(f"forward returned no tensor but {type(output).__name__}; ONNX needs at least one.")
     return _unique(named)

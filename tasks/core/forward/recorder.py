@@ -25,45 +25,24 @@ from tasks.core.arrays import Array
 from tasks.core.forward.decompositions import intermediates
 from tasks.core.forward.other_kernels import without_fused_attention
 from tasks.core.forward.outputs import flatten
-from tasks.core.forward.precision import Args, Kwargs, run_float32
 from tasks.core.forward.traces import Addition, Call, Trace
 from tasks.core.source_lines import callers, innermost, without_folder
 
-Run = Callable[[nn.Module, Args, Kwargs], Any]
 Receive = Callable[[int, Call, Array], None]
 """Takes the number of a value, the call that computed it, and a copy of it."""
-MAX_KEPT = 65_536
+_MAX_KEPT = 65_536
 """Number of elements, evenly spaced, that are kept of a sum or branch."""
 _UNINITIALISED = ("aten.empty", "aten.new_empty", "aten.empty_like", "aten.empty_strided")
 
 
-def trace(
-    model: nn.Module,
-    args: Args,
-    kwargs: Kwargs,
-    *,
-    run: Run = run_float32,
-    receive: Receive | None = None,
-    keep_additions: bool = False,
-) -> Trace:
-    """Run the module and record each operator it calls.
+class Recorder(TorchDispatchMode):
+    """Records each operator that a module calls while it is watched."""
 
-    Args:
-        model: any module.
-        args: of forward.
-        kwargs: of forward.
-        run: how to call the module, e.g. `run_float64`.
-        receive: called with a copy of each value that depends on an input, as float32 if it is a float.
-        keep_additions: keep elements of the sums and branches of residual additions.
-    """
-    recorder = _Recorder(model, receive, keep_additions)
-    with recorder.watching():
-        run(model, args, kwargs)
-    return recorder.trace
+    def __init__(self, model: nn.Module, *, receive: Receive | None = None, keep_additions: bool = False) -> None:
+        """Call `receive` with a copy of each value that depends on an input, as float32 if it is a float.
 
-
-class _Recorder(TorchDispatchMode):
-    def __init__(self, model: nn.Module, receive: Receive | None, keep_additions: bool) -> None:
+        `keep_additions`: keep elements of the sums and branches of residual additions.
+        """
         super().__init__()  # type: ignore[no-untyped-call]  # torch's own
         self.trace = Trace()
         self._model = model
@@ -169,7 +148,7 @@ class _Recorder(TorchDispatchMode):
     def _some(self, tensor: torch.Tensor) -> Array:
         with _disable_current_modes():
             flat = tensor.detach().reshape(-1)
-        return _copy(flat[:: -(-flat.numel() // MAX_KEPT) or 1])
+        return _copy(flat[:: -(-flat.numel() // _MAX_KEPT) or 1])
 
     def _pass_on(self, number: int, call: Call, tensor: torch.Tensor) -> None:
         if self._receive is not None and number not in self.trace.constants:

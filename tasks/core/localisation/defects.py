@@ -8,9 +8,10 @@ from torch import nn
 from tasks.core.arrays import Array, rms
 from tasks.core.localisation.file_values import FileValues
 from tasks.core.localisation.onnx_graph import OnnxGraph
+from tasks.core.onnx_files.lazy_reading import values
 from tasks.core.records.evidence import Blame, Values
 
-NUM_SHOWN = 8
+_NUM_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,13 @@ def other_parameter(network: nn.Module, graph: OnnxGraph, index: int) -> str:
         return ""  # a norm is folded into the weights, which keep their name
     tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     for name in graph.inputs[index]:
-        found = graph.constant(name) if name in tensors else None
-        if found is None or found.dtype.kind != "f":
+        if name not in tensors or name not in graph.initializers:
             continue
+        found = values(graph.initializers[name], graph.path)
         wanted = tensors[name].detach().float().cpu().numpy()
-        if not any(np.array_equal(candidate.reshape(-1), wanted.reshape(-1)) for candidate in (found, found.T)):
+        if found.dtype.kind == "f" and not any(
+            np.array_equal(candidate.reshape(-1), wanted.reshape(-1)) for candidate in (found, found.T)
+        ):
             return name
     return ""
 
@@ -108,10 +111,10 @@ def _in_short(array: Array | None, other: Array | None) -> Values | None:
     if array is None:
         return None
     flat = array.reshape(-1)
-    places = np.arange(min(NUM_SHOWN, flat.size))
+    places = np.arange(min(_NUM_SHOWN, flat.size))
     if other is not None and other.size == flat.size:
         difference = np.abs(flat.astype(np.float64) - other.reshape(-1))
-        places = np.sort(np.argsort(-np.nan_to_num(difference, nan=np.inf), kind="stable")[:NUM_SHOWN])
+        places = np.sort(np.argsort(-np.nan_to_num(difference, nan=np.inf), kind="stable")[:_NUM_SHOWN])
     return Values(
         dtype=str(array.dtype), shape=array.shape, rms=rms(array), worst=tuple(float(flat[place]) for place in places)
     )

@@ -84,7 +84,7 @@ class FileValues:
                 yield index
 
     def has_right_consumer(self, producer: int, index: int) -> bool:
-        """Does another consumer of this node's output compute a correct value from it?
+        """Does another consumer than `index` compute a correct value from the output of `producer`?
 
         Args:
             producer: index of the node.

@@ -6,11 +6,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 from tasks.core.arrays import Array
-from tasks.core.onnx_files.lazy_reading import read_without_weights, values
+from tasks.core.onnx_files.lazy_reading import read_without_weights
 from tasks.core.onnx_files.reading import SCOPES
 from tasks.core.runtime.sessions import SessionError, answers
 
@@ -38,7 +37,7 @@ class OnnxGraph:
         self.reaching_outputs = self._reaching_outputs()
 
     def _constants(self) -> set[str]:
-        """Names of values that do not depend on the values of the graph's inputs, but at most on their shapes."""
+        """Names of values that depend on no more than the shapes of the graph's inputs."""
         constants = set(self.initializers)
         for node, names in zip(self.nodes, self.inputs, strict=True):
             if node.op_type in _SHAPES or all(name in constants for name in names):
@@ -79,11 +78,7 @@ class OnnxGraph:
         return _path_in_name(node.name, known) if node.name.startswith("/") else None
 
     def run(self, arrays: Mapping[str, Array]) -> tuple[dict[str, Array], int | None, str]:
-        """Compute all values on these inputs.
-
-        Returns:
-            The values by name, the index of the node at which ONNX Runtime fails (None: at none), its message.
-        """
+        """All values by name, the index of the node at which ONNX Runtime fails (None: at none), and its message."""
         try:
             return self.evaluate(range(len(self.nodes)), arrays), None, ""
         except SessionError as error:
@@ -117,41 +112,25 @@ class OnnxGraph:
         return {value.name: array for value, array in pairs if array.dtype != object}
 
     def part(
-        self,
-        nodes: Sequence[int],
-        arrays: Mapping[str, Array],
-        *,
-        constants: Mapping[str, Array] | None = None,
-        wanted: Sequence[str] = (),
+        self, nodes: Sequence[int], arrays: Mapping[str, Array], *, wanted: Sequence[str] = ()
     ) -> tuple[Any, dict[str, Array]]:
-        """Build a model of some of the nodes.
+        """Build a model of some of the nodes, and give it with the arrays of its inputs by name.
 
         Args:
             nodes: indices, in order.
             arrays: values by name; those that the nodes take and do not compute become inputs.
-            constants: values by name to use instead of the file's initializers.
             wanted: names of its outputs; empty: all values that the nodes compute.
-
-        Returns:
-            The model, and the arrays of its inputs by name.
         """
-        constants = constants or {}
         computed = {name for index in nodes for name in self.nodes[index].output if name}
         taken = list(dict.fromkeys(name for index in nodes for name in self.inputs[index] if name not in computed))
-        fed = [name for name in taken if name in arrays and name not in constants]
+        fed = [name for name in taken if name in arrays]
         kinds = {name: onnx.helper.np_dtype_to_tensor_dtype(arrays[name].dtype) for name in fed}
         graph = onnx.helper.make_graph(
             [self.nodes[index] for index in nodes],
             "part",
             [onnx.helper.make_tensor_value_info(name, kinds[name], arrays[name].shape) for name in fed],
             [onnx.ValueInfoProto(name=name) for name in wanted or sorted(computed)],
-            [
-                onnx.numpy_helper.from_array(np.ascontiguousarray(constants[name]), name)
-                if name in constants
-                else self.initializers[name]
-                for name in taken
-                if name in constants or (name in self.initializers and name not in fed)
-            ],
+            [self.initializers[name] for name in taken if name in self.initializers and name not in fed],
         )
         model = onnx.helper.make_model(
             graph,
@@ -160,10 +139,6 @@ class OnnxGraph:
             functions=self.proto.functions,
         )
         return model, {name: arrays[name] for name in fed}
-
-    def constant(self, name: str) -> Array | None:
-        """Values of an initializer; None: there is none of this name."""
-        return values(self.initializers[name], self.path) if name in self.initializers else None
 
 
 def _inputs_of(node: Any) -> Iterator[str]:

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 
 from tasks.core.localisation.defects import Defect
+from tasks.core.onnx_files.lazy_reading import values
 
 FOLDER = "reproduction"
 """Among the artifacts of a run."""
@@ -47,10 +48,9 @@ def write_reproduction(defect: Defect, folder: Path, *, file: str) -> None:
         file: name of the wrong file, for the reader.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    graph = defect.graph
-    own = {name: graph.constant(name) for name in graph.inputs[defect.node] if name in graph.initializers}
-    constants = {name: array for name, array in own.items() if array is not None}
-    model, fed = graph.part([defect.node], defect.inputs, constants=constants, wanted=[defect.output])
+    model, fed = defect.graph.part([defect.node], defect.inputs, wanted=[defect.output])
+    for tensor in model.graph.initializer:  # some lie in the wrong file
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values(tensor, defect.graph.path), tensor.name))
     onnx.save(model, folder / "culprit.onnx")
     arrays = {f"input_{index}": fed[value.name] for index, value in enumerate(model.graph.input)}
     np.savez(folder / "inputs.npz", **arrays)  # type: ignore[arg-type]  # its stubs take keywords for options

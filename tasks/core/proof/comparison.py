@@ -96,8 +96,7 @@ class Comparison:
         pool = output.pools.setdefault(probe.family, kind(probe.family))
         pool.add(replace(runs, batch_axis=0 if leads_with_batch else None))
         if probe.family in power.JUDGED_FAMILIES and not again:
-            power.observe(output, runs)
-            output.metrics.add(runs)
+            output.observe(runs)
 
     def _note_movement(self, probe: Probe) -> None:
         """How far each output moves between two inputs: two seeds, or the rows of the user's samples."""

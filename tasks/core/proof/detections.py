@@ -16,6 +16,7 @@ from tasks.core.proof.observations import ItemCount
 from tasks.core.proof.parity import OutputRuns, Runs
 from tasks.core.reference.structure import Group
 
+Mask = NDArray[np.bool_]
 Partnered = tuple[list[Array], Indices]
 """An answer, and for each of torch32's items the index of its partner in it, or -1."""
 
@@ -23,7 +24,7 @@ Partnered = tuple[list[Array], Indices]
 def align(
     group: Group, thresholds: Thresholds, runs: Runs, *, count: ItemCount, may_be_luck: bool = False
 ) -> dict[int, OutputRuns]:
-    """Put the items of every run in torch32's order, and count those without a partner.
+    """Give by output the values of the items that all runs agree on, in torch32's order, and count the others.
 
     Args:
         group: which outputs.
@@ -31,9 +32,6 @@ def align(
         runs: all answers to one probe; torch32's items are the ones to find.
         count: gets the numbers.
         may_be_luck: on these inputs scores may be equal, so that a few items may be others of the same score.
-
-    Returns:
-        By output the values of the items that all runs agree on.
     """
     torch32 = runs.torch32
     others = [(run, partners_of(group, torch32, run)) for run in runs.others]
@@ -68,7 +66,7 @@ def align(
 
 
 def _aligned(
-    output: int, torch32: list[Array], *, answers: list[Partnered], others: list[Partnered], kept: NDArray[np.bool_]
+    output: int, torch32: list[Array], *, answers: list[Partnered], others: list[Partnered], kept: Mask
 ) -> OutputRuns:
     """One output's values of the items that are kept."""
     float64, *perturbed = [run[output][partners[kept]] for run, partners in others]
@@ -80,7 +78,7 @@ def _aligned(
     )
 
 
-def _jumps(group: Group, base: list[Array], others: list[Partnered], *, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _jumps(group: Group, base: list[Array], others: list[Partnered], *, kept: Mask) -> Mask:
     """Items that were another one in a reference run: their boxes are off by far more than the usual noise."""
     jumps = np.zeros(len(kept), dtype=np.bool_)
     for output in (group.boxes, group.scores):
@@ -101,7 +99,7 @@ def _lowest_score(group: Group, items: list[Array]) -> float:
     return -np.inf if group.scores is None else float(items[group.scores].min(initial=np.inf))
 
 
-def _overlaps(group: Group, torch32: list[Array], answers: list[Partnered], *, kept: NDArray[np.bool_]) -> list[float]:
+def _overlaps(group: Group, torch32: list[Array], answers: list[Partnered], *, kept: Mask) -> list[float]:
     """The lowest overlap of a kept item with its partner in each of the file's answers."""
     if group.boxes is None or not kept.any():
         return []
@@ -126,13 +124,7 @@ class _Edges:
     """Tells whether an item lies where a sound run may find it or not."""
 
     def __init__(
-        self,
-        group: Group,
-        thresholds: Thresholds,
-        *,
-        torch32: list[Array],
-        others: list[Partnered],
-        kept: NDArray[np.bool_],
+        self, group: Group, thresholds: Thresholds, *, torch32: list[Array], others: list[Partnered], kept: Mask
     ) -> None:
         """Measure the noise of scores and boxes in the `kept` items of torch32, which all others have."""
         self._group, self._torch32, self._thresholds = group, torch32, thresholds
@@ -152,7 +144,7 @@ class _Edges:
                 return True
         return self._is_near_score(answer, index, end) or self._is_near_overlap(answer, index)
 
-    def swapped(self, answer: list[Array], partners: Indices) -> NDArray[np.bool_]:
+    def swapped(self, answer: list[Array], partners: Indices) -> Mask:
         """Items in whose place the file has one of the same score: each suppresses the other, and rounding says which.
 
         None where they are more than a few: then the boxes are wrong.
@@ -187,7 +179,7 @@ class _Edges:
         return any(bool((np.abs(overlaps - limit) <= noise).any()) for limit in self._thresholds.overlaps)
 
 
-def _noise(output: int | None, torch32: list[Array], others: list[Partnered], *, kept: NDArray[np.bool_]) -> float:
+def _noise(output: int | None, torch32: list[Array], others: list[Partnered], *, kept: Mask) -> float:
     """Largest root mean square by which a run of the module differs from torch32; 0 where there is no such output."""
     if output is None:
         return 0.0

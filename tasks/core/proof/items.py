@@ -12,15 +12,12 @@ Indices = NDArray[np.int64]
 
 
 def partners_of(group: Group, base: list[Array], other: list[Array]) -> Indices:
-    """Match the items of two runs by class and overlap, each with at most one of the other.
+    """Index of each item's partner in another run by class and overlap, or -1: int64 [items of base].
 
     Args:
         group: which outputs describe the items.
         base: one run's outputs.
-        other: the other's.
-
-    Returns:
-        For each item of `base` the index of its partner in `other`, or -1: int64 [items of base].
+        other: the other's, each item of which is the partner of at most one.
     """
     num_base, num_other = group.length(base), group.length(other)
     partners = np.full(num_base, -1, dtype=np.int64)
@@ -73,14 +70,11 @@ def _num_alone(group: Group, base: list[Array], other: list[Array]) -> int:
 
 
 def iou(a: Array, b: Array) -> NDArray[np.float64]:
-    """Intersection over union of every box of `a` with every one of `b`; 1 for equal boxes.
+    """Intersection over union of every box of `a` with every one of `b`, float64 [A, B]; 1 for equal boxes.
 
     Args:
         a: boxes [A, 4], as two corners or as a corner and two sides.
         b: boxes [B, 4], in the same form.
-
-    Returns:
-        float64 [A, B].
     """
     both = corners(np.concatenate([a, b]))  # read alike
     a, b = both[: len(a), None], both[None, len(a) :]

@@ -2,24 +2,23 @@
 
 from dataclasses import dataclass, field
 
-from tasks.core.arrays import EPS32, Array
+import numpy as np
+
+from tasks.core.arrays import EPS32, Array, eps_of, rms
 from tasks.core.inputs.probes import Probe
-from tasks.core.proof.parity import ExactPool, FloatPool
+from tasks.core.proof.parity import ExactPool, FloatPool, OutputRuns
 from tasks.core.proof.task_metrics import TaskMetrics
 from tasks.core.records.evidence import BlockPower
 
 
 @dataclass
 class ItemCount:
-    """What became of the items of one group over one family."""
+    """What became of the items of one group over one family, by the fields of `Detections`."""
 
     num_reference: int = 0
-    """Items that torch32 found."""
     num_matched: int = 0
     num_excused: int = 0
-    """Without a partner, but on the edge of a threshold."""
     num_unmatched: int = 0
-    """Without a partner and without an excuse."""
     lowest_iou: float = 1.0
     first_unmatched: str = ""
 
@@ -49,6 +48,20 @@ class Observed:
     """Over the judged probes."""
     num_zeros: int = 0
 
+    def observe(self, runs: OutputRuns) -> None:
+        """Note scale, noise, zeros, finiteness and task metrics of one answer of a judged family."""
+        torch32, float64 = runs.torch32, runs.float64
+        is_float = torch32.dtype.kind == "f"
+        self.num_elements += torch32.size
+        if is_float or not self.items:  # a class of detected items may be zero
+            self.num_zeros += int(np.count_nonzero(torch32 == 0))
+        if is_float:
+            self.finite = self.finite and bool(np.isfinite(torch32).all())
+            self.eps = eps_of(torch32.dtype)
+            self.noise_rms.append(rms(torch32.astype(np.float64) - float64))
+            self.scale_rms.append(rms(float64))
+        self.metrics.add(runs)
+
 
 @dataclass
 class Observations:
@@ -57,16 +70,14 @@ class Observations:
     outputs: list[Observed]
     """In the module's order."""
     failures: list[str] = field(default_factory=list)
-    """What is wrong with the file, one sentence each."""
+    """What is wrong with the file, a sentence each."""
     doubts: list[str] = field(default_factory=list)
     """Why nothing can be proven, one sentence each."""
     notes: list[str] = field(default_factory=list)
     compared: list[Probe] = field(default_factory=list)
-    """Probes that were run and compared."""
     skipped: list[tuple[Probe, str]] = field(default_factory=list)
     """Probes that were not, and why; empty: proving took too long."""
     blocks: list[BlockPower] = field(default_factory=list)
-    """Residual blocks of the module."""
     floor: str = "float64"
     """What measured the noise."""
     failed_at: Probe | None = None

@@ -4,34 +4,15 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from tasks.core.arrays import EPS32, Array, eps_of, ratio, rms, worst
+from tasks.core.arrays import EPS32, Array, ratio, rms, worst
 from tasks.core.forward.traces import Addition
 from tasks.core.limits import EXCUSED_LIMIT, MOVEMENT_LIMIT, SATURATION_LIMIT
 from tasks.core.proof.observations import Observed
-from tasks.core.proof.parity import OutputRuns
 from tasks.core.records.evidence import BlockPower, OutputEvidence, Power
 from tasks.core.reference.structure import Group
 
 JUDGED_FAMILIES = ("normal", "range", "sample")
 """Zeros and wide inputs may silence or saturate a sound model."""
-
-
-def observe(output: Observed, runs: OutputRuns) -> None:
-    """Note scale, noise, zeros and finiteness of one answer of a judged family.
-
-    Args:
-        output: gets the figures.
-        runs: its values.
-    """
-    torch32, float64 = runs.torch32, runs.float64
-    output.num_elements += torch32.size
-    may_be_zero = torch32.dtype.kind != "f" and output.items  # a class of detected items
-    output.num_zeros += 0 if may_be_zero else int(np.count_nonzero(torch32 == 0))
-    if torch32.dtype.kind == "f":
-        output.finite = output.finite and bool(np.isfinite(torch32).all())
-        output.eps = eps_of(torch32.dtype)
-        output.noise_rms.append(rms(torch32.astype(np.float64) - float64))
-        output.scale_rms.append(rms(float64))
 
 
 def note_movement(

@@ -1,23 +1,67 @@
-"""Prove a file: plan, run, judge, and look for the node that is wrong."""
+"""Prove a file: plan, run, judge, look for the node that is wrong; keep an answer with which a copy is compared."""
 
-import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from tasks.core.arrays import Array, ratio, rms
 from tasks.core.inputs.probes import Probe
-from tasks.core.limits import CLOSER_LOOK
+from tasks.core.limits import CLOSER_LOOK, WITNESS_LIMIT
 from tasks.core.localisation.defects import Defect
 from tasks.core.localisation.search import localise
 from tasks.core.onnx_files.checks import structural_findings
 from tasks.core.proof.observations import Observations, Observed
 from tasks.core.proof.plan import Plan, make_plan
 from tasks.core.proof.power import block_powers
-from tasks.core.proof.proof import Proof, Witness
 from tasks.core.proof.run import ProbeRun
 from tasks.core.proof.verdict import judge
 from tasks.core.records.evidence import Evidence
 from tasks.core.records.steps import Candidate
 from tasks.core.reference.reference import Reference
 from tasks.core.runtime import sessions
+
+
+@dataclass(frozen=True)
+class Witness:
+    """One probe and the proven file's answer to it."""
+
+    arrays: Mapping[str, Array]
+    """By the file's input names."""
+    answers: tuple[Array, ...]
+    """The file's outputs, in its own order."""
+
+    def disagreement(self, path: Path) -> str:
+        """How another file's answer differs, in a few words; empty: it does not."""
+        try:
+            (found,) = sessions.answers(path, [self.arrays])
+        except sessions.SessionError as error:
+            return str(error)
+        if len(found) != len(self.answers):
+            return f"{len(found)} outputs instead of {len(self.answers)}"
+        for a, b in zip(self.answers, found, strict=True):
+            if a.shape != b.shape or a.dtype != b.dtype:
+                return f"{b.dtype}{list(b.shape)} instead of {a.dtype}{list(a.shape)}"
+            if a.dtype.kind == "f" and not np.array_equal(np.isfinite(a), np.isfinite(b)):
+                return "other elements that are not finite"
+            if a.dtype.kind == "f" and not ratio(rms(b - a), rms(a)) <= WITNESS_LIMIT:
+                return f"a relative difference of {ratio(rms(b - a), rms(a)):.2g}"
+            if a.dtype.kind != "f" and not np.array_equal(a, b):
+                return "other integers"
+        return ""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What validation found out about a file."""
+
+    evidence: Evidence
+    defect: Defect | None
+    """Of a wrong file, the first node that is wrong; None: the file is right, or no node can be named."""
+    witness: Witness | None
+    """The file's answer to the first probe, to hold a copy against; None: it was not run."""
 
 
 def validate(
@@ -42,7 +86,7 @@ def validate(
         keep: leave what the reference answered in memory, for another file.
     """
     with sessions.opening(candidate.graph.path, threads=threads):
-        plan = dataclasses.replace(
+        plan = replace(
             make_plan(candidate, reference),
             constant_outputs=constant_outputs,
             random_weights=random_weights,
@@ -52,7 +96,7 @@ def validate(
     evidence = judge(plan, seen)
     defect, failures, found = _search(plan, reference, seen, evidence=evidence)
     if failures or found:
-        seen = dataclasses.replace(seen, failures=[*seen.failures, *failures], notes=[*seen.notes, *found])
+        seen = replace(seen, failures=[*seen.failures, *failures], notes=[*seen.notes, *found])
         evidence = judge(plan, seen)
     if defect is not None:
         evidence = evidence.model_copy(update={"blame": defect.blame})
@@ -95,11 +139,7 @@ def _observe(
 def _search(
     plan: Plan, reference: Reference, seen: Observations, *, evidence: Evidence
 ) -> tuple[Defect | None, list[str], list[str]]:
-    """Look for the node that makes the file wrong, also where a file that passes is farther off than most.
-
-    Returns:
-        The defect, what is wrong because of it, and notes of the search.
-    """
+    """Look for the node that makes the file wrong, also where a file that passes is farther off than most."""
     handed: dict[str, Any] = {
         "feeds": lambda probe: plan.feeds(reference.inputs.arrays(probe)),
         "output_order": plan.output_order,

@@ -12,7 +12,7 @@ Answer = Callable[[Probe], list[Array]]
 
 
 def from_rows(probe: Probe, batch: str, *, float32: Answer, float64: Answer) -> list[Array] | None:
-    """Concatenate the float64 answers to rows of other probes, if the module answers each row by itself.
+    """The float64 answers to rows of other probes, put together; None if the module does not answer each row by itself.
 
     Its own float32 run on all the rows shows whether it does: its error is then no larger than on those probes.
 
@@ -21,9 +21,6 @@ def from_rows(probe: Probe, batch: str, *, float32: Answer, float64: Answer) -> 
         batch: name of the dynamic dimension that counts the rows.
         float32: the module's answers to a probe in float32.
         float64: the same in float64.
-
-    Returns:
-        One array an output; None if the rows depend on each other.
     """
     sources = list({source.key: source for source, _ in probe.rows}.values())
     answers: list[Array] = []

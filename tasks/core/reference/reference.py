@@ -12,8 +12,8 @@ from torch import nn
 from tasks.core.arrays import Array
 from tasks.core.errors import ModelError, one_line
 from tasks.core.forward.outputs import flatten
-from tasks.core.forward.precision import Args, Kwargs, Scratch, run_float32, run_float64, run_perturbed
-from tasks.core.forward.recorder import Receive, Run, trace
+from tasks.core.forward.precision import Scratch, run_float32, run_float64, run_perturbed
+from tasks.core.forward.recorder import Receive, Recorder
 from tasks.core.forward.refusals import refusal_of
 from tasks.core.forward.thresholds import Thresholds
 from tasks.core.forward.traces import Addition, Trace
@@ -37,7 +37,6 @@ class Reference:
         self._additions: dict[tuple[object, ...], list[Addition]] = {}
         self._traced: dict[tuple[object, ...], TracedValues] = {}
         self._difference: tuple[int, str] | None = None
-        self._groups: tuple[Group, ...] | None = None
         self._names: tuple[str, ...] = ()
         self._thresholds = Thresholds()
         self._no_float64 = ""
@@ -56,14 +55,11 @@ class Reference:
         self._run_once()
         return self._thresholds
 
-    @property
+    @functools.cached_property
     def groups(self) -> tuple[Group, ...]:
         """The outputs that are sized by data, as far as the first two probes tell."""
-        if self._groups is None:
-            is_sized = self.thresholds.sizes_by_data
-            pair = map(self.float32, self.inputs.probes[:2])
-            self._groups = groups_of(self.output_names, *pair) if is_sized else ()
-        return self._groups
+        pair = map(self.float32, self.inputs.probes[:2])
+        return groups_of(self.output_names, *pair) if self.thresholds.sizes_by_data else ()
 
     @property
     def sized_by_data(self) -> frozenset[int]:
@@ -132,9 +128,9 @@ class Reference:
         options: dict[str, Any] = {"scratch": self._scratch, "rounded": self._rounded}
         if not self._no_float64 and probe in self.inputs.probes[:2]:
             with contextlib.suppress(ModelError):  # recording may be too much for an unusual module
-                run = functools.partial(run_float64, **options)
-                self._answers[key], recorded = self._traced_call(run, probe, keep_additions=True)
-                self._additions[probe.key] = recorded.additions
+                recorder = Recorder(self.network, keep_additions=True)
+                self._answers[key] = self._call(run_float64, probe, recorder=recorder, **options)
+                self._additions[probe.key] = recorder.trace.additions
                 return self._answers[key]
         if not self._no_float64:
             try:
@@ -172,23 +168,14 @@ class Reference:
         for memo in (self._answers, self._additions, self._traced):
             memo.clear()
 
-    def _record(self, probe: Probe, receive: Receive, run: Run | None = None) -> Trace:
+    def _record(self, probe: Probe, receive: Receive, run: Any = None, **options: Any) -> Trace:
         """Run the module, by default in float64 if it can, and call `receive` with each value that it computes."""
-        return self._traced_call(run or (run_float32 if self._no_float64 else run_float64), probe, receive=receive)[1]
-
-    def _traced_call(self, run: Run, probe: Probe, **options: Any) -> tuple[list[Array], Trace]:
-        """As `_call`, and what the recorder saw of the run."""
-        traces: list[Trace] = []
-
-        def recorded(network: nn.Module, args: Args, kwargs: Kwargs) -> Any:
-            outputs: list[Any] = []
-            traces.append(trace(network, args, kwargs, run=lambda *call: outputs.append(run(*call)), **options))
-            return outputs[0]
-
-        return self._call(recorded, probe), traces[0]
+        recorder = Recorder(self.network, receive=receive)
+        run = run or (run_float32 if self._no_float64 else run_float64)
+        self._call(run, probe, recorder=recorder, **options)
+        return recorder.trace
 
     def _run_once(self) -> None:
-        """Make sure that the module was run at least once."""
         if not self._names:
             self.float32(self.inputs.probes[0])
 
@@ -198,11 +185,12 @@ class Reference:
             self._answers[key] = self._call(run, probe, **options)
         return self._answers[key]
 
-    def _call(self, run: Any, probe: Probe, **options: Any) -> list[Array]:
+    def _call(self, run: Any, probe: Probe, *, recorder: Recorder | None = None, **options: Any) -> list[Array]:
         """Run the module on a probe, and flatten what it returns; what it raises becomes one sentence."""
         args, kwargs = self.inputs.arguments(self.inputs.arrays(probe))
         try:
-            with contextlib.nullcontext() if self._names else self._thresholds:
+            watched = recorder.watching() if recorder else contextlib.nullcontext()
+            with contextlib.nullcontext() if self._names else self._thresholds, watched:
                 output = run(self.network, args, kwargs, **options)
         except Exception as error:  # the user's forward may raise anything
             where = f"{probe.sizes_in_words} ({probe.family} inputs, {run.__name__})"

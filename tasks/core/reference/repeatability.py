@@ -37,10 +37,8 @@ def first_difference(before: Sequence[Array], after: Sequence[Array]) -> int:
         before: the first answer, one array an output.
         after: the second one.
     """
-    for index, (a, b) in enumerate(zip(before, after, strict=False)):
-        if a.shape != b.shape or not np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
-            return index
-    return -1
+    same = (np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in zip(before, after, strict=False))
+    return next((index for index, is_same in enumerate(same) if not is_same), -1)
 
 
 def why_unrepeatable(network: nn.Module, first: Run, second: Run) -> str:

@@ -12,23 +12,19 @@ from tasks.core.arrays import Array
 
 
 def structural_failure(
-    onnx_outputs: Sequence[Array],
-    torch32: Sequence[Array],
-    names: Sequence[str],
-    *,
-    sized_by_data: Collection[int] = (),
+    onnx: Sequence[Array], torch32: Sequence[Array], names: Sequence[str], *, sized_by_data: Collection[int] = ()
 ) -> str:
     """What differs in number, dtype, shape, NaN or Inf; empty where nothing does.
 
     Args:
-        onnx_outputs: the file's answer, in the module's order.
+        onnx: the file's answer, in the module's order.
         torch32: the module's answer.
         names: of the outputs.
         sized_by_data: indices of outputs that may have any number of items, which are matched elsewhere.
     """
-    if len(onnx_outputs) != len(torch32):
-        return f"the file has {len(onnx_outputs)} outputs, the module {len(torch32)}"
-    for index, (name, found, wanted) in enumerate(zip(names, onnx_outputs, torch32, strict=True)):
+    if len(onnx) != len(torch32):
+        return f"the file has {len(onnx)} outputs, the module {len(torch32)}"
+    for index, (name, found, wanted) in enumerate(zip(names, onnx, torch32, strict=True)):
         if found.dtype == object:
             return f"{name} is in the file what NumPy has no dtype for, {wanted.dtype} in PyTorch"
         if found.dtype != wanted.dtype:

@@ -1,6 +1,5 @@
 """Every value that a module computes on one probe, with the noise of float32; a file's values are looked up in it."""
 
-import functools
 import hashlib
 import math
 from collections.abc import Callable, Collection
@@ -10,12 +9,11 @@ from numpy.typing import NDArray
 
 from tasks.core.arrays import EPS32, Array, rms
 from tasks.core.forward.precision import run_float32, run_perturbed
-from tasks.core.forward.recorder import Receive, Run
 from tasks.core.forward.traces import Call, Trace
 from tasks.core.limits import MATCHING_LIMIT, NUM_TRACED, PEAK_LIMIT, SMALL_VALUE
 
-Record = Callable[[Receive, Run | None], Trace]
-"""Runs a module (None: in float64, if it can) and calls `Receive` with each value."""
+Record = Callable[..., Trace]
+"""Calls `Receive` with each value of a module; takes, too, how to run it (else in float64, if it can), and options."""
 _NUM_SAMPLES = 32
 
 
@@ -27,10 +25,10 @@ class TracedValues:
         self.noise: dict[int, float] = {}
         self._names: dict[int, str] = {}
         self._infinite: dict[int, Array] = {}
-        self.trace: Trace = record(self._keep, None)
-        runs: list[Run] = [functools.partial(run_perturbed, seed=seed) for seed in range(NUM_TRACED)]
-        for run in (run_float32, *runs):
-            record(self._measure, run)
+        self.trace = record(self._keep)
+        record(self._measure, run_float32)
+        for seed in range(NUM_TRACED):
+            record(self._measure, run_perturbed, seed=seed)
         self._by_size: dict[tuple[bool, int], list[int]] = {}
         first_with: dict[bytes, int] = {}
         self.first_of: dict[int, int] = {}
@@ -45,14 +43,11 @@ class TracedValues:
         }
 
     def find(self, array: Array, *, limit: float) -> list[int]:
-        """Look up an array by its elements, whatever its shape.
+        """Numbers of the values that an array equals by its elements, whatever its shape.
 
         Args:
             array: of the file; elements in the same order as in the module.
             limit: noise ratio up to which values are equal.
-
-        Returns:
-            Numbers of the values that it equals.
         """
         array = finite(array)
         sample, scale = _sample(array), rms(array)
@@ -64,14 +59,11 @@ class TracedValues:
         ]
 
     def ratio(self, array: Array, number: int) -> float:
-        """Difference of an array from a value, as a multiple of the value's noise.
+        """Difference of an array from a value, as a multiple of its noise; infinite for another size or other integers.
 
         Args:
             array: of the file.
             number: of the value.
-
-        Returns:
-            Infinity for another size, or for other integers.
         """
         value = self.values[number]
         if array.size != value.size or is_float(array) != is_float(value):

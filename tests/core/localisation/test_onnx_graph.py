@@ -66,7 +66,7 @@ def test_a_part_runs_on_given_values(graph: OnnxGraph) -> None:
     assert (stopped, said) == (None, "")
     assert values["y"].tolist() == [[2.0, 0.0, 6.0]]
     assert graph.evaluate([1], {"doubled": -X})["positive"].tolist() == [[0.0, 2.0, 0.0]]
-    model, feeds = graph.part([0], {"x": X}, constants={"two": np.full(3, 3, np.float32)}, wanted=["doubled"])
+    model, feeds = graph.part([0], {"x": X, "two": np.full(3, 3, np.float32)}, wanted=["doubled"])
     assert answers(model.SerializeToString(), [feeds])[0][0].tolist() == [[3.0, -6.0, 9.0]]
 
 

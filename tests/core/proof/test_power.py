@@ -8,7 +8,7 @@ import pytest
 from tasks.core.arrays import EPS32, Array
 from tasks.core.proof.observations import ItemCount, Observed
 from tasks.core.proof.parity import OutputRuns
-from tasks.core.proof.power import next_rows, note_movement, observe
+from tasks.core.proof.power import next_rows, note_movement
 from tasks.core.reference.structure import Group
 
 VALUES = np.random.default_rng(0).standard_normal((4, 8))
@@ -16,7 +16,7 @@ VALUES = np.random.default_rng(0).standard_normal((4, 8))
 
 def _observed(torch32: Array, float64: Array) -> Observed:
     output = Observed("scores")
-    observe(output, OutputRuns([], torch32, [], float64))
+    output.observe(OutputRuns([], torch32, [], float64))
     return output
 
 
@@ -69,7 +69,7 @@ def test_zeros_are_counted_but_for_classes_of_items() -> None:
     labels = np.zeros(4, np.int64)
     assert _observed(labels, labels).num_zeros == 4
     items = Observed("labels", items={"normal": ItemCount()})
-    observe(items, OutputRuns([], labels, [], labels))
+    items.observe(OutputRuns([], labels, [], labels))
     assert (items.num_zeros, items.num_elements) == (0, 4)
 
 

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tasks.core.proof.proof import Witness
+from tasks.core.proof.validation import Witness
 
 X = np.array([[1.0, -2.0, 4.0]], np.float32)
 

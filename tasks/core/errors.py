@@ -18,7 +18,13 @@ import contextlib
 import copyreg
 import errno
 import signal
+import traceback
+from pathlib import Path
 from typing import Any
+
+_OWN_FOLDER = f"{Path(__file__).parent}/"
+_FAULTS = (AssertionError, AttributeError, LookupError, NameError, TypeError)
+"""What a mistake in Python code ends in; PyTorch's operators refuse with a RuntimeError."""
 
 
 class AssayError(Exception):
@@ -149,6 +155,34 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Was memory exhausted? PyTorch's allocator says so in a RuntimeError of its own words."""
     words = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
     return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
+def refusal_of(error: Exception, network: object, *, where: str) -> str:
+    """What the module says, in one line.
+
+    Args:
+        error: what its call raised.
+        network: the module.
+        where: sizes and kind of run, for a sentence.
+
+    Raises:
+        OutOfMemoryError: memory ran out, which says nothing of the module.
+        Exception: the error itself, if the mistake is Assay's.
+    """
+    if is_out_of_memory(error):
+        raise OutOfMemoryError(
+            f"Memory ran out while {type(network).__name__} ran at {where}: {one_line(error) or type(error).__name__}; "
+            f"free some, or bound the sizes of its inputs (NAME=DTYPE[WORD:LOW..HIGH])."
+        ) from error
+    if is_own_fault(error):
+        raise error
+    return one_line(f"{type(error).__name__}: {error}")
+
+
+def is_own_fault(error: BaseException) -> bool:
+    """Was it raised by a mistake in Assay's own code, not in the module or in what it calls?"""
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return isinstance(error, _FAULTS) and files != [] and files[-1].startswith(_OWN_FOLDER)
 
 
 def cause_of_death(status: int | None) -> str:

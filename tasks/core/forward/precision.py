@@ -18,10 +18,9 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_map, tree_map_only
 
 from tasks.core.arrays import eps_of
-from tasks.core.errors import is_out_of_memory
+from tasks.core.errors import is_out_of_memory, is_own_fault
 from tasks.core.forward.float_attributes import FloatAttributes
 from tasks.core.forward.other_kernels import OtherKernels, without_fused_attention
-from tasks.core.forward.refusals import is_own_fault
 
 _SIGN_PERIOD = 8191
 """Signs repeat after a prime number of weights, so that rows of a matrix get different ones."""
@@ -37,10 +36,7 @@ _PLAIN_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d,
 
 
 class _RaiseToFloat64(TorchDispatchMode):
-    """Cast every float32 tensor and dtype argument of every operator to float64.
-
-    An operator that refuses float64, as custom ones do, runs in float32, and its result is cast.
-    """
+    """Cast what every operator takes from float32 to float64; of one that refuses, as custom ones do, what it gives."""
 
     def __init__(self, rounded: set[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's own

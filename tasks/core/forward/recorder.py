@@ -1,7 +1,6 @@
 """Record what a module computes, operator by operator: values, module paths and source lines.
 
-A dispatch mode sees each ATen operator as the module calls it. It is entered inside forward, so that it is above
-the mode that casts to float64 and sees the same operators in every precision.
+The mode is entered inside forward, so that it is above the one that casts to float64 and sees the same operators.
 """
 
 import contextlib
@@ -22,8 +21,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from tasks.core.arrays import Array
-from tasks.core.forward.decompositions import intermediates
-from tasks.core.forward.other_kernels import without_fused_attention
+from tasks.core.forward.other_kernels import intermediates, without_fused_attention
 from tasks.core.forward.outputs import flatten
 from tasks.core.forward.traces import Addition, Call, Trace
 from tasks.core.source_lines import callers, innermost, without_folder
@@ -39,10 +37,7 @@ class Recorder(TorchDispatchMode):
     """Records each operator that a module calls while it is watched."""
 
     def __init__(self, model: nn.Module, *, receive: Receive | None = None, keep_additions: bool = False) -> None:
-        """Call `receive` with a copy of each value that depends on an input, as float32 if it is a float.
-
-        `keep_additions`: keep elements of the sums and branches of residual additions.
-        """
+        """Call `receive` with a copy of each value that depends on an input, floats as float32; `keep_additions`."""
         super().__init__()  # type: ignore[no-untyped-call]  # torch's own
         self.trace = Trace()
         self._model = model

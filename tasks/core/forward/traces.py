@@ -21,7 +21,7 @@ class Call:
     """Numbers of its tensor arguments, without parameters."""
     outputs: tuple[int, ...] = ()
     intermediates: tuple[int, ...] = ()
-    """Numbers of values that exporters compute on the way to the outputs (see decompositions)."""
+    """Numbers of values that exporters compute on the way to the outputs (see `intermediates`)."""
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Trace:
         return None if index is None else self.calls[index]
 
     def branch(self, operands: Sequence[int], *, module_path: str, since: int) -> int | None:
-        """Find which operand of an addition x + f(x) is the branch f(x) of a residual block.
+        """Which operand of an addition x + f(x), 0 or 1, is the branch f(x) of a residual block; None: it ends none.
 
         It is the one that is computed from the other. Where the shortcut has weights of its own, as a downsampling
         convolution has, neither is; then both must be computed by children of the running module, and the branch is
@@ -64,9 +64,6 @@ class Trace:
             operands: numbers of the two values.
             module_path: of the running module.
             since: number of calls before the module's own.
-
-        Returns:
-            0 or 1, or None if the addition ends no residual block.
         """
         for index, trunk in ((0, 1), (1, 0)):
             since_trunk = self._calls_behind(operands[index], since=self.producer.get(operands[trunk], 0))

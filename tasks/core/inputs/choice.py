@@ -8,10 +8,9 @@ import torch
 from torch import nn
 
 from tasks.core.arrays import Array
-from tasks.core.errors import InputsError, SpecError
+from tasks.core.errors import InputsError, SpecError, refusal_of
 from tasks.core.forward.arguments import ArgumentPath, Arguments, argument_paths, build_arguments, forward_order
 from tasks.core.forward.precision import run_float32
-from tasks.core.forward.refusals import refusal_of
 from tasks.core.inputs.probes import Probe, base_family, draw, plan_probes
 from tasks.core.inputs.samples import checked_sample, declared_inputs, read_sample
 from tasks.core.inputs.sizes import sizes_to_prove, traced_sizes, with_sizes

@@ -1,4 +1,1 @@
-"""Which node of a wrong file is wrong by itself, and a small reproduction of it.
-
-Whether a file is wrong is judged in `proof`.
-"""
+"""Which node of a wrong file is wrong by itself, and a small reproduction of it."""

@@ -145,7 +145,7 @@ class _Edges:
         return self._is_near_score(answer, index, end) or self._is_near_overlap(answer, index)
 
     def swapped(self, answer: list[Array], partners: Indices) -> Mask:
-        """Items in whose place the file has one of the same score: each suppresses the other, and rounding says which.
+        """Items in whose place the file has one of the same score, as rounding says which suppresses the other.
 
         None where they are more than a few: then the boxes are wrong.
         """

@@ -63,10 +63,7 @@ class Runs:
 
 
 class _Squares:
-    """Sums of squares of one output over one family, whole or per slice of an axis.
-
-    Three of them: of the file's errors, of torch32's errors and of the reference.
-    """
+    """Sums of squares of the file's errors, torch32's errors and the reference, whole or per slice of an axis."""
 
     def __init__(self, axis: int | None) -> None:
         self._axis = axis
@@ -144,10 +141,7 @@ class FloatPool:
         )
 
     def _worst_slice(self, whole_reference: float) -> tuple[float, str]:
-        """The worst ratio of a slice; its floor is no less than eps of the whole output.
-
-        Values of a slice that are zero but for rounding (a ReLU's) have no scale of their own.
-        """
+        """The worst ratio of a slice; zeros but for rounding (a ReLU's) have no scale, so the floor is of the whole."""
         worst, where = 0.0, ""
         for (axis, _), squares in self._slices.items():
             if squares.counts[1] >= MIN_SLICE_ELEMENTS:

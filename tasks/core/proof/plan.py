@@ -32,7 +32,6 @@ class Plan:
     output_order: tuple[int, ...] = ()
     """Which of the file's outputs is the module's first, second…; empty: they come in the module's order."""
     constant_outputs: tuple[str, ...] = ()
-    """Outputs that are meant not to depend on the input."""
     random_weights: bool = False
     threads: int | None = None
     """Of ONNX Runtime, within an operator; None: as many as PyTorch has."""

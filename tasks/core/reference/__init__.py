@@ -1,4 +1,1 @@
-"""What the module itself answers: in float32, in float64, with weights off by one rounding.
-
-Holding a file's answers against these belongs to `proof`.
-"""
+"""What the module itself answers: in float32, in float64, with weights off by one rounding."""

@@ -10,11 +10,10 @@ import torch
 from torch import nn
 
 from tasks.core.arrays import Array
-from tasks.core.errors import ModelError, one_line
+from tasks.core.errors import ModelError, one_line, refusal_of
 from tasks.core.forward.outputs import flatten
 from tasks.core.forward.precision import Scratch, run_float32, run_float64, run_perturbed
 from tasks.core.forward.recorder import Receive, Recorder
-from tasks.core.forward.refusals import refusal_of
 from tasks.core.forward.thresholds import Thresholds
 from tasks.core.forward.traces import Addition, Trace
 from tasks.core.inputs.choice import Inputs
@@ -38,7 +37,8 @@ class Reference:
         self._traced: dict[tuple[object, ...], TracedValues] = {}
         self._difference: tuple[int, str] | None = None
         self._names: tuple[str, ...] = ()
-        self._thresholds = Thresholds()
+        self.thresholds = Thresholds()
+        """What the first run compared its values with, where that decides how many items there are."""
         self._no_float64 = ""
         self._rounded: set[str] = set()
         self._scratch = Scratch()
@@ -46,19 +46,14 @@ class Reference:
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the outputs, from the structure that forward returns."""
-        self._run_once()
+        if not self._names:
+            self.float32(self.inputs.probes[0])
         return self._names
-
-    @property
-    def thresholds(self) -> Thresholds:
-        """What one run compared its values with, where that decides how many items there are."""
-        self._run_once()
-        return self._thresholds
 
     @functools.cached_property
     def groups(self) -> tuple[Group, ...]:
         """The outputs that are sized by data, as far as the first two probes tell."""
-        pair = map(self.float32, self.inputs.probes[:2])
+        pair = [self.float32(probe) for probe in self.inputs.probes[:2]]
         return groups_of(self.output_names, *pair) if self.thresholds.sizes_by_data else ()
 
     @property
@@ -175,10 +170,6 @@ class Reference:
         self._call(run, probe, recorder=recorder, **options)
         return recorder.trace
 
-    def _run_once(self) -> None:
-        if not self._names:
-            self.float32(self.inputs.probes[0])
-
     def _answer(self, how: str, probe: Probe, run: Any, **options: Any) -> list[Array]:
         key = (how, *probe.key)
         if key not in self._answers:
@@ -190,7 +181,7 @@ class Reference:
         args, kwargs = self.inputs.arguments(self.inputs.arrays(probe))
         try:
             watched = recorder.watching() if recorder else contextlib.nullcontext()
-            with contextlib.nullcontext() if self._names else self._thresholds, watched:
+            with contextlib.nullcontext() if self._names else self.thresholds, watched:
                 output = run(self.network, args, kwargs, **options)
         except Exception as error:  # the user's forward may raise anything
             where = f"{probe.sizes_in_words} ({probe.family} inputs, {run.__name__})"

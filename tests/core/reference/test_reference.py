@@ -216,10 +216,11 @@ def test_answers_are_computed_once_until_they_are_forgotten() -> None:
 
 
 def test_facts_are_there_without_a_run_before() -> None:
-    """Names, thresholds, groups and additions are computed when they are asked for."""
+    """Names, groups and additions are computed when they are asked for."""
     assert _reference(Apart())[0].output_names == ("output",)
-    assert _reference(Apart())[0].groups == ()
-    assert not _reference(Apart())[0].thresholds.sizes_by_data
+    reference, probes = _reference(Apart())
+    assert reference.groups == ()
+    assert not reference.thresholds.sizes_by_data
     reference, probes = _reference(Residual())
     assert len(reference.additions(probes[0])) == 1
     assert _reference(Apart())[0].unrepeatable() == ""

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from tasks.core.arrays import ratio
-from tasks.core.errors import OutOfMemoryError
-from tasks.core.forward.refusals import is_own_fault, refusal_of
+from tasks.core.errors import OutOfMemoryError, is_own_fault, refusal_of
 
 LAYER = nn.Linear(2, 3)
 ALLOCATOR = "[enforce fail at alloc_cpu.cpp:119] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to"

@@ -15,15 +15,9 @@ class FileValues:
     """
 
     def __init__(
-        self,
-        graph: OnnxGraph,
-        traced: TracedValues,
-        arrays: Mapping[str, Array],
-        *,
-        output_order: Sequence[int],
-        limit: float,
+        self, graph: OnnxGraph, traced: TracedValues, arrays: Mapping[str, Array], *, order: Sequence[int], limit: float
     ) -> None:
-        """Run the file on the arrays of a probe; values up to a noise ratio of `limit` are the module's."""
+        """Run the file, whose outputs come in this order, on a probe; noise ratios up to `limit` are right."""
         self.graph, self.traced, self.limit = graph, traced, limit
         self.values, self.stopped, self.said = graph.run(arrays)
         self.values |= arrays
@@ -33,7 +27,7 @@ class FileValues:
         """By name of a value of the file: numbers of the module's values that equal it."""
         self.outputs = [
             (graph.outputs[index], number)
-            for index, number in zip(output_order, traced.trace.outputs, strict=False)
+            for index, number in zip(order, traced.trace.outputs, strict=False)
             if graph.outputs[index] in self.values and number in traced.values
         ]
         """Names of the file's outputs, each with the number of the module's value that it should be."""

@@ -46,15 +46,11 @@ def localise(
     """
     try:
         onnx_graph = OnnxGraph(graph.path)
+        order = output_order or range(len(onnx_graph.outputs))
         for limit in (MATCHING_LIMIT,) if hidden else SEARCH_LIMITS:
             for probe in probes:
-                file = FileValues(
-                    onnx_graph,
-                    reference.traced(probe),
-                    {name: array for name, array in feeds(probe).items() if name in onnx_graph.feeds},
-                    output_order=output_order or range(len(onnx_graph.outputs)),
-                    limit=limit,
-                )
+                arrays = {name: array for name, array in feeds(probe).items() if name in onnx_graph.feeds}
+                file = FileValues(onnx_graph, reference.traced(probe), arrays, order=order, limit=limit)
                 if defect := _WrongNode(reference.network, file).find(hidden=hidden):
                     return defect, []
     except (CrashError, ModelError, OutOfMemoryError) as error:
@@ -72,7 +68,7 @@ class _WrongNode:
         self._file, self._graph, self._traced = file, file.graph, file.traced
         self._present = {number for numbers in file.found.values() for number in numbers}
 
-    def find(self, *, hidden: bool = False) -> Defect | None:
+    def find(self, *, hidden: bool) -> Defect | None:
         """The wrong node, if `hidden` only one that is wrong by itself; None where all is right on this probe."""
         for index in self._file.own_errors():
             return self._examined(index)

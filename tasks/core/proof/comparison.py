@@ -66,7 +66,7 @@ class Comparison:
         whole = [index for index in range(len(runs.torch32)) if index not in self._reference.sized_by_data]
         same = [a for a in runs.perturbed if all(a[i].shape == runs.torch32[i].shape for i in whole)]
         for index in whole:
-            self._pool(probe, index, runs.of(index, same), again=again)
+            self._pool(probe, index, replace(runs, perturbed=same).of(index), again=again)
         for group in self._reference.groups:
             self._add_items(probe, group, runs, again=again)
 

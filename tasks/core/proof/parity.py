@@ -47,17 +47,12 @@ class Runs:
         """The module's runs beside the one in float32."""
         return [self.float64, *self.perturbed]
 
-    def of(self, index: int, perturbed: Sequence[list[Array]]) -> OutputRuns:
-        """One output's values.
-
-        Args:
-            index: of the output.
-            perturbed: those runs that have its shape.
-        """
+    def of(self, index: int) -> OutputRuns:
+        """One output's values."""
         return OutputRuns(
             onnx=[answer[index] for answer in self.onnx],
             torch32=self.torch32[index],
-            perturbed=[answer[index] for answer in perturbed],
+            perturbed=[answer[index] for answer in self.perturbed],
             float64=self.float64[index],
         )
 

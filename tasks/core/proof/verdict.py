@@ -20,7 +20,7 @@ def judge(plan: Plan, seen: Observations) -> Evidence:
         seen: what was, and what came of it.
     """
     outputs = [_summarise(output) for output in seen.outputs] if seen.compared else []
-    dims = prove_dims(plan, seen.compared)
+    dims = _prove_dims(plan, seen.compared)
     failures, doubts = [*seen.failures], [*seen.doubts, *plan.graph.doubts]
     for output, observed in zip(outputs, seen.outputs, strict=False):
         failures += _failures_of(output, observed)
@@ -47,7 +47,7 @@ def judge(plan: Plan, seen: Observations) -> Evidence:
         ),
         skipped=tuple(f"{p.family} seed {p.seed} at {p.sizes_in_words}: {why}" for p, why in seen.skipped),
         blocks=tuple(seen.blocks),
-        notes=(*seen.notes, *dims_held_equal(plan), *notes_of_blocks(seen.blocks)),
+        notes=(*seen.notes, *_dims_held_equal(plan), *notes_of_blocks(seen.blocks)),
         floor=seen.floor,
         noise_limit=NOISE_LIMIT,
         slice_limit=SLICE_LIMIT,
@@ -124,13 +124,8 @@ def _unaccounted(plan: Plan, seen: Observations) -> Iterator[str]:
         yield "nothing was compared"
 
 
-def prove_dims(plan: Plan, compared: Sequence[Probe]) -> list[DimProof]:
-    """One proof for each dimension that was asked for, of each input that the file has.
-
-    Args:
-        plan: of the proof.
-        compared: probes at whose sizes the file was held against the module.
-    """
+def _prove_dims(plan: Plan, compared: Sequence[Probe]) -> list[DimProof]:
+    """One proof for each dimension that was asked for, of each input that the file has."""
     return [
         DimProof(
             name=dim.name,
@@ -146,7 +141,7 @@ def prove_dims(plan: Plan, compared: Sequence[Probe]) -> list[DimProof]:
     ]
 
 
-def dims_held_equal(plan: Plan) -> Iterator[str]:
+def _dims_held_equal(plan: Plan) -> Iterator[str]:
     """Dimensions asked for under two names that the file declares under one."""
     asked: dict[str, set[str]] = {}
     for spec, found in _inputs_in_file(plan):

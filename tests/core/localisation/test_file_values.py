@@ -43,7 +43,7 @@ def _values(file: Exported, folder: Path, mutate: Callable[[onnx.ModelProto], No
     probe = file.inputs.probes[0]
     return FileValues(
         OnnxGraph(folder / "changed.onnx"), file.reference.traced(probe), file.inputs.arrays(probe),
-        output_order=(0,), limit=MATCHING_LIMIT,
+        order=(0,), limit=MATCHING_LIMIT,
     )  # fmt: skip
 
 

@@ -135,7 +135,7 @@ def test_a_true_file_has_nothing_to_blame(either: Exported) -> None:
         assert found == (None, [])
     file = FileValues(
         OnnxGraph(either.graph.path), either.reference.traced(probe), either.inputs.arrays(probe),
-        output_order=(0, 1), limit=MATCHING_LIMIT,
+        order=(0, 1), limit=MATCHING_LIMIT,
     )  # fmt: skip
     assert list(file.own_errors()) == []
     assert list(file.suspects()) == []

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tasks.core.arrays import Array
+from tasks.core.proof.observations import TaskMetrics
 from tasks.core.proof.parity import OutputRuns
-from tasks.core.proof.task_metrics import TaskMetrics
 
 
 def _scores(*rows: list[float]) -> Array:

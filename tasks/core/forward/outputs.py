@@ -1,4 +1,4 @@
-"""Flatten what forward returns into named tensors, in the order of the structure."""
+"""What forward returns: named tensors in the order of the structure, and thresholds that decide how many items."""
 
 import dataclasses
 import functools
@@ -11,8 +11,12 @@ from unittest.mock import patch
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from tasks.core.errors import ModelError, SpecError
+
+_COMPARISONS = ("aten.gt.Scalar", "aten.ge.Scalar", "aten.lt.Scalar", "aten.le.Scalar")
 
 
 def flatten(output: Any) -> list[tuple[str, torch.Tensor]]:
@@ -31,14 +35,11 @@ def flatten(output: Any) -> list[tuple[str, torch.Tensor]]:
 
 
 def name_outputs(found: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names of the outputs: those asked for, else those found in the structure.
+    """The names of the outputs: those asked for, of which there must be as many, else those found in the structure.
 
     Args:
         found: names from `flatten`.
         names: those asked for, in the same order; empty: none were.
-
-    Raises:
-        SpecError: their number differs.
     """
     if names and len(names) != len(found):
         raise SpecError(f"forward returns {len(found)} tensors ({', '.join(found)}) but {len(names)} names were given.")
@@ -105,3 +106,35 @@ def _walk(value: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
 def _joined(name: str, key: str) -> str:
     key = re.sub(r"\W+", "_", key)
     return f"{name}_{key}" if name else key
+
+
+class Thresholds(TorchDispatchMode):
+    """A mode that notes thresholds, and whether an operator had an output whose shape depends on values."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        self.scores: set[float] = set()
+        """Numbers that floating-point tensors were compared with."""
+        self.overlaps: set[float] = set()
+        """Limits of intersection over union in non-maximum suppression."""
+        self.sizes_by_data = False
+        """Did the shape of some operator's output depend on values?"""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: PLR0917
+        kwargs = kwargs or {}
+        name = str(func)
+        if name in _COMPARISONS and args[0].is_floating_point():
+            self.scores.add(float(args[1]))
+        if "nms" in name:
+            self.overlaps.update(v for v in tree_leaves((args, kwargs)) if isinstance(v, float))
+        self.sizes_by_data |= "nms" in name or _is_sized_by_data(func, args)
+        return func(*args, **kwargs)
+
+
+def _is_sized_by_data(func: Any, args: Any) -> bool:
+    if torch.Tag.dynamic_output_shape not in func.tags:
+        return False
+    if not str(func).startswith("aten.index."):
+        return True
+    masks = (torch.bool, torch.uint8)  # numbers as indices give a shape of their own
+    return any(isinstance(index, torch.Tensor) and index.dtype in masks for index in args[1])

@@ -96,15 +96,12 @@ class OnnxGraph:
     def evaluate(
         self, nodes: Sequence[int], arrays: Mapping[str, Array], *, wanted: Sequence[str] = ()
     ) -> dict[str, Array]:
-        """Run some of the nodes on given values.
+        """Run some of the nodes on given values; a SessionError says that ONNX Runtime refuses them.
 
         Args:
             nodes: indices, in order.
             arrays: values by name that the nodes take from elsewhere.
             wanted: names of the values to return; empty: all that the nodes compute.
-
-        Raises:
-            SessionError: ONNX Runtime refuses them.
         """
         model, feeds = self.part(nodes, arrays, wanted=wanted)
         (found,) = answers(model.SerializeToString(), [feeds], level="off", folder=self.path.parent)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.arrays import EPS32, Array, rms
-from tasks.core.forward.thresholds import Thresholds
+from tasks.core.forward.outputs import Thresholds
 from tasks.core.limits import EDGE, JUMP, LEAST_AGREEMENT
 from tasks.core.proof.items import Indices, corners, iou, partners_of
 from tasks.core.proof.observations import ItemCount

@@ -11,10 +11,9 @@ from torch import nn
 
 from tasks.core.arrays import Array
 from tasks.core.errors import ModelError, one_line, refusal_of
-from tasks.core.forward.outputs import flatten
+from tasks.core.forward.outputs import Thresholds, flatten
 from tasks.core.forward.precision import Scratch, run_float32, run_float64, run_perturbed
 from tasks.core.forward.recorder import Receive, Recorder
-from tasks.core.forward.thresholds import Thresholds
 from tasks.core.forward.traces import Addition, Trace
 from tasks.core.inputs.choice import Inputs
 from tasks.core.inputs.probes import Probe, batch_name
@@ -142,11 +141,7 @@ class Reference:
         return self._additions.get(probe.key, [])
 
     def traced(self, probe: Probe) -> TracedValues:
-        """Every value that the module computes on a probe; kept until those of another probe are asked for.
-
-        Raises:
-            ModelError: the module can't be recorded.
-        """
+        """Every value that the module computes on a probe, kept for the last one; ModelError: it can't be recorded."""
         if probe.key not in self._traced:
             self._traced.clear()
             self._traced[probe.key] = TracedValues(functools.partial(self._record, probe))

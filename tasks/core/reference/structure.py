@@ -1,7 +1,4 @@
-"""What the outputs of a module are: their number, dtypes and shapes, and which are sized by data.
-
-Outputs that describe the same items, as a detector's boxes, scores and classes, are a group.
-"""
+"""What the outputs of a module are: number, dtypes, shapes, and groups sized by data, as boxes and their scores."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torchvision
 
-from tasks.core.forward.thresholds import Thresholds
+from tasks.core.forward.outputs import Thresholds
 
 
 def _thresholds(run: Callable[[torch.Tensor], Any]) -> Thresholds:

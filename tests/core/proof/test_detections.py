@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.core.arrays import Array
-from tasks.core.forward.thresholds import Thresholds
+from tasks.core.forward.outputs import Thresholds
 from tasks.core.proof.detections import align
 from tasks.core.proof.items import is_luck
 from tasks.core.proof.observations import ItemCount

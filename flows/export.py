@@ -14,7 +14,6 @@ from tempfile import TemporaryDirectory
 
 from prefect import flow
 
-from flows.outcomes import judged
 from tasks.core.errors import VerdictError
 from tasks.core.model.borrowing import borrowed
 from tasks.core.provenance.attempts import Attempt
@@ -74,4 +73,7 @@ def export_model(
         candidate = export_onnx(spec, module, inputs, folder=Path(folder), verbose=verbose)
         proof = validate_onnx(candidate, module, inputs)
         release = log_export(attempt, candidate, proof)
-    return judged(deliver_file(attempt.result(release), output))
+    result = deliver_file(attempt.result(release), output)
+    if result.verdict != "pass":
+        raise VerdictError(result.complaint, result)
+    return result

@@ -1,11 +1,11 @@
-"""What came of an attempt: any error becomes one sentence and a result, a result becomes JSON or is judged."""
+"""What came of an attempt: any error becomes one sentence and a result, a result becomes JSON."""
 
 import json
 import traceback
 from collections.abc import Callable
 from typing import Any
 
-from tasks.core.errors import AssayError, CrashError, VerdictError, as_assay_error
+from tasks.core.errors import AssayError, CrashError, as_assay_error
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import ErrorRecord, ExportResult, Release
 from tasks.core.spec.export_spec import ResolvedSpec
@@ -57,13 +57,6 @@ def ended(spec: ResolvedSpec, error: AssayError, *, parent_run_id: str | None = 
 
         log_failure(Attempt(spec, parent_run_id=parent_run_id), error)
     return failed(spec.title, error)
-
-
-def judged(result: ExportResult) -> ExportResult:
-    """The result, if its file is proven; else a VerdictError that holds it is raised."""
-    if result.verdict != "pass":
-        raise VerdictError(result.complaint, result)
-    return result
 
 
 def flattened(result: ExportResult) -> dict[str, Any]:

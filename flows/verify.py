@@ -25,10 +25,10 @@ from tasks.core.records.steps import ExportResult
 from tasks.core.reference.module import BuiltModule
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
+from tasks.create_inputs import match_inputs
 from tasks.fetch_weights import fetch_weights
 from tasks.instantiate_model import instantiate_model
 from tasks.log_export import log_verification
-from tasks.match_inputs import match_inputs
 from tasks.step import recorded
 from tasks.validate_onnx import validate_onnx
 

@@ -1,13 +1,16 @@
-"""Step 3: choose example inputs, and plan the probes that validation will use."""
+"""Step 3: choose example inputs, and plan the probes; or find the inputs in a file that somebody else made."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.core.records.steps import Candidate
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.step import step
 
 if TYPE_CHECKING:
     from tasks.core.inputs.choice import Inputs
+    from tasks.core.inputs.matching import Matcher
     from tasks.core.reference.module import BuiltModule
 
 
@@ -25,3 +28,24 @@ def create_inputs(spec: ResolvedSpec, module: "BuiltModule") -> "Inputs":
     with Growth() as growth:
         inputs = choose_inputs(spec, module.network)
     return replace(inputs, run_bytes=growth.num_bytes)
+
+
+@step(
+    seconds=600,
+    says=lambda matched: ", ".join(map(str, matched[1].specs)),
+    keeps=lambda matched: {"graph": matched[0].graph},
+)
+def match_inputs(file: Path, matcher: "Matcher") -> "tuple[Candidate, Inputs]":
+    """Read the inputs and outputs of somebody else's file, and match them with the module's.
+
+    Args:
+        file: an `.onnx` file.
+        matcher: of the module.
+
+    Raises:
+        SpecError: it is no ONNX file.
+        InputsError: nothing says what an input of the file is, or the module refuses it.
+    """
+    from tasks.core.onnx_files.reading import read_graph
+
+    return matcher.match(read_graph(file))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.filesize import decimal
 
 from tasks.core.provenance.attempts import provenance
-from tasks.core.records.steps import Candidate, Graph
+from tasks.core.records.steps import Candidate
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.step import step
 
@@ -26,16 +26,12 @@ def _memory(spec: ResolvedSpec, module: "BuiltModule", inputs: "Inputs", **_: An
     return reserved(needed_bytes(module.network, run_bytes=inputs.run_bytes), title=spec.title)
 
 
-def _said(graph: Graph) -> str:
+def _said(candidate: Candidate) -> str:
+    graph = candidate.graph
     return f"{graph.exporter}, opset {graph.opset}, {graph.num_nodes} nodes, {decimal(graph.size_bytes)}"
 
 
-@step(
-    seconds=3600,
-    says=lambda candidate: _said(candidate.graph),
-    keeps=lambda candidate: {"graph": candidate.graph},
-    holds=_memory,
-)
+@step(seconds=3600, says=_said, keeps=lambda candidate: {"graph": candidate.graph}, holds=_memory)
 def export_onnx(
     spec: ResolvedSpec, module: "BuiltModule", inputs: "Inputs", *, folder: Path, verbose: bool = False
 ) -> Candidate:

@@ -1,7 +1,6 @@
 """Step 1: find the weights, fetch them if need be, and verify them."""
 
 from pathlib import Path
-from typing import Any
 
 from tasks.core.errors import ServiceError, WeightsError
 from tasks.core.records.steps import Weights
@@ -13,11 +12,6 @@ from tasks.step import step
 _SUFFIXES = (".pth", ".pt", ".pt2", ".safetensors", ".ckpt", ".bin")
 
 
-def _service_failed(_task: Any, _run: Any, state: Any) -> bool:
-    """Only a service that was out of reach is worth another try."""
-    return isinstance(state.result(raise_on_failure=False), ServiceError)
-
-
 @step(
     seconds=3600,
     says=lambda weights: weights.origin,
@@ -25,7 +19,8 @@ def _service_failed(_task: Any, _run: Any, state: Any) -> bool:
     retries=2,
     retry_delay_seconds=[1, 3],
     retry_jitter_factor=0.5,
-    retry_condition_fn=_service_failed,
+    # only a service that was out of reach is worth another try
+    retry_condition_fn=lambda _task, _run, state: isinstance(state.result(raise_on_failure=False), ServiceError),
 )
 def fetch_weights(spec: ResolvedSpec) -> Weights:
     """Find and verify the weights of a resolved spec."""

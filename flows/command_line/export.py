@@ -25,10 +25,6 @@ EXPORT_SECONDS = 6 * 3600.0
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    return run_command(_parser(), _run, arguments, display_class=Display)
-
-
-def _parser() -> Parser:
     description = "Turn PyTorch models into ONNX files, prove each, and register it in MLflow."
     parser = Parser(prog="python flows/export.py", description=description, epilog=STATUSES)
     add = parser.add_argument
@@ -37,7 +33,7 @@ def _parser() -> Parser:
     add("-o", dest="destination", metavar="FILE|DIR/", help="also put the proven file there")
     add("--force", action="store_true", help="export even where nothing changed")
     add_output_options(parser)
-    return parser
+    return run_command(parser, _run, arguments, display_class=Display)
 
 
 def _run(options: argparse.Namespace, results: list[ExportResult], display: Display) -> None:

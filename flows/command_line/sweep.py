@@ -92,10 +92,6 @@ class SweepDisplay(Display):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    return run_command(_parser(), _run, arguments, display_class=SweepDisplay)
-
-
-def _parser() -> Parser:
     description = "Export many models to ONNX side by side, prove each, and register it in MLflow."
     parser = Parser(prog="python flows/sweep.py", description=description, epilog=STATUSES)
     add = parser.add_argument
@@ -111,7 +107,7 @@ def _parser() -> Parser:
     given_up = f"after which a model is given up; default {TIMEOUT_SECONDS:g}"
     add("--timeout", metavar="SECONDS", dest="timeout_seconds", type=_positive, default=TIMEOUT_SECONDS, help=given_up)
     add_output_options(parser)
-    return parser
+    return run_command(parser, _run, arguments, display_class=SweepDisplay)
 
 
 def _run(options: argparse.Namespace, results: list[ExportResult], display: SweepDisplay) -> None:

@@ -15,10 +15,6 @@ from tasks.core.records.steps import ExportResult
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    return run_command(_parser(), _run, arguments, display_class=Display)
-
-
-def _parser() -> Parser:
     description = "Prove .onnx files that somebody else made against their PyTorch model."
     epilog = f"Without --input the dims are each file's own. {STATUSES}"
     parser = Parser(prog="python flows/verify.py", description=description, epilog=epilog)
@@ -26,7 +22,7 @@ def _parser() -> Parser:
     parser.add_argument("files", nargs="+", metavar="FILE.onnx", type=Path, help="files to prove")
     add_spec_options(parser)
     add_output_options(parser)
-    return parser
+    return run_command(parser, _run, arguments, display_class=Display)
 
 
 def _run(options: argparse.Namespace, results: list[ExportResult], display: Display) -> None:

@@ -105,7 +105,10 @@ class _ProvenFile:
         folder = Path(path)
         folder.mkdir(parents=True)
         for source in filter(None, (self.graph.path, self.graph.sidecar)):
-            _link(source, folder / source.name)
+            try:
+                os.link(source, folder / source.name)
+            except OSError:  # another file system
+                shutil.copyfile(source, folder / source.name)
         versions = package_versions()
         requirements = [f"mlflow=={mlflow.__version__}"]
         requirements += [f"{name}=={versions[name]}" for name in ("onnx", "onnxruntime", "numpy")]
@@ -128,10 +131,3 @@ def _schema(types: tuple[TensorType, ...]) -> Schema:
     return Schema(
         [TensorSpec(np.dtype(t.dtype), tuple(d if isinstance(d, int) else -1 for d in t.dims), t.name) for t in types]
     )
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system
-        shutil.copyfile(source, target)

@@ -1,5 +1,6 @@
 """What MLflow holds of past exports: the champion of a registered model, and its file."""
 
+import json
 import logging
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -43,7 +44,8 @@ def find_champion(name: str) -> PastExport | None:
             stored = stored_file(release)
             if stored is not None and not stored.is_file():
                 raise FileNotFoundError(stored)
-            return PastExport.read(record, release)
+            records = json.loads(record.read_text())
+            return PastExport(release=release, **{name: records[name] for name in ("manifest", "graph", "evidence")})
         except (MlflowException, OSError, ValueError, KeyError) as error:
             log.warning("%s %s can't be read back (%s), so it is exported again", name, version.version, error)
             return None

@@ -69,7 +69,8 @@ def logged_sweep(specs: Sequence[ResolvedSpec], *, resume: bool) -> Iterator[Swe
 def _opened(specs: Sequence[ResolvedSpec], *, resume: bool) -> Sweep:
     client = connect()
     experiment_id = experiment_id_of(client)
-    key = _key(specs)
+    texts = json.dumps(sorted(spec.canonical_json() for spec in specs))  # equal for equal specs, in any order
+    key = hashlib.sha256(texts.encode()).hexdigest()[:16]
     if resume:
         unfinished = f"tags.`{_KEY}` = '{key}' and attributes.status != 'FINISHED'"
         if runs := client.search_runs([experiment_id], unfinished, max_results=1):
@@ -102,8 +103,3 @@ def _past_results(run_id: str) -> dict[str, ExportResult]:
         results = [ExportResult.model_validate_json(path.read_text()) for path in sorted(found.glob("*.json"))]
         return {result.name: result for result in results}
     return {}
-
-
-def _key(specs: Sequence[ResolvedSpec]) -> str:
-    """Equal for sweeps of equal specs, in any order."""
-    return hashlib.sha256(json.dumps(sorted(spec.canonical_json() for spec in specs)).encode()).hexdigest()[:16]

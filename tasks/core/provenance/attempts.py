@@ -22,17 +22,6 @@ class PastExport(Record):
     evidence: Evidence
     release: Release
 
-    @classmethod
-    def read(cls, path: Path, release: Release) -> Self:
-        """Read what `Attempt.to_json` wrote.
-
-        Args:
-            path: a local file.
-            release: the version that it belongs to.
-        """
-        records = json.loads(path.read_text())
-        return cls(release=release, **{name: records[name] for name in ("manifest", "graph", "evidence")})
-
     def unchanged(self, spec: ResolvedSpec) -> ExportResult:
         """The outcome where nothing has to be done."""
         attempt = Attempt(spec, manifest=self.manifest, graph=self.graph, evidence=self.evidence)
@@ -93,7 +82,7 @@ class Attempt:
         return replace(self, error=ErrorRecord(type=type(known).__name__, message=str(known)))
 
     def to_json(self) -> str:
-        """The records, as `PastExport.read` reads them."""
+        """The records; `find_champion` reads a past export from them."""
         known = (self.spec, self.weights, self.report, self.manifest, self.graph, self.evidence)
         names = ("spec", "weights", "report", "manifest", "graph", "evidence")
         records = {name: record and record.model_dump(mode="json") for name, record in zip(names, known, strict=True)}

@@ -28,7 +28,6 @@ class Weights(Record):
     tensors_sha256: str | None = None
     """Hash of names, dtypes, shapes and values; None until a module exists (random, as-built)."""
     seed: int | None = None
-    """Of random weights."""
 
 
 class LoadReport(Record):
@@ -183,7 +182,6 @@ class ExportResult(Record):
     evidence: Evidence | None = None
     release: Release | None = None
     weights_sha256: str | None = None
-    """Of the weight tensors."""
     onnx_path: Path | None = None
     """Where the file lies now, if it is a file of this machine."""
     static: dict[str, str] = {}

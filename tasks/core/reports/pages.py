@@ -1,6 +1,5 @@
 """Self-contained HTML pages, rendered from the templates in this folder, and their number formats."""
 
-import functools
 import math
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import jinja2
 from rich.filesize import decimal
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _MAX_BAR_WIDTH = 160
 
 
@@ -19,7 +17,7 @@ def render(template: str, **values: Any) -> str:
         template: its file name in `templates/`.
         values: what the template refers to; a missing one is an error.
     """
-    return _environment().get_template(template).render(**values)
+    return _ENVIRONMENT.get_template(template).render(**values)
 
 
 def number(value: float) -> str:
@@ -49,14 +47,11 @@ def bar_width(value: float) -> int:
     return min(max(round(20 * math.log10(value)), 1), _MAX_BAR_WIDTH) if value > 0 else 1
 
 
-@functools.cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,  # names in the file are its author's
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "percent": percent, "bytes": decimal, "bar": bar_width}
-    return environment
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,  # names in the file are its author's
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_ENVIRONMENT.filters |= {"number": number, "percent": percent, "bytes": decimal, "bar": bar_width}

@@ -103,7 +103,9 @@ def sweep(
         planned: called with the estimated cost in GFLOP of each model that is to be exported, by name.
         ready: entered before the first flow runs, left after the last.
     """
-    _check_names(specs)
+    titles = [spec.title for spec in specs]
+    if twice := sorted({title for title in titles if titles.count(title) > 1}):
+        raise SpecError(f"Two models are called {twice[0]}; give one of them another name, or leave it out.")
     _check_store(options)
     with logged_sweep(specs, resume=options.resume) as log:
         opened(log.run_url)
@@ -122,7 +124,7 @@ def sweep(
         if rest:
             with ready or contextlib.nullcontext():
                 _export(rest, options, run_id=log.run_id, add=add, planned=planned)
-    return [log.results[spec.title] for spec in specs]
+    return [log.results[title] for title in titles]
 
 
 def _unchanged(spec: ResolvedSpec, log: Sweep) -> ExportResult | None:
@@ -211,12 +213,6 @@ def _result_of(future: Any, spec: ResolvedSpec, run_id: str) -> ExportResult:
         lost = CrashError(f"{spec.title}: the worker that exported it was lost ({one_line(error)}).")
         return ended(spec, lost, parent_run_id=run_id)
     return result
-
-
-def _check_names(specs: Sequence[ResolvedSpec]) -> None:
-    titles = [spec.title for spec in specs]
-    if twice := sorted({title for title in titles if titles.count(title) > 1}):
-        raise SpecError(f"Two models are called {twice[0]}; give one of them another name, or leave it out.")
 
 
 def _check_store(options: SweepOptions) -> None:

@@ -29,7 +29,8 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
     options.models = [options.model]
     declared = options.inputs is not None
     (spec,) = make_specs(options)
-    _check_files(options.files)
+    for file in options.files:
+        _check_file(file)
     server = TemporaryServer()
     server.start()  # on the second core, while this process imports
     display.wait("importing PyTorch, checking what was asked for")
@@ -54,12 +55,10 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
         results.append(last)
 
 
-def _check_files(files: list[Path]) -> None:
-    for file in files:
-        if not file.is_file():
-            raise SpecError(f"There is no file {file}; name .onnx files.")
-        try:
-            str(file).encode()
-        except UnicodeEncodeError:
-            said = f"The name {str(file)!a} is no UTF-8 and can't be written down; rename the file."
-            raise SpecError(said) from None
+def _check_file(file: Path) -> None:
+    if not file.is_file():
+        raise SpecError(f"There is no file {file}; name .onnx files.")
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        raise SpecError(f"The name {str(file)!a} is no UTF-8 and can't be written down; rename the file.") from None

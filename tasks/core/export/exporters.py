@@ -15,8 +15,8 @@ from tasks.core.errors import ExportError, one_line
 from tasks.core.export.torch_exporters import EXPORTERS, Exported
 from tasks.core.families.family import Exporter
 from tasks.core.families.registry import family_of
-from tasks.core.forward.other_kernels import without_fused_attention
 from tasks.core.forward.outputs import flat_forward
+from tasks.core.forward.switches import same_way
 from tasks.core.inputs.choice import Inputs
 from tasks.core.spec.export_spec import ResolvedSpec
 
@@ -41,7 +41,7 @@ def run_exporter(
         opset: of the graph.
     """
     try:
-        with _quiet(), without_fused_attention(), torch.no_grad(), flat_forward(model, inputs.from_tensors):
+        with _quiet(), same_way(), torch.no_grad(), flat_forward(model, inputs.from_tensors):
             exported = EXPORTERS[exporter](model, inputs, output_names=output_names, opset=opset)
     except ExportError:
         raise

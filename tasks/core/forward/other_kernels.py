@@ -1,13 +1,13 @@
 """Operators computed otherwise than PyTorch would: by other kernels, or in the steps that exporters take."""
 
-import contextlib
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes
+
+from tasks.core.forward.operator_mode import OperatorMode
 
 _LONG_SUM = 256
 """Number of terms from which the order of a sum has a visible effect."""
@@ -15,17 +15,6 @@ _LANES = (4, 1)
 """Numbers of partial sums in ONNX Runtime's averages: in the layout NCHW, and in one with blocks of channels."""
 _LEAST_SIGMOID = 2.0**-26
 """About sigmoid(-18), the least value of ONNX Runtime's kernel."""
-
-
-@contextlib.contextmanager
-def without_fused_attention() -> Iterator[None]:
-    """Within this context attention runs operator by operator: the kernel has no ONNX operator and no float64 path."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def intermediates(name: str, tensors: list[torch.Tensor], output: torch.Tensor) -> list[torch.Tensor]:
@@ -63,7 +52,7 @@ def intermediates(name: str, tensors: list[torch.Tensor], output: torch.Tensor) 
     return []
 
 
-class OtherKernels(TorchDispatchMode):
+class OtherKernels(OperatorMode):
     """Compute sigmoids, instance norms and long averages with the errors that another correct float32 kernel may have.
 
     ONNX Runtime's sigmoid has an error that is eps32 of 1 rather than of the value, and never gives less than
@@ -77,7 +66,7 @@ class OtherKernels(TorchDispatchMode):
 
     def __init__(self, seed: int) -> None:
         """Choose by a seed the layout whose order of addition is used in averages."""
-        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        super().__init__()
         self._num_lanes = _LANES[seed % len(_LANES)]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: PLR0917
@@ -92,7 +81,7 @@ class OtherKernels(TorchDispatchMode):
             return args[0].mul_(_other_sigmoid(args[0]))
         if func is aten.native_batch_norm.default and args[5] and args[0].shape[0] == 1:
             return _instance_norm_in_lanes(*args[:3], eps=args[7], num_lanes=self._num_lanes)
-        answer = func(*args, **(kwargs or {}))
+        answer = self.call(func, args, kwargs)
         if func is aten.mean.dim and _is_long_average(args[0], args[1], answer):
             return _average_in_lanes(args[0], answer.shape, num_lanes=self._num_lanes)
         return answer

@@ -11,10 +11,10 @@ from unittest.mock import patch
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tasks.core.errors import ModelError, SpecError
+from tasks.core.forward.operator_mode import OperatorMode
 
 _COMPARISONS = ("aten.gt.Scalar", "aten.ge.Scalar", "aten.lt.Scalar", "aten.le.Scalar")
 
@@ -108,11 +108,11 @@ def _joined(name: str, key: str) -> str:
     return f"{name}_{key}" if name else key
 
 
-class Thresholds(TorchDispatchMode):
+class Thresholds(OperatorMode):
     """A mode that notes thresholds, and whether an operator had an output whose shape depends on values."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        super().__init__()
         self.scores: set[float] = set()
         """Numbers that floating-point tensors were compared with."""
         self.overlaps: set[float] = set()
@@ -128,11 +128,11 @@ class Thresholds(TorchDispatchMode):
         if "nms" in name:
             self.overlaps.update(v for v in tree_leaves((args, kwargs)) if isinstance(v, float))
         self.sizes_by_data |= "nms" in name or _is_sized_by_data(func, args)
-        return func(*args, **kwargs)
+        return self.call(func, args, kwargs)
 
 
 def _is_sized_by_data(func: Any, args: Any) -> bool:
-    if torch.Tag.dynamic_output_shape not in func.tags:
+    if torch.Tag.dynamic_output_shape not in getattr(func, "tags", ()):
         return False
     if not str(func).startswith("aten.index."):
         return True

@@ -14,13 +14,15 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_map, tree_map_only
 
 from tasks.core.arrays import eps_of
 from tasks.core.errors import is_out_of_memory, is_own_fault
 from tasks.core.forward.float_attributes import FloatAttributes
-from tasks.core.forward.other_kernels import OtherKernels, without_fused_attention
+from tasks.core.forward.operator_mode import OperatorMode, is_mutable
+from tasks.core.forward.other_kernels import OtherKernels
+from tasks.core.forward.switches import same_way, uncompiled
 
 _SIGN_PERIOD = 8191
 """Signs repeat after a prime number of weights, so that rows of a matrix get different ones."""
@@ -35,18 +37,19 @@ _PLAIN_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d,
 """Layers that call no other layer and never return a view of their weights."""
 
 
-class _RaiseToFloat64(TorchDispatchMode):
+class _RaiseToFloat64(OperatorMode):
     """Cast what every operator takes from float32 to float64; of one that refuses, as custom ones do, what it gives."""
 
     def __init__(self, rounded: set[str]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        super().__init__()
         self._rounded = rounded
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: PLR0917
         try:
-            return func(*tree_map(_raised, args), **tree_map(_raised, kwargs or {}))
+            return self.call(func, tree_map(_raised, args), tree_map(_raised, kwargs))
         except Exception as error:  # a custom operator may raise anything
-            if func._schema.is_mutable or is_out_of_memory(error) or is_own_fault(error):
+            has_schema = isinstance(func, torch._ops.OpOverload)
+            if not has_schema or is_mutable(func) or is_out_of_memory(error) or is_own_fault(error):
                 raise
             answer = func(*tree_map(_lowered, args), **tree_map(_lowered, kwargs or {}))
             self._rounded.add(str(func))
@@ -65,14 +68,14 @@ _lowered = functools.partial(_cast, source=torch.float64, target=torch.float32)
 
 
 def run_float32(model: nn.Module, args: Args, kwargs: Kwargs) -> Any:
-    """Call a module as it is, without gradients.
+    """Call a module without gradients, the way that every other run takes.
 
     Args:
         model: any module.
         args: of forward.
         kwargs: of forward.
     """
-    with torch.no_grad():
+    with same_way(), uncompiled(), torch.no_grad():
         return model(*args, **kwargs)
 
 
@@ -120,7 +123,7 @@ def run_float64(
     previous_dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        with without_fused_attention(), _leafwise(model, raised), _RaiseToFloat64(rounded):
+        with _leafwise(model, raised), _RaiseToFloat64(rounded):
             return run_float32(model, tree_map(_raised, args), tree_map(_raised, kwargs))
     finally:
         torch.set_default_dtype(previous_dtype)

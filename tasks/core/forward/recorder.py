@@ -15,14 +15,15 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from tasks.core.arrays import Array
-from tasks.core.forward.other_kernels import intermediates, without_fused_attention
+from tasks.core.forward.operator_mode import OperatorMode, is_mutable
+from tasks.core.forward.other_kernels import intermediates
 from tasks.core.forward.outputs import flatten
+from tasks.core.forward.switches import operator_by_operator
 from tasks.core.forward.traces import Addition, Call, Trace
 from tasks.core.source_lines import callers, innermost, without_folder
 
@@ -33,12 +34,12 @@ _MAX_KEPT = 65_536
 _UNINITIALISED = ("aten.empty", "aten.new_empty", "aten.empty_like", "aten.empty_strided")
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(OperatorMode):
     """Records each operator that a module calls while it is watched."""
 
     def __init__(self, model: nn.Module, *, receive: Receive | None = None, keep_additions: bool = False) -> None:
         """Call `receive` with a copy of each value that depends on an input, floats as float32; `keep_additions`."""
-        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        super().__init__()
         self.trace = Trace()
         self._model = model
         self._receive = receive
@@ -57,11 +58,8 @@ class Recorder(TorchDispatchMode):
         with (
             contextlib.ExitStack() as stack,
             patch.object(self._model, "forward", recorded),
-            without_fused_attention(),
-            sdpa_kernel(SDPBackend.MATH),
+            operator_by_operator(),
         ):
-            stack.callback(torch._C._set_mkldnn_enabled, torch._C._get_mkldnn_enabled())
-            torch._C._set_mkldnn_enabled(False)  # it runs a whole LSTM as one operator, in float32 only
             for path, module in self._model.named_modules():
                 enter = functools.partial(self._enter, path)
                 stack.callback(module.register_forward_pre_hook(enter).remove)
@@ -88,14 +86,14 @@ class Recorder(TorchDispatchMode):
         tensors = _tensors((args, kwargs))
         inputs = [self._number_of(tensor) for tensor in tensors if id(tensor) not in self._parameters]
         branch = self._branch(func, tensors, inputs)
-        before = [tensor.clone() for tensor in tensors] if func._schema.is_mutable and self._receive else tensors
-        output = func(*args, **kwargs)
+        before = [tensor.clone() for tensor in tensors] if is_mutable(func) and self._receive else tensors
+        output = func(*args, **kwargs)  # not `call`: a loop is one operator, as it is one node of a file
         outputs = _tensors(output)
         if not outputs:
             return output
         path, module_class, _ = self._running[-1]
         call = Call(str(func), path, module_class, _source_line(), tuple(inputs))
-        self._record(call, outputs, mutates=func._schema.is_mutable)
+        self._record(call, outputs, mutates=is_mutable(func))
         if self._receive is not None:
             self._record_intermediates(call, before, outputs[0])
         if branch is not None:

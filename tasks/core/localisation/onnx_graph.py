@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import onnx
 
 from tasks.core.arrays import Array
 from tasks.core.onnx_files.lazy_reading import read_without_weights
-from tasks.core.onnx_files.reading import SCOPES
+from tasks.core.onnx_files.reading import SCOPES, inputs_of
 from tasks.core.runtime.sessions import SessionError, answers
 
 _SHAPES = ("Shape", "Size")
@@ -24,7 +24,7 @@ class OnnxGraph:
         self.proto: Any = read_without_weights(path)
         graph = self.proto.graph
         self.nodes: list[Any] = list(graph.node)
-        self.inputs: list[list[str]] = [list(_inputs_of(node)) for node in self.nodes]
+        self.inputs: list[list[str]] = [list(inputs_of(node)) for node in self.nodes]
         self.initializers: dict[str, Any] = {tensor.name: tensor for tensor in graph.initializer}
         self.outputs: list[str] = [value.name for value in graph.output]
         self.feeds: list[str] = [value.name for value in graph.input if value.name not in self.initializers]
@@ -136,18 +136,6 @@ class OnnxGraph:
             functions=self.proto.functions,
         )
         return model, {name: arrays[name] for name in fed}
-
-
-def _inputs_of(node: Any) -> Iterator[str]:
-    """Names of a node's inputs, with those that graphs inside it take from outside."""
-    yield from (name for name in node.input if name)
-    for attribute in node.attribute:
-        for graph in [attribute.g] if attribute.HasField("g") else list(attribute.graphs):
-            own = {value.name for value in (*graph.input, *graph.initializer)}
-            own.update(name for inner in graph.node for name in inner.output)
-            for name in (*(n for inner in graph.node for n in _inputs_of(inner)), *(v.name for v in graph.output)):
-                if name and name not in own:
-                    yield name
 
 
 def _literal(text: str) -> list[str]:

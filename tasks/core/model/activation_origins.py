@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves
+
+from tasks.core.forward.operator_mode import OperatorMode
 
 SHARE_LOW, SHARE_HIGH = 0.05, 0.98
 """Share of a residual branch in its sum, by root mean square, outside of which it is rescaled: inside 1 % to 100 %,
@@ -35,7 +37,7 @@ class Op:
     logits: torch.Tensor | None = None
 
 
-class OriginRecorder(TorchDispatchMode):
+class OriginRecorder(OperatorMode):
     """Records the operator behind every activation, and rescales residual sums and products as they are formed."""
 
     def __init__(self, module: nn.Module, *, keep_logits: bool = False, raise_products: bool = False) -> None:
@@ -43,7 +45,7 @@ class OriginRecorder(TorchDispatchMode):
 
         `raise_products`: rescale weights whose product with an activation is small beside the bias.
         """
-        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        super().__init__()
         # run_float64 swaps the data of the modules that are running: these are the lasting tensors.
         self.stored = {parameter: parameter.data for parameter in module.parameters()}
         self.leaves = {id(parameter): Op("leaf", parameter=parameter) for parameter in self.stored}
@@ -81,7 +83,7 @@ class OriginRecorder(TorchDispatchMode):
     def __torch_dispatch__(  # type: ignore[no-untyped-def]  # noqa: PLR0917  # torch's own signature
         self, func, types, args=(), kwargs=None
     ):
-        name = func.overloadpacket.__name__
+        name = getattr(func, "overloadpacket", func).__name__
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         ops = tuple(self.op_of(tensor) for tensor in tensors)
         live = [tensor for tensor, op in zip(tensors, ops, strict=True) if op.depends_on_input and name != "detach"]
@@ -96,7 +98,7 @@ class OriginRecorder(TorchDispatchMode):
         are_floats = all(tensor.is_floating_point() for tensor in live)
         if are_floats and name in ("add", "add_") and len(args) == len(live) == 2 and live[0].shape == live[1].shape:
             args = self._rescale_branch(args, ops)
-        output = func(*args, **(kwargs or {}))
+        output = self.call(func, args, kwargs)
         if self.raise_products and name in _BIASES and live and len(tensors) == 3:
             output = self._raise_product(tensors.pop(_BIASES[name]), tensors, output)
         # As with gradients, integers computed from activations (argmax, nms) end the line; token ids do not.

@@ -4,6 +4,7 @@ import ast
 import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
@@ -83,6 +84,23 @@ def tensor_types(values: Iterable[ir.Value]) -> tuple[TensorType, ...]:
         )
         for value in values
     )
+
+
+def inputs_of(node: Any) -> Iterator[str]:
+    """Names of a node's inputs, with those that graphs inside it take from outside."""
+    yield from (name for name in node.input if name)
+    for graph in graphs_of(node):
+        own = {value.name for value in (*graph.input, *graph.initializer)}
+        own.update(name for inner in graph.node for name in inner.output)
+        for name in (*(n for inner in graph.node for n in inputs_of(inner)), *(v.name for v in graph.output)):
+            if name and name not in own:
+                yield name
+
+
+def graphs_of(node: Any) -> Iterator[Any]:
+    """The graphs inside a node: sides of a branch, the body of a loop."""
+    for attribute in node.attribute:
+        yield from [attribute.g] if attribute.HasField("g") else attribute.graphs
 
 
 def readable(model: ir.Model) -> str:

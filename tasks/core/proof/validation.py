@@ -13,6 +13,7 @@ from tasks.core.limits import CLOSER_LOOK, WITNESS_LIMIT
 from tasks.core.localisation.defects import Defect
 from tasks.core.localisation.search import localise
 from tasks.core.onnx_files.checks import structural_findings
+from tasks.core.proof.branches import untaken_sides
 from tasks.core.proof.observations import Observations, Observed
 from tasks.core.proof.plan import Plan, make_plan
 from tasks.core.proof.power import block_powers
@@ -125,6 +126,8 @@ def _observe(
             ProbeRun(plan, reference, seen, known=candidate.answers, keep=keep).run()
         except sessions.SessionError as error:
             seen.failures.append(f"ONNX Runtime refuses it: {error}")
+    if not seen.failures and not seen.doubts:
+        seen.doubts += untaken_sides(plan, reference, seen.compared)
     if seen.failures or seen.doubts:  # else `judge` asks for every one
         known = {probe.key for probe in (*seen.compared, *(probe for probe, _ in seen.skipped))}
         seen.skipped += [(probe, "not reached") for probe in plan.probes if probe.key not in known]

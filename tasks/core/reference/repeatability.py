@@ -6,28 +6,28 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.module_tracker import ModuleTracker
 
 from tasks.core.arrays import Array
+from tasks.core.forward.operator_mode import OperatorMode
 
 Run = Callable[[], object]
 """Runs a module once."""
 
 
-class _RandomOperators(TorchDispatchMode):
+class _RandomOperators(OperatorMode):
     """Notes operators that draw random numbers, and the module that calls them."""
 
     def __init__(self, tracker: ModuleTracker) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        super().__init__()
         self._tracker = tracker
         self.found: dict[str, None] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: PLR0917
-        if torch.Tag.nondeterministic_seeded in func.tags:
+        if torch.Tag.nondeterministic_seeded in getattr(func, "tags", ()):
             path = max(self._tracker.parents - {"Global"}, key=len, default="").partition(".")[2]
             self.found[f"{func.overloadpacket} in {path or 'forward'}"] = None
-        return func(*args, **(kwargs or {}))
+        return self.call(func, args, kwargs)
 
 
 def first_difference(before: Sequence[Array], after: Sequence[Array]) -> int:

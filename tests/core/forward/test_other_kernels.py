@@ -1,6 +1,5 @@
 """Perturbed runs have the errors of another sound kernel; intermediate values are those of exporters."""
 
-import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from tasks.core.forward.other_kernels import intermediates, without_fused_attention
+from tasks.core.forward.other_kernels import intermediates
 from tasks.core.forward.precision import run_float32, run_float64, run_perturbed
 
 X, WEIGHT, BIAS = torch.randn(2, 4, 6), torch.rand(4) + 0.5, torch.randn(4)
@@ -41,21 +40,6 @@ def test_an_instance_norm_of_a_blank_picture_has_the_error_of_its_mean() -> None
 
 def _perturbed(model: nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, torch.Tensor]) -> torch.Tensor:
     return run_perturbed(model, args, kwargs, seed=1)  # type: ignore[no-any-return]
-
-
-@pytest.mark.parametrize("was_enabled", [True, False])
-def test_the_switch_is_as_before_afterwards(was_enabled: bool) -> None:
-    """Also after an error, and where somebody had switched the kernel off already."""
-    mha = torch.backends.mha
-    before = mha.get_fastpath_enabled()
-    mha.set_fastpath_enabled(was_enabled)
-    try:
-        with contextlib.suppress(ValueError), without_fused_attention():
-            assert not mha.get_fastpath_enabled()
-            raise ValueError
-        assert mha.get_fastpath_enabled() is was_enabled
-    finally:
-        mha.set_fastpath_enabled(before)
 
 
 @pytest.mark.parametrize("name", LAST)

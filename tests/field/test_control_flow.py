@@ -14,7 +14,7 @@ from torch._higher_order_ops.scan import scan
 from torch._higher_order_ops.while_loop import while_loop
 
 from tasks.core.forward.precision import run_float32, run_float64, run_perturbed
-from tasks.core.forward.recorder import trace
+from tasks.core.forward.recorder import Recorder
 from tasks.core.model.random_weights import build_with_random_weights
 from tasks.core.onnx_files.conditions import with_counts
 from tasks.core.runtime import sessions
@@ -100,7 +100,10 @@ def test_each_mode_runs_it(kind: type[nn.Module]) -> None:
     assert exact.dtype == torch.float64
     for other in (plain, moved):
         assert 0 < float((other - exact).abs().max()) < 1e-5
-    names = [call.name for call in trace(model, (x,), {}).calls]
+    recorder = Recorder(model)
+    with recorder.watching():
+        run_float32(model, (x,), {})
+    names = [call.name for call in recorder.trace.calls]
     assert {"while_loop", "cond", "scan", "map_impl"} & set(names)
     assert "aten.tanh.default" not in names
 

@@ -6,6 +6,10 @@ is computed from it.
 NOISE_LIMIT = 8.0  # of the pooled noise ratio: true exports gave up to 4, wrong constants thousands
 SLICE_LIMIT = 16.0  # of the noise ratio of one slice, which pools fewer elements
 MAX_SLICES = 4096  # axes longer than this are not judged slice by slice
+CANCELLED = 1e-3  # noise of a slice, as a share of its own rms, from which it has no scale of its own
+MAGNITUDES = 10
+"""Elements whose sizes are within a factor of two to this power are a slice, too, wherever they stand: metres
+beside angles, logits beside a mask of -1e4."""
 MIN_SLICE_ELEMENTS = 8
 """Elements of torch32's noise without which a slice's floor is luck: Student's t at 8 degrees of
 freedom exceeds 16 once in four million slices, at 2 once in two hundred and fifty."""
@@ -13,6 +17,8 @@ UNSTABLE_LIMIT = 0.01  # share of integers that torch32 itself gets wrong, above
 
 # --- power: could the probes have seen a difference?
 MOVEMENT_LIMIT = 100.0  # multiple of the noise by which an output must move with its input to be compared
+JUDGED_FAMILIES = ("normal", "range", "sample")  # zeros and wide inputs may silence or saturate a sound model
+LUCKY_SHARE = 0.05  # share of the largest errors that may be luck, as where the nearest of many codes is taken
 SATURATION_LIMIT = 0.99  # share of elements at an extreme whatever the input, above which too few are compared
 
 # --- items of outputs sized by data, such as a detector's

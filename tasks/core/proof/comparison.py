@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from tasks.core.arrays import Array
 from tasks.core.inputs.probes import Probe
-from tasks.core.limits import NUM_PERTURBED, NUM_SEEDS, SMALL_OUTPUT
+from tasks.core.limits import JUDGED_FAMILIES, NUM_PERTURBED, NUM_SEEDS, SMALL_OUTPUT
 from tasks.core.proof import power
 from tasks.core.proof.detections import align
 from tasks.core.proof.items import is_luck
@@ -73,7 +73,7 @@ class Comparison:
     def _add_items(self, probe: Probe, group: Group, runs: Runs, *, again: bool) -> None:
         """Add the items of one group, those that all runs agree on."""
         outputs = [self._seen.outputs[i] for i in group.outputs]
-        may_be_luck = probe.family not in power.JUDGED_FAMILIES
+        may_be_luck = probe.family not in JUDGED_FAMILIES
         if may_be_luck and not again and is_luck(group, runs):
             names = ", ".join(output.name for output in outputs)
             said = f"{names} not compared at {probe.family} inputs, where PyTorch's own runs find different items"
@@ -95,19 +95,20 @@ class Comparison:
         kind = ExactPool if torch32.dtype.kind in "iub" else FloatPool
         pool = output.pools.setdefault(probe.family, kind(probe.family))
         pool.add(replace(runs, batch_axis=0 if leads_with_batch else None))
-        if probe.family in power.JUDGED_FAMILIES and not again:
+        if probe.family in JUDGED_FAMILIES and not again:
             output.observe(runs)
 
     def _note_movement(self, probe: Probe) -> None:
         """How far each output moves between two inputs: two seeds, or the rows of the user's samples."""
         first, second = self._plan.probes[:2]
-        if probe.key == second.key:
-            pair = self._reference.float64(first), self._reference.float64(second)
-        elif probe.family == "sample":
-            pair = self._reference.float64(probe), power.next_rows(self._reference.float64(probe))
-        else:
-            return
-        power.note_movement(self._seen.outputs, self._reference.groups, family=probe.family, pair=pair)
+        pair, torch32 = (
+            (run(first), run(second)) if probe.key == second.key else (run(probe), power.next_rows(run(probe)))
+            for run in (self._reference.float64, self._reference.float32)
+        )
+        if probe.key == second.key or probe.family == "sample":
+            power.note_movement(
+                self._seen.outputs, self._reference.groups, family=probe.family, pair=pair, torch32=torch32
+            )
 
     def _num_perturbed(self, probe: Probe) -> int:
         """Runs with perturbed weights at the first probe of each family; more where seeds change nothing."""

@@ -95,8 +95,6 @@ class Observed:
     metrics: TaskMetrics = field(default_factory=TaskMetrics)
     noise_rms: list[float] = field(default_factory=list)
     """Of torch32 against float64, a judged probe each."""
-    scale_rms: list[float] = field(default_factory=list)
-    """Of float64, a judged probe each."""
     eps: float = EPS32
     """Spacing of its dtype at 1.0."""
     movements: dict[str, float] = field(default_factory=dict)
@@ -119,7 +117,6 @@ class Observed:
             self.finite = self.finite and bool(np.isfinite(torch32).all())
             self.eps = eps_of(torch32.dtype)
             self.noise_rms.append(rms(torch32.astype(np.float64) - float64))
-            self.scale_rms.append(rms(float64))
         self.metrics.add(runs)
 
 

@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tasks.core.arrays import Array, eps_of, ratio
-from tasks.core.limits import MAX_SLICES, MIN_SLICE_ELEMENTS
+from tasks.core.limits import JUDGED_FAMILIES
+from tasks.core.proof.squares import Floats, Slices, Squares
 from tasks.core.records.evidence import FamilyParity
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -57,33 +55,12 @@ class Runs:
         )
 
 
-class _Squares:
-    """Sums of squares of the file's errors, torch32's errors and the reference, whole or per slice of an axis."""
-
-    def __init__(self, axis: int | None) -> None:
-        self._axis = axis
-        self._sums: list[Floats] = [np.zeros(1)] * 3
-        self.counts = [0.0] * 3
-
-    def add(self, *values: Sequence[Floats]) -> None:
-        for index, arrays in enumerate(values):
-            for array in arrays:
-                axes = None if self._axis is None else tuple(i for i in range(array.ndim) if i != self._axis)
-                self._sums[index] = self._sums[index] + np.square(array).sum(axis=axes)
-                self.counts[index] += array.size / (1 if self._axis is None else array.shape[self._axis])
-
-    def rms(self) -> list[Floats]:
-        """Root mean squares, one a slice."""
-        return [np.sqrt(total / max(count, 1.0)) for total, count in zip(self._sums, self.counts, strict=True)]
-
-
 class FloatPool:
     """Pools one floating-point output over the probes of one family."""
 
     def __init__(self, family: str) -> None:
         self._family = family
-        self._whole = _Squares(None)
-        self._slices: dict[tuple[int, int], _Squares] = {}
+        self._whole, self._slices = Squares(), Slices(own_scales=family in JUDGED_FAMILIES)
         self._max_abs = self._max_rel = 0.0
         self._dots = np.zeros(3)
         self._num_elements = self._num_probes = 0
@@ -101,9 +78,7 @@ class FloatPool:
         errors = [known(answer) - exact for answer in runs.onnx]
         noise = [known(answer) - exact for answer in (runs.torch32, *runs.perturbed)]
         self._whole.add(errors, noise, [exact])
-        for axis, size in enumerate(exact.shape):
-            if axis != runs.batch_axis and 1 < size <= MAX_SLICES:
-                self._slices.setdefault((axis, size), _Squares(axis)).add(errors, noise, [exact])
+        self._slices.add(errors, noise, exact, batch_axis=runs.batch_axis)
         self._num_elements += int(finite.sum())
         self._num_probes += 1
         scale = math.sqrt(float(np.square(base).mean())) if base.size else 0.0
@@ -118,13 +93,14 @@ class FloatPool:
     def result(self) -> FamilyParity:
         """The figures of this family."""
         onnx, noise, reference = (float(values[0]) for values in self._whole.rms())
-        slice_ratio, worst = self._worst_slice(reference)
+        slice_ratio, worst, borrowed_ratio = self._slices.worst(self._dtype, reference)
         norm = math.sqrt(self._dots[1]) * math.sqrt(self._dots[2])
         return FamilyParity(
             family=self._family,
             noise_ratio=ratio(onnx, max(noise, eps_of(self._dtype) * reference)),
             slice_ratio=slice_ratio,
             worst_slice=worst,
+            borrowed_ratio=borrowed_ratio,
             relative_error=ratio(onnx, reference),
             torch_relative_error=ratio(noise, reference),
             max_abs_difference=self._max_abs,
@@ -134,19 +110,6 @@ class FloatPool:
             num_probes=self._num_probes,
             dtype=self._dtype,
         )
-
-    def _worst_slice(self, whole_reference: float) -> tuple[float, str]:
-        """The worst ratio of a slice; zeros but for rounding (a ReLU's) have no scale, so the floor is of the whole."""
-        worst, where = 0.0, ""
-        for (axis, _), squares in self._slices.items():
-            if squares.counts[1] >= MIN_SLICE_ELEMENTS:
-                onnx, noise, reference = squares.rms()
-                floor = np.maximum(noise, eps_of(self._dtype) * np.maximum(reference, whole_reference))
-                ratios = [ratio(float(a), float(b)) for a, b in zip(onnx, floor, strict=True)]
-                index = int(np.argmax(np.where(np.isnan(ratios), np.inf, ratios)))
-                if not ratios[index] <= worst:
-                    worst, where = ratios[index], f"axis {axis}, index {index}"
-        return worst, where
 
 
 class ExactPool:

@@ -6,17 +6,19 @@ import numpy as np
 
 from tasks.core.arrays import EPS32, Array, ratio, rms, worst
 from tasks.core.forward.traces import Addition
-from tasks.core.limits import EXCUSED_LIMIT, MOVEMENT_LIMIT, SATURATION_LIMIT
+from tasks.core.limits import EXCUSED_LIMIT, JUDGED_FAMILIES, LUCKY_SHARE, MOVEMENT_LIMIT, NOISE_LIMIT, SATURATION_LIMIT
 from tasks.core.proof.observations import Observed
 from tasks.core.records.evidence import BlockPower, OutputEvidence, Power
 from tasks.core.reference.structure import Group
 
-JUDGED_FAMILIES = ("normal", "range", "sample")
-"""Zeros and wide inputs may silence or saturate a sound model."""
-
 
 def note_movement(
-    outputs: Sequence[Observed], groups: Sequence[Group], *, family: str, pair: tuple[list[Array], list[Array]]
+    outputs: Sequence[Observed],
+    groups: Sequence[Group],
+    *,
+    family: str,
+    pair: tuple[list[Array], list[Array]],
+    torch32: tuple[list[Array], list[Array]],
 ) -> None:
     """Note how far each output moves between two inputs.
 
@@ -25,9 +27,10 @@ def note_movement(
         groups: those of them that describe the same items.
         family: of the inputs.
         pair: the module's two answers in float64.
+        torch32: the same as the module gives them.
     """
-    for output, a, b in zip(outputs, *pair, strict=True):
-        output.movements[family] = max(output.movements.get(family, 0.0), _movement(output, a, b))
+    for output, a, b, *own in zip(outputs, *pair, *torch32, strict=True):
+        output.movements[family] = max(output.movements.get(family, 0.0), _movement(output, (a, b), own))
         output.still_share = min(output.still_share, _still_share(a, b))
     for group in groups:  # a detector of one class gives it always, but not for the same items
         if group.labels is not None:
@@ -68,7 +71,11 @@ def _dead(name: str, power: Power, movements: list[float], *, is_constant: bool)
     elif not movements:
         yield f"no element of {name} is finite in both float32 and float64 ({families}), so none was compared"
     elif is_constant:
-        return
+        if NOISE_LIMIT < movement < MOVEMENT_LIMIT:
+            yield (
+                f"{name} moves with the input by {movement:.3g} times the noise ({families}): it is not constant, as "
+                f"--constant-output says, and a comparison proves little; give real inputs with --sample"
+            )
     elif power.zero_share == 1.0:
         yield (
             f"{name} is exactly zero on every probe ({families}), so any file that gives zeros would agree; "
@@ -98,13 +105,27 @@ def _uncompared_items(observed: Observed) -> str:
     )
 
 
-def _movement(output: Observed, a: Array, b: Array) -> float:
+def _movement(output: Observed, pair: tuple[Array, Array], torch32: Sequence[Array]) -> float:
+    """Change of what changes at all, by more than one rounding: masked logits of -1e9 beside it have no say."""
+    a, b = pair
     if a.shape != b.shape:
         return float("inf")
     if a.dtype.kind != "f":
         return float("inf") if (a != b).any() else 0.0
-    noise = max([*output.noise_rms, output.eps * max(output.scale_rms, default=0.0)])
-    return ratio(rms(a - b), noise)
+    moves = np.abs(a - b) > output.eps * np.abs(a)
+    floor = output.eps * max(rms(a[moves]), rms(b[moves]))
+    if output.items:
+        return ratio(rms(a - b), max([*output.noise_rms, floor]))
+    errors = [np.abs(own - exact)[moves] for own, exact in zip(torch32, pair, strict=True)]
+    movement = ratio(rms((a - b)[moves]), max([*map(rms, errors), floor]))
+    if movement >= MOVEMENT_LIMIT:
+        return movement
+    return ratio(rms((a - b)[moves]), max([*map(_usual, errors), floor]))
+
+
+def _usual(errors: Array) -> float:
+    """Root mean square without the few largest, which are luck where a rounding decides between two answers."""
+    return rms(np.sort(errors)[: errors.size - int(LUCKY_SHARE * errors.size)])
 
 
 def _still_share(a: Array, b: Array) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tasks.core.arrays import Array, ratio, rms
 from tasks.core.inputs.probes import Probe
-from tasks.core.limits import CLOSER_LOOK, WITNESS_LIMIT
+from tasks.core.limits import CLOSER_LOOK, SLICE_LIMIT, WITNESS_LIMIT
 from tasks.core.localisation.defects import Defect
 from tasks.core.localisation.search import localise
 from tasks.core.onnx_files.checks import structural_findings
@@ -19,7 +19,7 @@ from tasks.core.proof.plan import Plan, make_plan
 from tasks.core.proof.power import block_powers
 from tasks.core.proof.run import ProbeRun
 from tasks.core.proof.verdict import judge
-from tasks.core.records.evidence import Evidence
+from tasks.core.records.evidence import Evidence, FamilyParity
 from tasks.core.records.steps import Candidate
 from tasks.core.reference.reference import Reference
 from tasks.core.runtime import sessions
@@ -151,8 +151,8 @@ def _search(
         defect, notes = localise(reference, plan.graph, probes=_failing(reference.inputs.probes, seen), **handed)
         return defect, [], notes
     families = [family for output in evidence.outputs for family in output.families]
-    worst = max(families, key=lambda family: family.noise_ratio, default=None)
-    if evidence.verdict == "inconclusive" or worst is None or not worst.noise_ratio > CLOSER_LOOK:
+    worst = max(families, key=lambda family: max(family.noise_ratio, family.borrowed_ratio), default=None)
+    if evidence.verdict == "inconclusive" or worst is None or not _is_suspicious(worst):
         return None, [], []
     # on the first probe of all, and on the first of the family that was farthest off
     farthest = next(probe for probe in plan.probes if probe.family == worst.family)
@@ -160,6 +160,11 @@ def _search(
     defect, notes = localise(reference, plan.graph, probes=probes, hidden=True, **handed)
     wrong = [f"{defect.blame.sentence}: little of it reaches the outputs on these probes"] if defect else []
     return defect, wrong, notes
+
+
+def _is_suspicious(family: FamilyParity) -> bool:
+    """Is it farther off than most, or held to a floor that is not its own?"""
+    return family.noise_ratio > CLOSER_LOOK or family.borrowed_ratio > SLICE_LIMIT
 
 
 def _failing(planned: tuple[Probe, ...], seen: Observations) -> list[Probe]:

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 from tasks.core.arrays import worst
 from tasks.core.inputs.probes import Probe
-from tasks.core.limits import MOVEMENT_LIMIT, NOISE_LIMIT, SLICE_LIMIT, UNSTABLE_LIMIT
+from tasks.core.limits import JUDGED_FAMILIES, MOVEMENT_LIMIT, NOISE_LIMIT, SLICE_LIMIT, UNSTABLE_LIMIT
 from tasks.core.proof.observations import ItemCount, Observations, Observed
 from tasks.core.proof.plan import Plan
-from tasks.core.proof.power import JUDGED_FAMILIES, doubts_of, doubts_of_blocks, notes_of_blocks
+from tasks.core.proof.power import doubts_of, doubts_of_blocks, notes_of_blocks
 from tasks.core.records.evidence import Detections, DimProof, Evidence, FamilyParity, OutputEvidence, Power, ProbeRecord
 from tasks.core.spec.input_spec import InputSpec
 

@@ -14,7 +14,9 @@ class FamilyParity(Record):
     slice_ratio: float
     """The worst noise ratio of any slice along a non-batch axis."""
     worst_slice: str = ""
-    """Axis and index of that slice."""
+    """Axis and index of that slice, or the sizes of its elements."""
+    borrowed_ratio: float = 0.0
+    """The worst ratio to its own noise of a slice without a scale, which is held to a rounding of the whole."""
     relative_error: float
     """rms(onnx - float64) / rms(float64)."""
     torch_relative_error: float

@@ -20,15 +20,15 @@ def _observed(torch32: Array, float64: Array) -> Observed:
     return output
 
 
-def _movement(output: Observed, first: Array, second: Array) -> float:
-    note_movement([output], [], family="normal", pair=([first], [second]))
+def _movement(output: Observed, first: Array, second: Array, *, noise: Array | float = 0.0) -> float:
+    own = [first + noise], [second + noise]
+    note_movement([output], [], family="normal", pair=([first], [second]), torch32=own)
     return output.movements["normal"]
 
 
 def test_movement_is_a_multiple_of_the_noise() -> None:
     """An output that changes by a thousand times the error of torch32 has moved a thousand times."""
-    output = _observed((VALUES + 1e-5).astype(np.float32), VALUES)
-    assert _movement(output, VALUES, VALUES + 1e-2) == pytest.approx(1000, rel=0.05)
+    assert _movement(Observed("scores"), VALUES, VALUES + 1e-2, noise=1e-5) == pytest.approx(1000, rel=0.05)
 
 
 def test_where_torch32_is_exact_one_rounding_is_the_noise() -> None:
@@ -36,6 +36,22 @@ def test_where_torch32_is_exact_one_rounding_is_the_noise() -> None:
     ones = np.ones((4, 8), np.float32)
     output = _observed(ones, ones.astype(np.float64))
     assert _movement(output, ones, ones * (1 + 50 * EPS32)) == pytest.approx(50, rel=0.01)
+
+
+def test_what_never_changes_has_no_say_in_the_movement() -> None:
+    """One rounding of -1e9 is more than any logit; logits beside it move all the same, and dead ones do not."""
+    masked = np.where(np.arange(8) % 2, -1e9, VALUES)
+    noise = np.where(np.arange(8) % 2, 32.0, 1e-6)
+    assert _movement(Observed("logits"), masked, masked * (1 + 1e-9) + 1e-2, noise=noise) > 1000
+    assert _movement(Observed("logits"), masked, masked * (1 + 3 * EPS32), noise=noise) < 10
+
+
+def test_rare_luck_is_no_noise_of_the_movement() -> None:
+    """Where one in a hundred elements is another one by a rounding, the others tell how much is noise."""
+    values = np.random.default_rng(0).standard_normal(1000)
+    noise = np.where(np.arange(1000) % 100 == 0, 1.0, 1e-7)
+    assert _movement(Observed("image"), values, -values, noise=noise) > 1e5
+    assert _movement(Observed("image"), values, values + 1e-6, noise=noise) < 100
 
 
 def test_an_output_that_stays_does_not_move() -> None:
@@ -60,7 +76,13 @@ def test_classes_of_items_move_with_their_boxes() -> None:
     outputs = [Observed("boxes"), Observed("labels")]
     boxes, labels = VALUES[:, :4], np.ones(4, np.int64)
     group = Group(outputs=(0, 1), boxes=0, labels=1)
-    note_movement(outputs, [group], family="normal", pair=([boxes, labels], [boxes + 1, labels]))
+    note_movement(
+        outputs,
+        [group],
+        family="normal",
+        pair=([boxes, labels], [boxes + 1, labels]),
+        torch32=([boxes, labels], [boxes + 1, labels]),
+    )
     assert outputs[1].movements == outputs[0].movements
 
 

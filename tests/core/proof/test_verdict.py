@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.inputs.probes import Probe
-from tasks.core.limits import MOVEMENT_LIMIT, NOISE_LIMIT, SLICE_LIMIT
+from tasks.core.limits import JUDGED_FAMILIES, MOVEMENT_LIMIT, NOISE_LIMIT, SLICE_LIMIT
 from tasks.core.proof.observations import ItemCount, Observations, Observed
 from tasks.core.proof.parity import ExactPool, FloatPool, OutputRuns
 from tasks.core.proof.plan import Plan
-from tasks.core.proof.power import JUDGED_FAMILIES
 from tasks.core.proof.verdict import judge
 from tasks.core.records.evidence import Evidence
 from tasks.core.records.steps import Graph, TensorType

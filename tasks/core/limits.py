@@ -21,6 +21,12 @@ JUDGED_FAMILIES = ("normal", "range", "sample")  # zeros and wide inputs may sil
 LUCKY_SHARE = 0.05  # share of the largest errors that may be luck, as where the nearest of many codes is taken
 SATURATION_LIMIT = 0.99  # share of elements at an extreme whatever the input, above which too few are compared
 
+# --- does the module take the same way in every run?
+NOISE_OF_SCALE = 1e-2  # error of float32 itself, of an output's scale, in which an error of the file could hide
+WAY_LIMIT = 1e-3  # difference of two ways through a module, of an output's scale, that no rounding explains
+SUSPICIOUS_NOISE = 1e-4  # error of float32 itself, of the scale, at which it is looked whether float64 goes another way
+UNEXPLAINED = 100.0  # multiple of what one rounding of inputs and weights makes of the answers, beyond which it may
+
 # --- items of outputs sized by data, such as a detector's
 MATCHING_IOU = 0.5  # least intersection over union of two boxes that may be one item (PASCAL VOC's)
 BOX_MARGIN = 1e-3  # by which boxes are widened before they are matched, as a share of the largest coordinate

@@ -79,6 +79,18 @@ def run_float32(model: nn.Module, args: Args, kwargs: Kwargs) -> Any:
         return model(*args, **kwargs)
 
 
+def run_as_it_is(model: nn.Module, args: Args, kwargs: Kwargs) -> Any:
+    """Call a module as its user does, with the kernels that PyTorch chooses; no other run is like it.
+
+    Args:
+        model: any module.
+        args: of forward.
+        kwargs: of forward.
+    """
+    with uncompiled(), torch.no_grad():
+        return model(*args, **kwargs)
+
+
 class Scratch:
     """A buffer for the float64 weights of one layer after another: AlexNet takes 1.1 s without it, 0.4 s with it."""
 

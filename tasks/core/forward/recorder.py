@@ -92,7 +92,8 @@ class Recorder(OperatorMode):
         if not outputs:
             return output
         path, module_class, _ = self._running[-1]
-        call = Call(str(func), path, module_class, _source_line(), tuple(inputs))
+        options = tuple(leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, bool | int | float | str))
+        call = Call(str(func), path, module_class, _source_line(), tuple(inputs), options)
         self._record(call, outputs, mutates=is_mutable(func))
         if self._receive is not None:
             self._record_intermediates(call, before, outputs[0])

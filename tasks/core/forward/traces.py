@@ -19,6 +19,8 @@ class Call:
     """`package/file.py:LINE` of the innermost frame outside PyTorch."""
     inputs: tuple[int, ...]
     """Numbers of its tensor arguments, without parameters."""
+    options: tuple[bool | int | float | str, ...] = ()
+    """Numbers and words among its arguments."""
     outputs: tuple[int, ...] = ()
     intermediates: tuple[int, ...] = ()
     """Numbers of values that exporters compute on the way to the outputs (see `intermediates`)."""

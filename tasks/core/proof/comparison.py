@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tasks.core.arrays import Array
+from tasks.core.arrays import Array, ratio
 from tasks.core.inputs.probes import Probe
-from tasks.core.limits import JUDGED_FAMILIES, NUM_PERTURBED, NUM_SEEDS, SMALL_OUTPUT
+from tasks.core.limits import JUDGED_FAMILIES, NUM_PERTURBED, NUM_SEEDS, SMALL_OUTPUT, SUSPICIOUS_NOISE
 from tasks.core.proof import power
 from tasks.core.proof.detections import align
 from tasks.core.proof.items import is_luck
@@ -97,6 +97,16 @@ class Comparison:
         pool.add(replace(runs, batch_axis=0 if leads_with_batch else None))
         if probe.family in JUDGED_FAMILIES and not again:
             output.observe(runs)
+            self._note_noise(probe, index)
+
+    def _note_noise(self, probe: Probe, index: int) -> None:
+        """Where the error of float32 itself is suspiciously large, and the largest so far."""
+        output = self._seen.outputs[index]
+        if index in self._reference.sized_by_data or not output.noise_rms:
+            return  # items on the edge of a threshold come and go
+        off = ratio(output.noise_rms[-1], output.scale_rms[-1])
+        if off > max(SUSPICIOUS_NOISE, self._seen.suspicious.get(index, (0.0, probe))[0]):
+            self._seen.suspicious[index] = off, probe
 
     def _note_movement(self, probe: Probe) -> None:
         """How far each output moves between two inputs: two seeds, or the rows of the user's samples."""

@@ -132,6 +132,8 @@ class Observations:
     """Why nothing can be proven, one sentence each."""
     notes: list[str] = field(default_factory=list)
     compared: list[Probe] = field(default_factory=list)
+    suspicious: dict[int, tuple[float, Probe]] = field(default_factory=dict)
+    """Outputs whose error in float32 itself is large for rounding: by how much of the scale at most, and where."""
     skipped: list[tuple[Probe, str]] = field(default_factory=list)
     """Probes that were not, and why; empty: proving took too long."""
     blocks: list[BlockPower] = field(default_factory=list)

@@ -128,6 +128,8 @@ def _observe(
             seen.failures.append(f"ONNX Runtime refuses it: {error}")
     if not seen.failures and not seen.doubts:
         seen.doubts += untaken_sides(plan, reference, seen.compared)
+    seen.doubts += filter(None, [reference.fused_way])
+    seen.doubts += filter(None, (reference.other_way(probe, index) for index, (_, probe) in seen.suspicious.items()))
     if seen.failures or seen.doubts:  # else `judge` asks for every one
         known = {probe.key for probe in (*seen.compared, *(probe for probe, _ in seen.skipped))}
         seen.skipped += [(probe, "not reached") for probe in plan.probes if probe.key not in known]

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,16 +13,25 @@ from torch import nn
 from tasks.core.arrays import Array
 from tasks.core.errors import ModelError, one_line, refusal_of
 from tasks.core.forward.outputs import Thresholds, flatten
-from tasks.core.forward.precision import Scratch, run_float32, run_float64, run_perturbed
+from tasks.core.forward.precision import Scratch, run_as_it_is, run_float32, run_float64, run_perturbed
 from tasks.core.forward.recorder import Receive, Recorder
 from tasks.core.forward.traces import Addition, Trace
 from tasks.core.inputs.choice import Inputs
 from tasks.core.inputs.probes import Probe, batch_name
-from tasks.core.limits import NUM_STAND_INS
+from tasks.core.limits import NUM_SECOND_RUNS, NUM_STAND_INS, WAY_LIMIT
 from tasks.core.reference.float64_substitutes import from_rows, mean_of_runs
 from tasks.core.reference.repeatability import first_difference, why_unrepeatable
 from tasks.core.reference.structure import Group, groups_of
 from tasks.core.reference.traced_values import TracedValues
+from tasks.core.reference.ways import (
+    OwnError,
+    attention_masks,
+    difference,
+    first_module_apart,
+    first_operator_apart,
+    noise_limit_of,
+    outermost_attention,
+)
 from tasks.core.runtime.memory import release_free_memory
 
 
@@ -41,6 +51,8 @@ class Reference:
         self._no_float64 = ""
         self._rounded: set[str] = set()
         self._scratch = Scratch()
+        self.fused_way = ""
+        """How the module answers otherwise with PyTorch's fused attention, in one sentence; empty: nowhere yet."""
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -89,10 +101,16 @@ class Reference:
         return f"{called[index]} differs when the same input comes again after another: {why}" if why else ""
 
     def float32(self, probe: Probe) -> list[Array]:
-        """Outputs of the module as it is, flattened."""
-        if probe.rows:
-            release_free_memory()  # what smaller batches took, before the largest
-        return self._answer("float32", probe, run_float32)
+        """Outputs of the module as it is, but for fused attention, flattened."""
+        key = ("float32", *probe.key)
+        if key not in self._answers:
+            if probe.rows:
+                release_free_memory()  # what smaller batches took, before the largest
+            with attention_masks(self.network) as masked:
+                self._answers[key] = self._call(run_float32, probe)
+            if masked and not self.fused_way:
+                self._note_fused_way(probe, masked[0])
+        return self._answers[key]
 
     def perturbed(self, probe: Probe, *, seed: int) -> list[Array]:
         """Outputs in float32 with each weight moved by one rounding; inputs, too, where there is no float64.
@@ -135,6 +153,24 @@ class Reference:
         others = [self.perturbed(probe, seed=100 + index) for index in range(NUM_STAND_INS)]
         return mean_of_runs(self.float32(probe), others)
 
+    def other_way(self, probe: Probe, index: int) -> str:
+        """Why the error of float32 in an output is more than rounding, in one sentence; empty: it is not.
+
+        Args:
+            probe: at which the error is suspiciously large.
+            index: of the output.
+        """
+        moved = [self._call(run_perturbed, probe, seed=s, move_inputs=True)[index] for s in range(NUM_SECOND_RUNS)]
+        error = OwnError(self.output_names[index], self.float32(probe)[index], self.float64(probe)[index], moved)
+        both = run_float32, run_float64
+        if error.is_unbelievable(noise_limit_of(self.network)):
+            module = first_module_apart(self.network, *(functools.partial(self._call, run, probe) for run in both))
+            return error.hides(first=module, where=f"{probe.family} inputs at {probe.sizes_in_words}")
+        if error.is_unexplained:
+            module = first_operator_apart(*(self._record(probe, None, run).calls for run in both))
+            return error.goes_another_way(first=module) if module else ""
+        return ""
+
     def additions(self, probe: Probe) -> list[Addition]:
         """Residual additions of the float64 run on one of the first two probes; none where it can't be recorded."""
         self.float64(probe)
@@ -158,7 +194,20 @@ class Reference:
         for memo in (self._answers, self._additions, self._traced):
             memo.clear()
 
-    def _record(self, probe: Probe, receive: Receive, run: Any = None, **options: Any) -> Trace:
+    def _note_fused_way(self, probe: Probe, path: str) -> None:
+        """See whether the module as its user runs it answers otherwise, where an attention layer is given a mask."""
+        # the fused kernels may refuse what the operators take, and warn that they are new
+        with contextlib.suppress(ModelError), warnings.catch_warnings(action="ignore"):
+            index, off = difference(self._answers["float32", *probe.key], self._call(run_as_it_is, probe))
+            if off > WAY_LIMIT:
+                self.fused_way = (
+                    f"PyTorch's fused attention, which {outermost_attention(self.network, path)} takes by itself, "
+                    f"answers otherwise than its operators, which are what a file has: {self.output_names[index]} is "
+                    f"off by {off:.2g} of its scale ({probe.family} inputs at {probe.sizes_in_words}), as padded "
+                    f"positions are dropped; build it with enable_nested_tensor=False, or keep padded positions out of the outputs"
+                )
+
+    def _record(self, probe: Probe, receive: Receive | None, run: Any = None, **options: Any) -> Trace:
         """Run the module, by default in float64 if it can, and call `receive` with each value that it computes."""
         recorder = Recorder(self.network, receive=receive)
         run = run or (run_float32 if self._no_float64 else run_float64)

@@ -204,7 +204,8 @@ class Reference:
                     f"PyTorch's fused attention, which {outermost_attention(self.network, path)} takes by itself, "
                     f"answers otherwise than its operators, which are what a file has: {self.output_names[index]} is "
                     f"off by {off:.2g} of its scale ({probe.family} inputs at {probe.sizes_in_words}), as padded "
-                    f"positions are dropped; build it with enable_nested_tensor=False, or keep padded positions out of the outputs"
+                    f"positions are dropped; build it with enable_nested_tensor=False, or keep padded positions out "
+                    f"of the outputs"
                 )
 
     def _record(self, probe: Probe, receive: Receive | None, run: Any = None, **options: Any) -> Trace:

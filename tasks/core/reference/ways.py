@@ -120,7 +120,12 @@ class OwnError:
         return [other for other in self.moved if other.shape == self.torch32.shape]
 
     def hides(self, *, first: str, where: str) -> str:
-        """The sentence for an unbelievable one."""
+        """The sentence for an unbelievable one.
+
+        Args:
+            first: path and class of the first module that differs; empty: none was found.
+            where: family and sizes of the inputs.
+        """
         return (
             f"an error of the file could hide in that of float32 itself, by which {self.name} is off by "
             f"{self.share_of_scale:.2g} of its scale ({where}), first in {first or 'forward itself'}; make forward the "
@@ -128,7 +133,7 @@ class OwnError:
         )
 
     def goes_another_way(self, *, first: str) -> str:
-        """The sentence for one that other operators explain."""
+        """The sentence for one that other operators explain; `first`: path and class of the module that calls them."""
         return (
             f"the module calls other operators in float64 than in float32, first in {first}, and {self.name} is off "
             f"by {self.share_of_scale:.2g} of its scale, which no rounding explains; make forward the same whatever "

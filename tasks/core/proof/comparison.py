@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tasks.core.arrays import Array, ratio
+from tasks.core.arrays import Array, ratio, rms
 from tasks.core.inputs.probes import Probe
 from tasks.core.limits import JUDGED_FAMILIES, NUM_PERTURBED, NUM_SEEDS, SMALL_OUTPUT, SUSPICIOUS_NOISE
 from tasks.core.proof import power
@@ -97,14 +97,13 @@ class Comparison:
         pool.add(replace(runs, batch_axis=0 if leads_with_batch else None))
         if probe.family in JUDGED_FAMILIES and not again:
             output.observe(runs)
-            self._note_noise(probe, index)
+            self._note_noise(probe, index, runs)
 
-    def _note_noise(self, probe: Probe, index: int) -> None:
+    def _note_noise(self, probe: Probe, index: int, runs: OutputRuns) -> None:
         """Where the error of float32 itself is suspiciously large, and the largest so far."""
-        output = self._seen.outputs[index]
-        if index in self._reference.sized_by_data or not output.noise_rms:
+        if index in self._reference.sized_by_data or runs.torch32.dtype.kind != "f":
             return  # items on the edge of a threshold come and go
-        off = ratio(output.noise_rms[-1], output.scale_rms[-1])
+        off = ratio(self._seen.outputs[index].noise_rms[-1], rms(runs.float64))
         if off > max(SUSPICIOUS_NOISE, self._seen.suspicious.get(index, (0.0, probe))[0]):
             self._seen.suspicious[index] = off, probe
 

@@ -42,7 +42,7 @@ class PythonFamily(Family):
     def fields(self, model: Any) -> dict[str, Any]:
         """Named by the class, or by the file where the callable's name says nothing; a file's path made absolute."""
         if not isinstance(model, str):
-            return {"name": type(model).__name__, "weights": "as-built"}
+            return {"name": _class_name(model), "weights": "as-built"}
         source, _, attribute = model.rpartition(":")
         if not (source and attribute):
             raise SpecError(f"{model} is half an import path; write {self.syntax}.")
@@ -66,6 +66,13 @@ class PythonFamily(Family):
             own = [name for name, value in callables.items() if getattr(value, "__module__", "") == module.__name__]
             raise SpecError(f"{source} has no callable {attribute!r}; it has {', '.join(own[:12]) or 'none'}.")
         return found  # type: ignore[no-any-return]  # any callable that returns a module
+
+
+def _class_name(module: Any) -> str:
+    """The name of a module's class: of the module inside, if it is wrapped; the one before scripting, if scripted."""
+    parts, name = getattr(module, "_modules", {}), type(module).__name__
+    inside = "module" if name in ("DataParallel", "DistributedDataParallel") else "_orig_mod"
+    return _class_name(parts[inside]) if inside in parts else getattr(module, "original_name", name)
 
 
 def own_source(module: ModuleType | None) -> Path | None:

@@ -4,10 +4,10 @@ import dataclasses
 import functools
 import itertools
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -17,6 +17,8 @@ from tasks.core.errors import ModelError, SpecError
 from tasks.core.forward.operator_mode import OperatorMode
 
 _COMPARISONS = ("aten.gt.Scalar", "aten.ge.Scalar", "aten.lt.Scalar", "aten.le.Scalar")
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
+"""What a module calls before and after its forward."""
 
 
 def flatten(output: Any) -> list[tuple[str, torch.Tensor]]:
@@ -48,7 +50,7 @@ def name_outputs(found: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, .
 
 @contextmanager
 def flat_forward(model: nn.Module, arguments: Callable[..., tuple[Any, Any]] | None = None) -> Iterator[None]:
-    """Within this context forward returns a tuple in the order of `flatten`.
+    """Within this context the module gives a tuple in the order of `flatten`, of what a call of it would give.
 
     Exporters label outputs by position and order dicts in ways of their own, which swaps names.
 
@@ -57,17 +59,57 @@ def flat_forward(model: nn.Module, arguments: Callable[..., tuple[Any, Any]] | N
         arguments: builds args and kwargs of forward from a list of tensors, which forward then takes one by one.
     """
     forward: Callable[..., Any] = model.forward
+    call = _as_called_now(model) if _is_more_than_forward(model) else forward
 
     def flat(*args: Any, **kwargs: Any) -> Any:
         if arguments is not None:
             args, kwargs = arguments(args)
-        output = forward(*args, **kwargs)
+        output = call(*args, **kwargs)
         return output if isinstance(output, torch.Tensor) else tuple(tensor for _, tensor in flatten(output))
 
     if arguments is None:
         flat = functools.wraps(forward)(flat)
-    with patch.object(model, "forward", flat):
+    plain = {} if call is forward else _plain_call(model)
+    with _set(model, {**plain, "forward": flat}):
         yield
+
+
+def _is_more_than_forward(model: nn.Module) -> bool:
+    """Does a call of the module do more than its forward?"""
+    return type(model).__call__ is not nn.Module.__call__ or any(getattr(model, name) for name in _HOOKS)
+
+
+def _plain_call(model: nn.Module) -> dict[str, Any]:
+    """Attributes with which a call of the module is its forward: no hooks, no `__call__` of its own."""
+    cls = type(model)
+    plain = type(cls.__name__, (cls,), {"__module__": cls.__module__, "__call__": nn.Module.__call__})
+    return {**{name: OrderedDict() for name in _HOOKS}, "__class__": plain}
+
+
+def _as_called_now(model: nn.Module) -> Callable[..., Any]:
+    """Call the module, whatever is set on it later, as now: through its class's `__call__`, hooks and forward."""
+    now = {name: getattr(model, name) for name in (*_HOOKS, "__class__", "forward")}
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with _set(model, now):
+            return model(*args, **kwargs)
+
+    return call
+
+
+@contextmanager
+def _set(model: nn.Module, attributes: Mapping[str, Any]) -> Iterator[None]:
+    """Within this context the module has these attributes."""
+    before = {"__class__": type(model), **{name: vars(model)[name] for name in attributes if name in vars(model)}}
+    for name, value in attributes.items():
+        setattr(model, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(model, name, value)
+        for name in attributes.keys() - before.keys():
+            delattr(model, name)
 
 
 def _unique(named: list[tuple[str, torch.Tensor]]) -> list[tuple[str, torch.Tensor]]:

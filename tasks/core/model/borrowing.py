@@ -1,26 +1,47 @@
 """A live module is the user's own: it is given back as it was. Needs no PyTorch where the model is text."""
 
 import contextlib
+import sys
 from collections.abc import Iterator
+from typing import Any
 
 from tasks.core.spec.export_spec import ExportSpec
+
+_COMPILED = ("forward", "_compiled_call_impl")
+"""Attributes of a module that `torch.compile` replaces."""
 
 
 @contextlib.contextmanager
 def borrowed(spec: ExportSpec) -> Iterator[None]:
-    """Within this context a live module may be changed; then it has its training modes and its tensors again."""
-    model = spec.model
-    if isinstance(model, str):
-        yield
-        return
-    modes = {module: module.training for module in model.modules()}
-    state = {} if spec.weights in (None, "as-built") else model.state_dict()
-    kept = {key: value.detach().clone() for key, value in state.items() if hasattr(value, "detach")}
+    """Within this context a live module may be changed; then it has its modes, tensors, parts and hooks again.
+
+    What is compiled, modules or functions, may run as it was written within it.
+    """
+    model, dynamo = spec.model, sys.modules.get("torch._dynamo.eval_frame")
+    stance = dynamo._stance.stance if dynamo else "default"
+    modules: list[Any] = [] if isinstance(model, str) else list(model.modules())
+    modes = [module.training for module in modules]
+    compiled = [{name: vars(module)[name] for name in _COMPILED if name in vars(module)} for module in modules]
+    parts = [dict(module._modules) if isinstance(module._modules, dict) else {} for module in modules]
+    state = {} if not modules or spec.weights in (None, "as-built") else model.state_dict()
+    kept = {key: value.detach().clone() for key, value in state.items() if _has_values(value)}
     try:
         yield
     finally:
-        for module, mode in modes.items():
+        for module, mode, attributes, children in zip(modules, modes, compiled, parts, strict=True):
             module.training = mode
-        own = model.state_dict(keep_vars=True)
+            for name in _COMPILED:
+                vars(module).pop(name, None)
+            vars(module).update(attributes)
+            if children:
+                module._modules.update(children)
+        own = model.state_dict(keep_vars=True) if kept else {}
         for key, value in kept.items():
             own[key].data.copy_(value)
+        if "torch._dynamo" in sys.modules:
+            sys.modules["torch"].compiler.set_stance(stance)
+
+
+def _has_values(value: Any) -> bool:
+    """Is it a tensor that has a shape already?"""
+    return hasattr(value, "detach") and not type(value).__name__.startswith("Uninitialized")

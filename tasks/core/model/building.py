@@ -1,6 +1,7 @@
 """Build the module with its weights, and report every key and source file."""
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import inspect
@@ -17,7 +18,9 @@ from tasks.core.errors import ModelError, one_line
 from tasks.core.families.python import own_source
 from tasks.core.hashes import file_sha256, tensors_sha256
 from tasks.core.inputs.choice import example_of
+from tasks.core.model.lazy_modules import settle_lazy_modules
 from tasks.core.model.random_weights import build_with_random_weights
+from tasks.core.model.wrappers import unwrapped, without_replicas
 from tasks.core.paths import PROJECT_FOLDER
 from tasks.core.records.steps import LoadReport, Weights
 from tasks.core.spec.export_spec import ResolvedSpec
@@ -40,7 +43,8 @@ def build_with_weights(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module,
     notes = _train_mode_notes(spec.model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # GoogLeNet and Inception announce a new default
-        model, loaded = _build(spec, weights)
+        model, loaded, found = _build(spec, weights)
+    notes = (*notes, *found, *without_replicas(model))
     state = model.state_dict()
     loaded = loaded or Loaded(num_loaded=sum(isinstance(value, torch.Tensor) for value in state.values()))
     return model, LoadReport(
@@ -61,6 +65,8 @@ def build(factory: Callable[..., nn.Module], kwargs: dict[str, Any], *, title: s
         kwargs: its arguments.
         title: what messages call the model.
     """
+    if isinstance(factory, nn.Module):
+        return _copy_of_instance(factory, kwargs, title=title)
     try:
         model = factory(**kwargs)
     except TypeError as error:
@@ -77,6 +83,30 @@ def build(factory: Callable[..., nn.Module], kwargs: dict[str, Any], *, title: s
     return model.eval()
 
 
+def _copy_of_instance(model: nn.Module, kwargs: dict[str, Any], *, title: str) -> nn.Module:
+    """A copy, in eval mode, of a module that a MODEL text names: whoever names it again gets it as it was."""
+    if kwargs:
+        raise ModelError(f"{title} is a module already and takes no arguments; leave out --kwargs, or name its class.")
+    try:
+        return copy.deepcopy(model).eval()
+    except Exception as error:  # a module may hold anything
+        raise ModelError(
+            f"{title} is a module already, and can't be copied ({type(error).__name__}: {one_line(error)}); "
+            f"name its class, or a function that makes it."
+        ) from error
+
+
+def _prepared(spec: ResolvedSpec, model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
+    """The module in eval mode out of its wrappers, every parameter with a shape and values; and notes."""
+    model, notes = unwrapped(model)
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    if empty := [name for name, tensor in tensors if tensor.is_meta]:
+        shown = ", ".join(empty[:3]) + (f" and {len(empty) - 3} more" if len(empty) > 3 else "")
+        raise ModelError(f"{spec.title} has no values in {shown} (meta device); build it on the CPU.")
+    settle_lazy_modules(model.eval(), functools.partial(example_of, spec))
+    return model, notes
+
+
 def _train_mode_notes(model: object) -> tuple[str, ...]:
     for path, module in model.named_modules() if isinstance(model, nn.Module) else ():
         if module.training:
@@ -85,31 +115,42 @@ def _train_mode_notes(model: object) -> tuple[str, ...]:
     return ()
 
 
-def _build(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module, Loaded | None]:
-    """The module, and what became of the keys; None where no file or state_dict was loaded here."""
+def _build(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module, Loaded | None, tuple[str, ...]]:
+    """The module, what became of the keys (None where no file or state_dict was loaded here), and notes."""
+    notes: tuple[str, ...] = ()
     if isinstance(spec.model, nn.Module):
-        model = spec.model.eval()
+        model, notes = _prepared(spec, spec.model)
     else:
         family = known_family(spec)
         factory = family.factory(spec.model)
-        if weights.kind == "random":
-            make = functools.partial(build, factory, spec.kwargs, title=spec.title)
-            return build_with_random_weights(make, functools.partial(example_of, spec), seed=weights.seed or 0), None
         named = family.weights(spec.model, spec.weights) if weights.kind == family.name else None
         arguments = named.arguments if named else {}
-        model = build(factory, {**spec.kwargs, **arguments}, title=spec.title)
+
+        def make() -> nn.Module:
+            nonlocal notes
+            made, notes = _prepared(spec, build(factory, {**spec.kwargs, **arguments}, title=spec.title))
+            return made
+
+        if weights.kind == "random":
+            if isinstance(factory, nn.Module):
+                raise ModelError(
+                    f"{spec.title} is a module already, not built anew; give --weights as-built or a file."
+                )
+            model = build_with_random_weights(make, functools.partial(example_of, spec), seed=weights.seed or 0)
+            return model, None, notes
+        model = make()
         if arguments:
-            return model, None
+            return model, None, notes
     if weights.kind == "state_dict":
         state = find_tensors(spec.weights, "the state_dict in memory")
     elif weights.path is not None:
         state = read_state_dict(weights.path)
     else:
-        return model, None
+        return model, None, notes
     loaded = load_state_dict(
         model, state.tensors, ignore_missing=spec.ignore_missing, ignore_unexpected=spec.ignore_unexpected
     )
-    return model.eval(), dataclasses.replace(loaded, nesting=state.nesting)
+    return model.eval(), dataclasses.replace(loaded, nesting=state.nesting), notes
 
 
 def _source_files(model: object, module: nn.Module, imported_before: set[str]) -> dict[str, str]:

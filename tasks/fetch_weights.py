@@ -6,10 +6,9 @@ from tasks.core.errors import ServiceError, WeightsError
 from tasks.core.records.steps import Weights
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.resolve import known_family
+from tasks.core.weights.folders import weights_file
 from tasks.core.weights.sources import find_weights
 from tasks.step import step
-
-_SUFFIXES = (".pth", ".pt", ".pt2", ".safetensors", ".ckpt", ".bin")
 
 
 @step(
@@ -49,12 +48,4 @@ def fetch_from_mlflow(uri: str) -> Path:
     except (MlflowException, OSError) as error:
         first = str(error).splitlines()[0].rstrip(".")
         raise WeightsError(f"MLflow has no {uri} ({first}); check the name, version and path.") from error
-    if found.is_file():
-        return found
-    files = sorted(path for path in found.rglob("*") if path.is_file() and path.suffix in _SUFFIXES)
-    if len(files) != 1:
-        names = ", ".join(str(path.relative_to(found)) for path in files) or "none"
-        raise WeightsError(
-            f"{uri} should hold one weights file ({', '.join(_SUFFIXES)}) but has {names}; name it in the URI."
-        )
-    return files[0]
+    return weights_file(found, title=uri)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @step(
     seconds=1800,
     says=lambda module: f"{module.report.model_class}, {module.report.num_parameters:,} parameters",
-    keeps=lambda module: {"report": module.report, "manifest": module.manifest},
+    keeps=lambda module: {"weights": module.weights, "report": module.report, "manifest": module.manifest},
 )
 def instantiate_model(spec: ResolvedSpec, weights: Weights) -> "BuiltModule":
     """Build the module in eval mode; report every key loaded, missing, unexpected and renamed.
@@ -27,4 +27,5 @@ def instantiate_model(spec: ResolvedSpec, weights: Weights) -> "BuiltModule":
     from tasks.core.reference.module import BuiltModule
 
     network, report = build_with_weights(spec, weights)
+    weights = weights.settled(report)
     return BuiltModule(spec, weights, report, make_manifest(spec, weights, report), [network])

@@ -18,6 +18,7 @@ from tasks.core.errors import AssayError, CrashError, SpecError
 from tasks.core.families.registry import MODEL_SYNTAX
 from tasks.core.records.steps import ExportResult
 from tasks.core.spec.export_spec import ResolvedSpec
+from tasks.core.weights.urls import split_part
 
 EXPORT_SECONDS = 6 * 3600.0
 """After which a model's process is given up; its steps give up sooner."""
@@ -127,7 +128,8 @@ def _output_path(destination: str | None, spec: ResolvedSpec, num_specs: int) ->
     elif num_specs > 1:
         raise SpecError(f"-o {destination} is one file for {num_specs} models; give a folder: -o {destination}/")
     check_writable(path)
-    read = [Path(file) for file in (str(spec.model).rpartition(":")[0], spec.weights, spec.sample) if file]
+    sources = (str(spec.model).rpartition(":")[0], split_part(spec.weights)[0], spec.sample)
+    read = [Path(file) for file in sources if file]
     if path.is_file() and any(file.is_file() and path.samefile(file) for file in read):
         raise SpecError(f"-o {path} would replace a file that {spec.title} is made from; name another place.")
     return path

@@ -3,6 +3,7 @@
 AssayError              2
 ├── SpecError           2   what was asked for
 ├── WeightsError        2   the weights
+│   └── NoCheckpointError 2 (weights/foreign_files.py) the file is something else
 ├── ModelError          2   the module
 ├── InputsError         2   its inputs
 ├── ExportError         1   no exporter gave a file
@@ -193,3 +194,8 @@ def cause_of_death(status: int | None) -> str:
             hint = ", as the kernel does when memory runs out" if name == "SIGKILL" else ""
             return f"was killed by {name} (signal {-status}){hint}"
     return f"ended with status {status}"
+
+
+def some(names: list[str], *, most: int = 8) -> str:
+    """The first few names, for a sentence."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,7 +1,8 @@
 """`Family`: what Assay asks of a family of models. What a family does not say, the base answers for it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -97,6 +98,25 @@ class Family(ABC):
             WeightsError: the model has none of this name.
         """
         raise NotImplementedError
+
+    def name_of_file(self, model: str, file: str, sha256: str) -> str:
+        """The name of the model's weights that a file is; empty: none of the family's own.
+
+        Args:
+            model: MODEL text.
+            file: base name of the file.
+            sha256: of its bytes, 64 hex digits.
+        """
+        return ""
+
+    def loading(self, named: NamedWeights, read: Callable[[], Mapping[str, Any]]) -> AbstractContextManager[None]:
+        """Within this context a factory that is given `named.arguments` loads these tensors.
+
+        Args:
+            named: as `weights` gives it.
+            read: gives the tensors of the verified file, by key.
+        """
+        return nullcontext()
 
     def usual_sizes(self, model: Any, module: "nn.Module") -> dict[str, int]:
         """Sizes to trace at, by name of a dynamic dimension, e.g. `height`.

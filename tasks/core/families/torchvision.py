@@ -1,11 +1,12 @@
 """Models of torchvision, by the names that it gives them: `alexnet`, `resnet50`."""
 
+import contextlib
 import fnmatch
 import functools
 import inspect
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,29 @@ class TorchvisionFamily(Family):
                 **{field: tuple(getattr(transforms, name, None) or ()) for field, name in fields.items()},
             ),
         )
+
+    @override
+    def name_of_file(self, model: str, file: str, sha256: str) -> str:
+        """A member of the enum whose URL ends with this name, or has the first digits of this SHA-256 in it."""
+        from torchvision import models
+
+        for member in models.get_model_weights(model):
+            name = member.url.rpartition("/")[2]
+            digits = re.search(r"[-_]([0-9a-f]{8,})\.pth$", name)
+            if name == file or (digits and sha256.startswith(digits[1])):
+                return str(member)
+        return ""
+
+    @override
+    @contextlib.contextmanager
+    def loading(self, named: NamedWeights, read: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
+        """Let the builder take the tensors from here, rather than unpickle the file of torch.hub's folder."""
+        member = named.arguments["weights"]
+        member.get_state_dict = lambda *_, **__: dict(read())
+        try:
+            yield
+        finally:
+            del member.get_state_dict
 
     @override
     def usual_sizes(self, model: str, module: "nn.Module") -> dict[str, int]:

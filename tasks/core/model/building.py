@@ -2,12 +2,13 @@
 
 import contextlib
 import copy
-import dataclasses
 import functools
 import inspect
+import logging
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -25,8 +26,11 @@ from tasks.core.paths import PROJECT_FOLDER
 from tasks.core.records.steps import LoadReport, Weights
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.resolve import known_family
-from tasks.core.weights.loading import Loaded, load_state_dict
-from tasks.core.weights.state_dicts import find_tensors, read_state_dict
+from tasks.core.weights.checkpoint_files import read_sets
+from tasks.core.weights.loading import Loaded, load_weights
+from tasks.core.weights.state_dicts import find_sets
+
+log = logging.getLogger("assay")
 
 _imported_by: dict[str, set[str]] = {}
 """Names of the modules that the first build of a factory's file imported; a second one imports nothing."""
@@ -47,13 +51,15 @@ def build_with_weights(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module,
     notes = (*notes, *found, *without_replicas(model))
     state = model.state_dict()
     loaded = loaded or Loaded(num_loaded=sum(isinstance(value, torch.Tensor) for value in state.values()))
+    for note in loaded.notes:
+        log.info("%s", note)
     return model, LoadReport(
-        **vars(loaded),
+        **{name: value for name, value in vars(loaded).items() if name not in ("tensors", "notes")},
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         model_class=f"{type(model).__module__}.{type(model).__qualname__}",
-        state_sha256=None if weights.tensors_sha256 else tensors_sha256(state),
+        state_sha256=None if weights.tensors_sha256 else tensors_sha256(loaded.tensors or state),
         source_files=_source_files(spec.model, model, imported_before),
-        notes=notes,
+        notes=(*notes, *loaded.notes),
     )
 
 
@@ -123,7 +129,8 @@ def _build(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module, Loaded | No
     else:
         family = known_family(spec)
         factory = family.factory(spec.model)
-        named = family.weights(spec.model, spec.weights) if weights.kind == family.name else None
+        name = spec.weights if weights.kind == family.name else weights.named
+        named = family.weights(spec.model, name) if name else None
         arguments = named.arguments if named else {}
 
         def make() -> nn.Module:
@@ -138,19 +145,18 @@ def _build(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module, Loaded | No
                 )
             model = build_with_random_weights(make, functools.partial(example_of, spec), seed=weights.seed or 0)
             return model, None, notes
+        if named and arguments:
+            with family.loading(named, lambda: read_sets(weights.path or Path())[0].tensors):
+                return make(), None, notes
         model = make()
-        if arguments:
-            return model, None, notes
     if weights.kind == "state_dict":
-        state = find_tensors(spec.weights, "the state_dict in memory")
+        sets = find_sets(spec.weights, "the state_dict in memory")
     elif weights.path is not None:
-        state = read_state_dict(weights.path)
+        sets = read_sets(weights.path, part=weights.part)
     else:
         return model, None, notes
-    loaded = load_state_dict(
-        model, state.tensors, ignore_missing=spec.ignore_missing, ignore_unexpected=spec.ignore_unexpected
-    )
-    return model.eval(), dataclasses.replace(loaded, nesting=state.nesting), notes
+    loaded = load_weights(model, sets, ignore_missing=spec.ignore_missing, ignore_unexpected=spec.ignore_unexpected)
+    return model.eval(), loaded, notes
 
 
 def _source_files(model: object, module: nn.Module, imported_before: set[str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from tasks.core.arrays import Array, worst
 from tasks.core.records.evidence import Evidence, OutputEvidence
@@ -20,14 +20,26 @@ class Weights(Record):
     kind: str
     """`file`, `url`, `mlflow`, `random`, `as-built`, `state_dict`, or the family that names them."""
     origin: str
-    """What was asked for, without secrets: enum, base name, URL without query, URI, `random:0`."""
+    """What was asked for, without secrets: enum, base name, URL without query, URI, `random:0`; of several sets of
+    weights in a file the one that was taken, as `FILE#LABEL`."""
     path: Path | None = None
-    """The verified local file; None where there is none (random, as-built, in memory)."""
+    """The verified local file, or index of shards; None where there is none (random, as-built, in memory)."""
+    part: str = ""
+    """Label of the set of weights that was asked for; empty: the one that fits."""
+    named: str = ""
+    """What the model's family calls this very file, e.g. `ResNet18_Weights.IMAGENET1K_V1`."""
     size_bytes: int | None = None
     file_sha256: str | None = None
     tensors_sha256: str | None = None
-    """Hash of names, dtypes, shapes and values; None until a module exists (random, as-built)."""
+    """Hash of names, dtypes, shapes and values; None until a module exists (random, as-built, one of several sets)."""
     seed: int | None = None
+
+    def settled(self, report: "LoadReport") -> Self:
+        """The record, with what only the built module could tell: which of several sets of weights was taken."""
+        if self.tensors_sha256 or not (self.path or self.kind == "state_dict"):
+            return self
+        origin = f"{self.origin.removesuffix(f'#{self.part}')}#{report.chosen}" if report.chosen else self.origin
+        return self.model_copy(update={"origin": origin, "tensors_sha256": report.state_sha256})
 
 
 class LoadReport(Record):
@@ -44,9 +56,11 @@ class LoadReport(Record):
     """What was done to the keys, e.g. `module.* -> *`."""
     nesting: tuple[str, ...] = ()
     """Keys under which the state_dict lay in the file."""
+    chosen: str = ""
+    """Of several sets of weights, the label of the one that was taken."""
     model_class: str
     state_sha256: str | None = None
-    """Hash of the built module's state, where no weights file has one (random, as-built)."""
+    """Hash of the tensors that were loaded, or else of the built module's state, where `Weights` has none."""
     source_files: dict[str, str] = {}
     """SHA-256 of each source file outside installed packages that building the model imported."""
     notes: tuple[str, ...] = ()

@@ -1,50 +1,86 @@
-"""Load the tensors of a state_dict into a module, strictly."""
+"""Load weights into a module, strictly."""
 
-import fnmatch
 import re
-from collections import Counter, OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
-from tasks.core.errors import WeightsError
+from tasks.core.errors import WeightsError, some
+from tasks.core.weights.choice import choose, several
+from tasks.core.weights.matching import Fit, OwnKeys, is_allowed
+from tasks.core.weights.state_dicts import StateDict, copied
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What happened to the keys, as `LoadReport` has it."""
+    """What was loaded, and what happened to the keys."""
 
     num_loaded: int
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     renamed: tuple[str, ...] = ()
     nesting: tuple[str, ...] = ()
+    chosen: str = ""
+    """Label of the set that was taken, where there were several."""
+    notes: tuple[str, ...] = ()
+    tensors: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """All of the set."""
 
 
-def load_state_dict(
+def load_weights(
     model: nn.Module,
-    tensors: Mapping[str, Any],
+    sets: Sequence[StateDict],
     *,
     ignore_missing: tuple[str, ...] = (),
     ignore_unexpected: tuple[str, ...] = (),
 ) -> Loaded:
-    """Load tensors into the module; every key must fit but those that the globs allow.
+    """Load the set of weights that fits the module; every key must fit but those that the globs allow.
 
     Args:
         model: the module.
-        tensors: tensors by key, and what else its hooks keep in a state_dict.
+        sets: sets of weights, at least one.
         ignore_missing: globs of keys that may lack.
         ignore_unexpected: globs of keys that may be left over.
 
     Raises:
-        WeightsError: keys are missing or left over, a tensor has another shape or kind, or the module's own
-            hooks refuse them.
+        WeightsError: several sets fit, keys are missing or left over, a tensor has another shape or kind, or the
+            module's own hooks refuse them.
     """
-    tensors, renamed = _without_prefixes(copied(tensors), set(model.state_dict()))
-    _check_kinds(model, tensors)
+    own = OwnKeys(model)
+    choice = choose(sets, own, ignore_missing=ignore_missing, ignore_unexpected=ignore_unexpected)
+    fit = choice.fit
+    tensors = copied(fit.tensors, lambda key: key)
+    for key in own.without_computed(tensors):
+        del tensors[key]
+    _check_kinds(own.state, tensors)
+    _check_tied(own, tensors)
+    result = _load(model, tensors)
+    if choice.rivals:
+        raise WeightsError(several((fit, *choice.rivals)))
+    if len(result.unexpected_keys) == len(tensors) and result.missing_keys:
+        raise WeightsError(
+            f"No key fits: the weights have {', '.join(result.unexpected_keys[:3])}…, {type(model).__name__} has "
+            f"{', '.join(result.missing_keys[:3])}…; give the weights of this very model."
+        )
+    missing = own.still_missing(result.missing_keys, tensors)
+    tied = tuple(f"{key} = {_holder(key, own, tensors)}" for key in result.missing_keys if key not in missing)
+    return Loaded(
+        num_loaded=len(tensors) - len(result.unexpected_keys),
+        missing=_strictly("missing", missing, ignore_missing),
+        unexpected=_strictly("unexpected", result.unexpected_keys, ignore_unexpected, fit=fit),
+        renamed=(*fit.renamed, *tied),
+        nesting=fit.found.nesting,
+        chosen=fit.found.label if choice.passed_over else "",
+        tensors=fit.found.tensors,
+        notes=tuple(filter(None, [choice.note])),
+    )
+
+
+def _load(model: nn.Module, tensors: Mapping[str, Any]) -> Any:
+    """The keys that `load_state_dict` returns, after the module's own hooks."""
     try:
         result = model.load_state_dict(tensors, strict=False)
     except Exception as error:  # the module's own hooks may raise anything; it becomes one sentence
@@ -62,73 +98,34 @@ def load_state_dict(
             f"{type(model).__name__}.load_state_dict returns nothing, so that missing keys would go unseen; "
             f"let it return what super().load_state_dict returns."
         )
-    if len(result.unexpected_keys) == len(tensors) and result.missing_keys:
-        raise WeightsError(
-            f"No key fits: the weights have {', '.join(result.unexpected_keys[:3])}…, {type(model).__name__} has "
-            f"{', '.join(result.missing_keys[:3])}…; give the weights of this very model."
-        )
-    missing = _strictly("missing", result.missing_keys, ignore_missing)
-    unexpected = _strictly("unexpected", result.unexpected_keys, ignore_unexpected)
-    return Loaded(len(tensors) - len(unexpected), missing, unexpected, renamed)
+    return result
 
 
-def copied(tensors: Mapping[Any, Any], *, word: str = "", inside: str = "") -> OrderedDict[str, Any]:
-    """Copy a state_dict, the leading `word` and `inside` taken out of its keys.
-
-    The copy keeps what modules know of the version of their format: some, such as MNASNet, refuse to load
-    without it.
-
-    Args:
-        tensors: the state_dict.
-        word: first word of keys, dropped with its dot where a key begins with it.
-        inside: text dropped wherever it stands in a key.
-    """
-
-    def renamed(key: str) -> str:
-        key = key.replace(inside, "") if inside else key
-        return f"{key}.".removeprefix(f"{word}.").removesuffix(".") if word else key
-
-    copy = OrderedDict((renamed(str(key)), value) for key, value in tensors.items())
-    versions = getattr(tensors, "_metadata", None)
-    if isinstance(versions, Mapping):
-        # in this order, so that the entry of a wrapped module wins over its wrapper's
-        copy._metadata = OrderedDict((renamed(key), value) for key, value in versions.items())  # type: ignore[attr-defined]
-    return copy
+def _holder(key: str, own: OwnKeys, tensors: Mapping[str, Any]) -> str:
+    """The loaded key with which another one shares its storage."""
+    return next(other for other in own.held_by[key] if other in tensors)
 
 
-def _without_prefixes(
-    tensors: OrderedDict[str, Any], wanted: set[str]
-) -> tuple[OrderedDict[str, Any], tuple[str, ...]]:
-    """Drop `_orig_mod.` anywhere, and the leading word of most keys, where that fits the model better.
-
-    A few keys without that word stay as they are: torch's AveragedModel puts `n_averaged` beside `module.*`,
-    trainers put their losses beside `model.*`.
-    """
-    renamed: list[str] = []
-    if any("_orig_mod." in key for key in tensors) and not any("_orig_mod." in key for key in wanted):
-        tensors = copied(tensors, inside="_orig_mod.")
-        renamed.append("_orig_mod. dropped")
-    best, shorter, dropped = tensors, tensors, []
-    while words := Counter(key.partition(".")[0] for key in shorter if "." in key).most_common(1):
-        word = words[0][0]
-        shorter = copied(shorter, word=word)
-        if len(shorter) < len(tensors):
-            break
-        dropped.append(f"{word}.* -> *")
-        if len(wanted & shorter.keys()) > len(wanted & best.keys()):
-            best = shorter
-            renamed += dropped
-            dropped = []
-    return best, tuple(renamed)
+def _check_tied(own: OwnKeys, tensors: Mapping[str, Any]) -> None:
+    """Refuse two values for what is one tensor in the module: the last one would win."""
+    for key, others in own.held_by.items():
+        for other in others:
+            a, b = tensors.get(key), tensors.get(other)
+            if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and a.shape == b.shape:
+                if not torch.equal(a, b.to(a.dtype)):
+                    raise WeightsError(
+                        f"{key} and {other} are one tensor in the model, but differ in the weights; build the model "
+                        f"without tying them, or leave the wrong one out of the weights."
+                    )
 
 
-def _check_kinds(model: nn.Module, tensors: Mapping[str, Any]) -> None:
+def _check_kinds(state: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
     """Refuse what PyTorch would cast silently into other numbers.
 
     Integers and 8-bit floats lack their scales, complex numbers would lose their imaginary part, and
     fractions would be cut off.
     """
-    for key, own in model.state_dict().items():
+    for key, own in state.items():
         given = tensors.get(key)
         if not isinstance(own, torch.Tensor) or not isinstance(given, torch.Tensor):
             continue
@@ -147,13 +144,13 @@ def _check_kinds(model: nn.Module, tensors: Mapping[str, Any]) -> None:
             raise WeightsError(f"{key} is {given.dtype} in the weights and {own.dtype} in the model: {what}.")
 
 
-def _strictly(kind: str, keys: list[str], allowed: tuple[str, ...]) -> tuple[str, ...]:
-    refused = [key for key in keys if not any(fnmatch.fnmatchcase(key, glob) for glob in allowed)]
+def _strictly(kind: str, keys: list[str], allowed: tuple[str, ...], *, fit: Fit | None = None) -> tuple[str, ...]:
+    refused = [key for key in keys if not is_allowed(key, allowed)]
     if refused:
         what = "missing from the weights" if kind == "missing" else "unknown to the model"
-        shown = ", ".join(refused[:5]) + (f" and {len(refused) - 5} more" if len(refused) > 5 else "")
+        part = f"take a part of them with FILE#{fit.label}, " if fit and fit.prefix and fit.is_covering else ""
         raise WeightsError(
-            f"{len(refused)} keys are {what}: {shown}; "
-            f"give the right weights, or allow them by name with --ignore-{kind}."
+            f"{len(refused)} keys are {what}: {some(refused, most=5)}; "
+            f"give the right weights, {part}or allow them by name with --ignore-{kind}."
         )
     return tuple(keys)

@@ -5,23 +5,28 @@ A further source is a line of `_SCHEMES` and a case of `find_weights`.
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tasks.core.errors import WeightsError
 from tasks.core.families.registry import family_of
-from tasks.core.hashes import file_sha256, tensors_sha256
+from tasks.core.hashes import tensors_sha256
 from tasks.core.records.steps import Weights
 from tasks.core.weights.download import fetch_to_cache, fetch_to_file
-from tasks.core.weights.urls import split_url, without_query
+from tasks.core.weights.folders import WEIGHTS_SUFFIXES, weights_file, weights_files, weights_sha256
+from tasks.core.weights.foreign_files import NoCheckpointError
+from tasks.core.weights.urls import split_part, split_url, without_query
+
+if TYPE_CHECKING:
+    from tasks.core.weights.state_dicts import StateDict
 
 log = logging.getLogger("assay")
 
-WEIGHTS_CHOICES = "a file, a URL, runs:/…, models:/…, random[:SEED] or as-built"
+WEIGHTS_CHOICES = "a file, a folder of shards, a URL, runs:/…, models:/…, random[:SEED] or as-built"
 """What `--weights` takes for any model, in words."""
-_FILE_SUFFIXES = (".pth", ".pt", ".pt2", ".safetensors", ".ckpt", ".bin", ".tar")
+_FILE_SUFFIXES = (*WEIGHTS_SUFFIXES, ".tar", ".pkl")
 _SCHEMES = {
     "random:": "random",
     "runs:/": "mlflow",
@@ -41,6 +46,9 @@ class _Asked(Protocol):
     @property
     def weights(self) -> Any: ...
 
+    @property
+    def kwargs(self) -> dict[str, Any]: ...
+
 
 def weights_kind(spec: _Asked) -> str:
     """Tell by its form what kind of weights a spec asks for, as `Weights.kind` has it."""
@@ -53,7 +61,8 @@ def weights_kind(spec: _Asked) -> str:
         if text.startswith(scheme):
             return kind
     family = family_of(spec.model)
-    looks_like_file = "/" in text or Path(text).suffix.lower() in _FILE_SUFFIXES or Path(text).is_file()
+    place = split_part(text)[0]
+    looks_like_file = "/" in place or Path(place).suffix.lower() in _FILE_SUFFIXES or Path(place).is_file()
     return family.name if family.names_weights and not looks_like_file else "file"
 
 
@@ -88,7 +97,10 @@ def same_weights(spec: _Asked, file_hash: str | None) -> bool:
     """
     kind = weights_kind(spec)
     if kind == "file":
-        return _absolute(spec.weights).is_file() and file_sha256(_absolute(spec.weights)) == file_hash
+        try:
+            return weights_sha256(_file(spec.weights)) == file_hash
+        except WeightsError:
+            return False
     if kind == "url":  # one that states its hash
         expected = split_url(spec.weights)[2]
         return bool(expected and file_hash and file_hash.startswith(expected))
@@ -108,23 +120,24 @@ def find_weights(spec: _Asked, fetch_from_mlflow: Callable[[str], Path]) -> Weig
         WeightsError: their hash or format is wrong, or there is no such file.
         ServiceError: a host could not be reached.
     """
-    text = spec.weights
+    text, part = split_part(spec.weights) if isinstance(spec.weights, str) else ("", "")
     match kind := weights_kind(spec):
         case "state_dict":
-            from tasks.core.weights.state_dicts import find_tensors
+            from tasks.core.weights.state_dicts import find_sets
 
-            tensors = find_tensors(text, "the state_dict in memory").tensors
-            return Weights(kind=kind, origin="in memory", tensors_sha256=tensors_sha256(tensors))
+            sets = find_sets(spec.weights, "the state_dict in memory")
+            return Weights(kind=kind, origin="in memory", tensors_sha256=_only_sha256(sets))
         case "as-built":
             return Weights(kind=kind, origin="as built by the model's own code")
         case "random":
             return Weights(kind=kind, origin=f"random:{_seed(text)}", seed=_seed(text))
         case "mlflow":
-            return _read(fetch_from_mlflow(text), kind=kind, origin=text)
+            return _known_to_family(spec, _read(fetch_from_mlflow(text), kind=kind, origin=text, part=part))
         case "url":
-            return _read_download(fetch_to_cache(text), kind=kind, origin=without_query(text))
+            found = _read_download(fetch_to_cache(text), kind=kind, origin=without_query(text), part=part)
+            return _known_to_family(spec, found)
         case "file":
-            return _read(_file(text), kind=kind, origin=_file(text).name)
+            return _known_to_family(spec, _read(_file(text), kind=kind, origin=_origin(_file(text)), part=part))
         case _:
             return _find_named(spec, kind)
 
@@ -141,6 +154,20 @@ def _find_named(spec: _Asked, kind: str) -> Weights:
     return _read_download(path, kind=kind, origin=named.origin)
 
 
+def _known_to_family(spec: _Asked, weights: Weights) -> Weights:
+    """The weights; as those that the model's family has a name for, where they are its very file.
+
+    One that has only its name is taken for it where no arguments of the factory say otherwise.
+    """
+    family, path, sha256 = family_of(spec.model), weights.path, weights.file_sha256
+    if not family.names_weights or path is None or sha256 is None or weights.part or not weights.tensors_sha256:
+        return weights
+    named = family.name_of_file(spec.model, "", sha256)
+    if not named and not spec.kwargs:
+        named = family.name_of_file(spec.model, path.name, sha256)
+    return weights.model_copy(update={"named": named, "origin": f"{weights.origin} ({named})"}) if named else weights
+
+
 def _seed(text: str) -> int:
     """The seed of `random[:SEED]`; without one it is 0."""
     seed = text.partition(":")[2] or "0"
@@ -154,34 +181,47 @@ def _absolute(text: str) -> Path:
 
 
 def _file(text: str) -> Path:
-    path = _absolute(text)
-    if not path.is_file():
+    """The file, or the folder of files, that a text names."""
+    path = _absolute(split_part(text)[0])
+    if not path.exists():
         raise WeightsError(f"There is no weights file {path}; --weights takes {WEIGHTS_CHOICES}.")
     return path
 
 
-def _read(path: Path, *, kind: str, origin: str) -> Weights:
-    """Read a file, and hash its bytes meanwhile."""
-    from tasks.core.weights.state_dicts import read_state_dict
+def _origin(path: Path) -> str:
+    """A file's base name; of a folder, which file of it holds the weights, too."""
+    return f"{path.name}/{weights_file(path).relative_to(path)}" if path.is_dir() else path.name
 
+
+def _read(path: Path, *, kind: str, origin: str, part: str = "") -> Weights:
+    """Read the weights, and hash the bytes of their files meanwhile."""
+    from tasks.core.weights.checkpoint_files import read_sets
+
+    path = weights_file(path)
     with ThreadPoolExecutor(1) as beside:
-        file_hash = beside.submit(file_sha256, path)
-        tensors_hash = tensors_sha256(read_state_dict(path).tensors)
+        file_hash = beside.submit(weights_sha256, path)
+        tensors_hash = _only_sha256(read_sets(path, part=part))
     return Weights(
         kind=kind,
-        origin=origin,
+        origin=f"{origin}#{part}" if part else origin,
         path=path,
-        size_bytes=path.stat().st_size,
+        part=part,
+        size_bytes=sum(file.stat().st_size for file in weights_files(path)),
         file_sha256=file_hash.result(),
         tensors_sha256=tensors_hash,
     )
 
 
-def _read_download(path: Path, *, kind: str, origin: str) -> Weights:
+def _only_sha256(sets: Sequence["StateDict"]) -> str | None:
+    """Hash of the only set of weights; of several the module's keys decide, once it is built."""
+    return tensors_sha256(sets[0].tensors) if len(sets) == 1 else None
+
+
+def _read_download(path: Path, *, kind: str, origin: str, part: str = "") -> Weights:
     """Read a downloaded file; one that is no checkpoint is removed, or it would block the next try."""
     log.info("%s lies in %s", path.name, path.parent)
     try:
-        return _read(path, kind=kind, origin=origin)
-    except WeightsError:
+        return _read(path, kind=kind, origin=origin, part=part)
+    except NoCheckpointError:
         path.unlink(missing_ok=True)
         raise

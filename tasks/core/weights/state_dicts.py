@@ -1,169 +1,116 @@
-"""Read a state_dict from whatever file people have."""
+"""Sets of weights in what a checkpoint holds: found wherever they lie, and chosen by name."""
 
-import pickle
-import re
-import warnings
-import zipfile
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from tasks.core.errors import WeightsError
-from tasks.core.weights.loading import copied
-from tasks.core.weights.pt2_archives import read_exported_archive
+from tasks.core.errors import WeightsError, some
 
-_NESTING = (
-    "state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "generator",
-    "params", "weights", "ema_state_dict", "model_ema", "params_ema", "ema",
-)  # fmt: skip
-"""Keys under which training code keeps the weights, the usual ones first."""
-
-_CONVERSION = (
-    "c = torch.load({name!r}, weights_only=False, map_location='cpu'); "
-    "c = c if isinstance(c, dict) else {{'model': c}}; "
-    "c = {{k: v.state_dict() if hasattr(v, 'state_dict') else v for k, v in c.items()}}; "
-    "t = lambda v: isinstance(v, torch.Tensor) or isinstance(v, dict) and any(map(t, v.values())); "
-    "torch.save({{k: v for k, v in c.items() if t(v)}}, 'weights.pth')"
-)
-"""Keeps of a checkpoint what holds tensors, and of a module its state_dict."""
+_MAX_DEPTH = 5
+"""Of dicts in dicts, in which weights are looked for."""
 
 
 @dataclass(frozen=True)
 class StateDict:
-    """Tensors by key, and the keys of the file under which they lay."""
+    """One set of weights: tensors by key, and the keys of the file under which they lay."""
 
     tensors: Mapping[str, Any]
     nesting: tuple[str, ...] = ()
 
-
-def read_state_dict(path: Path) -> StateDict:
-    """Read the tensors of a `.pth`, `.pt`, `.pt2` or `.safetensors` file, recognised by content.
-
-    Raises:
-        WeightsError: the file is damaged, is no checkpoint, or needs code of its own to load.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(9)
-    except OSError as error:
-        raise WeightsError(f"{path} can't be read ({error.strerror}); check the path and its permissions.") from error
-    if head[8:] == b"{":
-        return find_tensors(_read_safetensors(path), path.name)
-    content = _read_zip(path) if head.startswith(b"PK\x03\x04") else _read_pickle(path, mmap=False)
-    return find_tensors(content, path.name)
+    @property
+    def label(self) -> str:
+        """What the set is called in `FILE#LABEL`; empty: it is all that the file holds."""
+        return ".".join(self.nesting)
 
 
-def find_tensors(content: Any, source: str) -> StateDict:
-    """Find the mapping of names to tensors in what a file holds.
+def find_sets(content: Any, source: str, *, part: str = "") -> tuple[StateDict, ...]:
+    """Find the sets of weights in what a file holds: every dict that holds tensors or arrays by name.
 
     Args:
-        content: what was unpickled, or a module.
+        content: what was read, a state_dict or a module.
         source: what messages call it, e.g. the file's name.
+        part: label of the set that is meant, or of a group of keys in it: `model_ema`, `teacher.backbone`; else all.
 
     Raises:
-        WeightsError: there is none.
+        WeightsError: there is none, or none with this label.
     """
-    nesting: list[str] = []
-    while isinstance(content, Mapping) and (key := _nested_key(content, source)) is not None:
-        nesting.append(str(key))
-        content = content[key]
-    if _num_tensors(content):
-        tensors = copied(content)
-        for name in [k for k, v in content.items() if not isinstance(v, torch.Tensor) and "_extra_state" not in k]:
-            del tensors[name]
-        return StateDict(tensors, tuple(nesting))
+    sets = tuple(_sets(content, ()))
+    if not sets:
+        found = ", ".join(map(str, list(content)[:12])) if isinstance(content, Mapping) else type(content).__name__
+        message = f"{source} holds no tensors by name but {found or 'nothing'}; save model.state_dict() into it."
+        raise WeightsError(message)
+    if not part:
+        return sets
+    parts = tuple(chosen for found in sets if (chosen := _part(found, part)))
+    if not parts:
+        known = {found.label for found in sets} - {""} or {key.partition(".")[0] for key in sets[0].tensors}
+        raise WeightsError(f"{source} has no weights called {part!r}; it has {some(sorted(known))}.")
+    return parts
+
+
+def copied(tensors: Mapping[str, Any], rename: Callable[[str], str]) -> OrderedDict[str, Any]:
+    """Copy a state_dict under other keys, with what modules know of the version of their format.
+
+    Some, such as MNASNet, refuse to load without it.
+
+    Args:
+        tensors: the state_dict.
+        rename: gives the new key, also of the path of a module with a dot at its end.
+    """
+    copy = OrderedDict((rename(key), value) for key, value in tensors.items())
+    versions = getattr(tensors, "_metadata", None)
+    if isinstance(versions, Mapping):
+        # in this order, so that the entry of a wrapped module wins over its wrapper's
+        paths = (rename(f"{path}." if path else "").removesuffix(".") for path in versions)
+        copy._metadata = OrderedDict(zip(paths, versions.values(), strict=True))  # type: ignore[attr-defined]
+    return copy
+
+
+def _sets(content: Any, nesting: tuple[str, ...]) -> Iterator[StateDict]:
+    """Depth first; the state of optimizers lies under numbers, and is left out with them."""
     if isinstance(content, nn.Module):
-        return StateDict(content.state_dict(), tuple(nesting))
-    found = ", ".join(map(str, list(content)[:12])) if isinstance(content, Mapping) else type(content).__name__
-    raise WeightsError(f"{source} holds no tensors by name but {found or 'nothing'}; save model.state_dict() into it.")
+        yield StateDict(content.state_dict(), nesting)
+    elif isinstance(content, list | tuple):
+        for index, value in enumerate(content):
+            if isinstance(value, Mapping | nn.Module):
+                yield from _sets(value, (*nesting, str(index)))
+    elif isinstance(content, Mapping):
+        named = {key: value for key, value in content.items() if isinstance(key, str)}
+        own = OrderedDict((key, _tensor(value)) for key, value in named.items())
+        kept = OrderedDict((key, value) for key, value in own.items() if value is not None or "_extra_state" in key)
+        if any(value is not None for value in own.values()):
+            kept.update((key, named[key]) for key, value in kept.items() if value is None)
+            kept._metadata = getattr(content, "_metadata", None)  # type: ignore[attr-defined]
+            yield StateDict(kept, nesting)
+        for key, value in named.items() if len(nesting) < _MAX_DEPTH else ():
+            if isinstance(value, Mapping | nn.Module | list | tuple):
+                yield from _sets(value, (*nesting, key))
 
 
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise WeightsError(f"{path.name} is a damaged safetensors file ({error}); fetch or save it again.") from error
-
-
-def _read_zip(path: Path) -> Any:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names, tensors = archive.namelist(), read_exported_archive(archive)
-    except Exception as error:  # damaged bytes make parsers raise anything; it becomes one sentence
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
-    if tensors is not None:
-        return tensors
-    if any(name.endswith("constants.pkl") for name in names):
-        raise WeightsError(
-            f"{path.name} is a TorchScript archive, which is code; save its weights with "
-            f"torch.save(torch.jit.load({path.name!r}).state_dict(), 'weights.pth')."
-        )
-    return _read_pickle(path, mmap=True)
+def _tensor(value: Any) -> torch.Tensor | None:
+    """A tensor, or an array of numbers as one; None for all else."""
+    if isinstance(value, torch.Tensor):
+        return value
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc" and value.dtype.itemsize <= 16:
+        return torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
+    return None
 
 
-def _read_pickle(path: Path, *, mmap: bool) -> Any:
-    try:
-        with warnings.catch_warnings(), path.open("rb") as file:
-            warnings.simplefilter("ignore", UserWarning)  # of pickle protocols other than 2, which load all the same
-            if path.suffix == ".safetensors":  # a path with this suffix would not be read as a pickle
-                return torch.load(file, map_location="cpu", weights_only=True)
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except pickle.UnpicklingError as error:
-        text = str(error)
-        needs = re.search(r"(?:Unsupported global: GLOBAL|Unsupported class) ([\w.]+)", text)
-        if needs is None and "Weights only load failed" in text and "GLOBAL" not in text:
-            raise _damaged(path, text) from error
-        raise WeightsError(
-            f"{path.name} needs code to be loaded ({needs[1] if needs else 'a pickled object'}), which could do "
-            f"anything; where you trust it, convert it once: "
-            f"{_CONVERSION.format(name=path.name)}."
-        ) from error
-    except Exception as error:  # damaged bytes make the unpickler raise anything; it becomes one sentence
-        raise _damaged(path, str(error)) from error
-
-
-def _damaged(path: Path, text: str) -> WeightsError:
-    with path.open("rb") as file:
-        start = file.read(64).lstrip().lower()
-    what = "truncated, damaged or no checkpoint"
-    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        what = "a web page"
-    elif start.startswith(b"version https://git-lfs"):
-        what = "a Git LFS pointer, whose file `git lfs pull` fetches"
-    detail = text.strip().splitlines()[0][:120] if text.strip() else "empty"
-    return WeightsError(f"{path.name} ({path.stat().st_size:,} bytes) is {what} ({detail}); fetch or save it again.")
-
-
-def _num_tensors(value: Any) -> int:
-    """Tensors in a mapping, or under a usual key of it; the state of optimizers lies deeper."""
-    if not isinstance(value, Mapping):
-        return 0
-    own = sum(isinstance(item, torch.Tensor) for item in value.values())
-    return own or max((_num_tensors(value[key]) for key in _NESTING if key in value), default=0)
-
-
-def _nested_key(content: Mapping[Any, Any], source: str) -> Any:
-    """The key under which the weights lie; None where they are these values themselves.
-
-    Raises:
-        WeightsError: several keys hold equal sets of tensors, and none has a usual name.
-    """
-    own = sum(isinstance(item, torch.Tensor) for item in content.values())
-    sizes = {key: size for key, value in content.items() if (size := _num_tensors(value))}
-    if own >= max(sizes.values(), default=0):  # a lone `best_acc1` beside the weights is not the weights
+def _part(found: StateDict, part: str) -> StateDict | None:
+    """The set where it has this label or lies below it; the keys of it that begin with the rest of the label."""
+    label = found.label
+    if label == part or label.startswith(f"{part}."):
+        return found
+    start = part.removeprefix(f"{label}.") if label else part
+    if label and start == part:
         return None
-    known = [key for key in _NESTING if key in sizes]
-    if known:
-        return known[0]
-    largest = [key for key, size in sizes.items() if size == max(sizes.values())]
-    same = [str(key) for key in largest if content[key].keys() == content[largest[0]].keys()]
-    if len(same) > 1:
-        raise WeightsError(f"{source} holds several sets of weights ({', '.join(same)}); save the one that you mean.")
-    return largest[0]
+    kept = copied(found.tensors, lambda key: key)
+    for key in [key for key in kept if not key.startswith(f"{start}.")]:
+        del kept[key]
+    tensors = copied(kept, lambda key: key.removeprefix(f"{start}."))
+    return StateDict(tensors, (*found.nesting, *start.split("."))) if tensors else None

@@ -19,7 +19,7 @@ def split_url(url: str) -> tuple[str, str, str | None]:
     """Split a URL into (address without fragment, base name, expected SHA-256 or its first digits).
 
     Raises:
-        SpecError: the address is malformed, or the fragment is not `#sha256=HEX`.
+        SpecError: the address is malformed, or the fragment states a hash other than `#sha256=HEX`.
     """
     try:
         parts = urlsplit(url)
@@ -30,14 +30,28 @@ def split_url(url: str) -> tuple[str, str, str | None]:
     if not parts.hostname or name in ("", ".."):
         raise SpecError(f"{without_query(url)} names no file; give the address of a weights file.")
     expected: str | None = None
-    if parts.fragment:
-        match = re.fullmatch(r"sha256=([0-9a-fA-F]{8,64})", parts.fragment)
+    if stated := [word for word in parts.fragment.split("&") if "=" in word]:
+        match = re.fullmatch(r"sha256=([0-9a-fA-F]{8,64})", "&".join(stated))
         if match is None:
             raise SpecError(f"#{parts.fragment} is no hash; write #sha256= and at least 8 hexadecimal digits.")
         expected = match[1].lower()
     elif (named := _HASH_IN_NAME.search(name)) and not _DATE.fullmatch(named[1]):
         expected = named[1]
     return urlunsplit(parts._replace(fragment="")), name, expected
+
+
+def split_part(text: str) -> tuple[str, str]:
+    """Split weights into (file, URL or URI, label of the set that is meant, e.g. `state_dict_ema`; or empty).
+
+    A URL's fragment may hold both, `#sha256=HEX&state_dict_ema`; a file's own name may have a `#` in it.
+    """
+    if text.startswith(("http://", "https://")):
+        address, _, fragment = text.partition("#")
+        words = fragment.split("&")
+        stated = "&".join(word for word in words if "=" in word)
+        return f"{address}#{stated}" if stated else address, "".join(word for word in words if "=" not in word)
+    place, _, part = text.rpartition("#")
+    return (place, part) if place and not Path(text).expanduser().exists() else (text, "")
 
 
 def without_query(url: str) -> str:

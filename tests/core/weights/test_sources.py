@@ -70,7 +70,7 @@ def test_a_link_keeps_its_own_name(tmp_path: Path) -> None:
 
 def test_a_missing_file_lists_the_choices(tmp_path: Path) -> None:
     """A file that is not there is refused with what --weights takes."""
-    for given in ("nothing.pth", str(tmp_path), "file:///w.pth"):
+    for given in ("nothing.pth", f"{tmp_path}/w.pth#model", "file:///w.pth"):
         with pytest.raises(WeightsError, match=r"There is no weights file .*random\[:SEED\]"):
             find(given)
 

@@ -1,0 +1,212 @@
+"""Which keys of a set of weights are which of a module's: prefixes on either side, wrappers, tied and surplus keys."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from tasks.core.weights.state_dicts import StateDict, copied
+
+_WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""Words that torch.compile, FSDP and activation checkpointing put into keys, anywhere."""
+_MAX_WORDS = 6
+"""Of a prefix."""
+_MAX_FITS = 50
+"""Prefixes that are looked at closely, those with most keys first."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One way to give a module the tensors of a set: the words dropped from keys, and those put before them."""
+
+    found: StateDict
+    prefix: str
+    own_prefix: str
+    tensors: Mapping[str, Any] = field(repr=False)
+    """Under the names that the module knows."""
+    renamed: tuple[str, ...]
+    num_matching: int
+    """Keys of the module that have a tensor of their own shape."""
+    is_covering: bool
+    """Nothing lacks but what may."""
+    is_exact: bool
+    """Nothing is left over either."""
+    hides: bool
+    """Dropping the prefix would lay one key upon another."""
+
+    @property
+    def label(self) -> str:
+        """What `FILE#LABEL` calls the keys that fit."""
+        return ".".join(filter(None, [self.found.label, self.prefix.rstrip(".")]))
+
+
+class OwnKeys:
+    """The keys of a module: what they are called without wrappers, which share storage, what it computes itself."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.state = module.state_dict()
+        self.computed = {name: value for name, value in module.named_buffers() if name not in self.state}
+        """Non-persistent buffers, by name."""
+        plain = {_unwrapped(key): key for key in self.state}
+        self.by_plain = plain if len(plain) == len(self.state) else {key: key for key in self.state}
+        self.held_by = _held_by(self.state)
+
+    def prefixes(self) -> list[str]:
+        """The leading words that most keys share, none first: the module may wrap the one that was trained."""
+        keys, prefixes = list(self.by_plain), [""]
+        while words := Counter(key.partition(".")[0] for key in keys if "." in key).most_common(1):
+            word, num_keys = words[0]
+            if num_keys * 2 <= len(self.state):
+                break
+            prefixes.append(f"{prefixes[-1]}{word}.")
+            keys = [key.removeprefix(f"{word}.") for key in keys if key.startswith(f"{word}.")]
+        return prefixes
+
+    def still_missing(self, missing: list[str], given: Mapping[str, Any]) -> list[str]:
+        """The keys that lack even though others are loaded into the same storage.
+
+        Args:
+            missing: keys without a tensor of their own.
+            given: tensors by key.
+        """
+        absent = set(missing)
+        return [
+            key
+            for key in missing
+            if not any(other in given and other not in absent for other in self.held_by.get(key, ()))
+        ]
+
+    def without_computed(self, tensors: Mapping[str, Any]) -> list[str]:
+        """Keys that only hold what the module computes itself, with equal values."""
+        return [key for key, value in tensors.items() if key in self.computed and _equal(self.computed[key], value)]
+
+
+def fits_of(
+    found: StateDict, own: OwnKeys, *, ignore_missing: tuple[str, ...], ignore_unexpected: tuple[str, ...]
+) -> list[Fit]:
+    """The ways in which a set gives a module tensors, the one with most keys and fewest words changed first.
+
+    Args:
+        found: the set.
+        own: the module's keys.
+        ignore_missing: globs of keys that may lack.
+        ignore_unexpected: globs of keys that may be left over.
+    """
+    keys = [_unwrapped(key) for key in found.tensors]
+    is_wrapped = keys != list(found.tensors) and len(set(keys)) == len(keys)
+    keys, plain = (keys, _unwrapped) if is_wrapped else (list(found.tensors), str)
+    votes = Counter[tuple[str, str]]({("", ""): 0})
+    for own_prefix in own.prefixes():
+        wanted = {key.removeprefix(own_prefix) for key in own.by_plain if key.startswith(own_prefix)}
+        for key in keys:
+            words = key.split(".")
+            for num_words in range(min(len(words), _MAX_WORDS + 1)):
+                if ".".join(words[num_words:]) in wanted:
+                    votes["".join(f"{word}." for word in words[:num_words]), own_prefix] += 1
+    ranked = sorted(votes.items(), key=lambda item: (-item[1], len("".join(item[0]))))[:_MAX_FITS]
+    unwrapped = ("_orig_mod. dropped",) if is_wrapped and own.by_plain.keys() == own.state.keys() else ()
+    ignored = (ignore_missing, ignore_unexpected)
+    return [_fit(found, words, own=own, plain=plain, unwrapped=unwrapped, ignored=ignored) for words, _ in ranked]
+
+
+def _fit(
+    found: StateDict,
+    words: tuple[str, str],
+    *,
+    own: OwnKeys,
+    plain: Callable[[str], str],
+    unwrapped: tuple[str, ...],
+    ignored: tuple[tuple[str, ...], tuple[str, ...]],
+) -> Fit:
+    prefix, own_prefix = words
+    name = _names(words, own=own, plain=plain)
+    tensors = copied(found.tensors, name)
+    inside = {name(key): value for key, value in found.tensors.items() if plain(key).startswith(prefix)}
+    outside = {key: value for key, value in found.tensors.items() if not plain(key).startswith(prefix)}
+    missing = own.still_missing([key for key in own.state if key not in inside], inside)
+    matching = [key for key, value in own.state.items() if _has_shape_of(value, inside.get(key))]
+    all_fit = bool(matching) and len(matching) == len(own.state.keys() & inside.keys())
+    covers = all_fit and all(is_allowed(key, ignored[0]) for key in missing)
+    computed = set(own.without_computed(inside))
+    surplus = [key for key in inside if key not in own.state and key not in computed]
+    # beside a prefix stand the counters of averages, such as `n_averaged`
+    surplus += [key for key, value in outside.items() if getattr(value, "numel", int)() != 1]
+    return Fit(
+        found,
+        prefix,
+        own_prefix,
+        tensors,
+        renamed=(*unwrapped, *([f"{prefix}* -> {own_prefix}*"] if prefix or own_prefix else [])),
+        num_matching=len(matching),
+        is_covering=covers,
+        is_exact=covers and all(is_allowed(key, ignored[1]) for key in surplus),
+        hides=len(tensors) < len(found.tensors),
+    )
+
+
+def is_allowed(key: str, globs: tuple[str, ...]) -> bool:
+    """Does a glob allow the key?"""
+    return any(fnmatchcase(key, glob) for glob in globs)
+
+
+def _unwrapped(key: str) -> str:
+    return _WRAPPERS.sub("", key)
+
+
+def _names(words: tuple[str, str], *, own: OwnKeys, plain: Callable[[str], str]) -> Callable[[str], str]:
+    """What a key of the file is called in the module."""
+    prefix, own_prefix = words
+
+    def name(key: str) -> str:
+        key = plain(key)
+        if not key.startswith(prefix):
+            return key
+        key = own_prefix + key.removeprefix(prefix)
+        return own.by_plain.get(key, key)
+
+    return name
+
+
+def _has_shape_of(own: Any, given: Any) -> bool:
+    if not isinstance(own, torch.Tensor):
+        return given is not None
+    return isinstance(given, torch.Tensor) and (is_lazy(own) or own.shape == given.shape)
+
+
+def _held_by(state: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """By key: the others whose tensors lie where its own lies, all of it."""
+    places: dict[int, list[str]] = {}
+    for key, value in state.items():
+        if isinstance(value, torch.Tensor) and not is_lazy(value) and value.layout == torch.strided:
+            if value.device.type != "meta" and value.numel():
+                places.setdefault(value.untyped_storage().data_ptr(), []).append(key)
+    held: dict[str, tuple[str, ...]] = {}
+    for keys in places.values():
+        for key in keys if len(keys) > 1 else ():
+            held[key] = tuple(other for other in keys if other != key and _holds(state[other], state[key]))
+    return held
+
+
+def _holds(outer: torch.Tensor, inner: torch.Tensor) -> bool:
+    """Is each byte of one tensor a byte of the other, too?"""
+    if (outer.data_ptr(), outer.shape, outer.stride()) == (inner.data_ptr(), inner.shape, inner.stride()):
+        return True
+    span = sum((size - 1) * stride for size, stride in zip(inner.shape, inner.stride(), strict=True)) + 1
+    end = inner.data_ptr() + span * inner.element_size()
+    whole = outer.data_ptr() + outer.numel() * outer.element_size()
+    return outer.is_contiguous() and outer.data_ptr() <= inner.data_ptr() and end <= whole
+
+
+def _equal(computed: torch.Tensor, given: Any) -> bool:
+    """Has a tensor of a file the values that the module computed, as far as the file's dtype holds them?"""
+    return (
+        isinstance(given, torch.Tensor)
+        and computed.shape == given.shape
+        and torch.equal(computed.detach().to("cpu", given.dtype), given.detach().cpu())
+    )

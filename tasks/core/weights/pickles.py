@@ -1,0 +1,128 @@
+"""Unpickle checkpoints without running code: PyTorch's safe loader, and a few globals that only hold values."""
+
+import argparse
+import codecs
+import collections
+import pathlib
+import pickle
+import re
+import warnings
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch.torch_version import TorchVersion
+
+from tasks.core.errors import WeightsError
+from tasks.core.weights.foreign_files import damaged
+
+_MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19."
+"""Of the files that torch.save wrote before it wrote zip archives."""
+
+_ARRAYS: dict[str, Any] = {
+    "numpy.dtype": np.dtype,
+    "numpy.ndarray": np.ndarray,
+    **{
+        f"{package}.multiarray.{function.__name__}": function
+        for package in ("numpy.core", "numpy._core")  # before numpy 2, and since
+        for function in (np._core.multiarray.scalar, np._core.multiarray._reconstruct)  # type: ignore[attr-defined]
+    },
+}
+_DTYPES = {f"numpy.dtypes.{kind.__name__}": kind for kind in map(type, map(np.dtype, "?bBhHiIlLqQefdgFDGSUV"))}
+_HARMLESS: dict[str, Any] = {
+    **_ARRAYS,
+    **_DTYPES,
+    "argparse.Namespace": argparse.Namespace,
+    "pathlib.PosixPath": pathlib.PurePosixPath,
+    "pathlib.PurePosixPath": pathlib.PurePosixPath,
+    "pathlib.WindowsPath": pathlib.PureWindowsPath,
+    "pathlib._local.PosixPath": pathlib.PurePosixPath,
+    "torch.torch_version.TorchVersion": TorchVersion,
+}
+"""What training code keeps beside weights: numpy's values, arguments, paths, PyTorch's version. Nothing here can act."""
+
+_CONVERSION = (
+    "import numpy, torch; "
+    "w = lambda v: v.state_dict() if hasattr(v, 'state_dict') else v if isinstance(v, torch.Tensor) else "
+    "torch.from_numpy(v.copy()) if isinstance(v, numpy.ndarray) and v.dtype.kind in 'biufc' else "
+    "{{str(k): w(i) for k, i in (v.items() if hasattr(v, 'items') else enumerate(v)) if w(i) is not None}} "
+    "if hasattr(v, 'items') or isinstance(v, (list, tuple)) else None; "
+    "torch.save(w({load}), 'weights.pth')"
+)
+"""Keeps of a checkpoint the tensors and arrays, and of a module its state_dict."""
+
+
+def read_pickle(path: Path, *, mmap: bool) -> Any:
+    """Read what `torch.save` or `pickle.dump` wrote, as far as it holds values only.
+
+    Args:
+        path: the file.
+        mmap: read tensors when they are used; for zip archives only.
+
+    Raises:
+        WeightsError: it is damaged, or needs code to be loaded.
+    """
+    with path.open("rb") as file:
+        start = file.read(32)
+        file.seek(0)
+        try:
+            if start.startswith(b"\x80") and _MAGIC not in start:
+                return _ArraysOnly(file).load()
+            with warnings.catch_warnings(), torch.serialization.safe_globals(_harmless()):
+                warnings.simplefilter("ignore", UserWarning)  # of pickle protocols other than 2, which load all the same
+                named = file if path.suffix == ".safetensors" else path  # whose suffix would not be read as a pickle
+                return torch.load(named, map_location="cpu", weights_only=True, mmap=mmap and named is path)
+        except pickle.UnpicklingError as error:
+            raise _refused(path, str(error)) from error
+        except Exception as error:  # damaged bytes make the unpickler raise anything; it becomes one sentence
+            raise damaged(path, str(error)) from error
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Reads pickles of numpy's arrays and of plain values; whatever else they name is refused.
+
+    What it gives out has no attribute that could be set: a pickle may set those of a class.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file, encoding="latin1")  # arrays that Python 2 pickled
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Find a global among those of arrays."""
+        known = {**_ARRAYS, "collections.OrderedDict": collections.OrderedDict, "_codecs.encode": codecs.encode}
+        if name == "_frombuffer" and module in ("numpy.core.numeric", "numpy._core.numeric"):
+            return lambda buffer, dtype, shape, order: np.frombuffer(buffer, dtype).reshape(shape, order=order)
+        if f"{module}.{name}" not in known:
+            raise pickle.UnpicklingError(f"Unsupported global: GLOBAL {module}.{name}")
+        return known[f"{module}.{name}"]
+
+
+def _harmless() -> list[Any]:
+    return [(value, name) for name, value in _HARMLESS.items()]
+
+
+def _refused(path: Path, text: str) -> WeightsError:
+    """The error for a file that names what is not harmless, with a line that converts it."""
+    needs = re.search(r"(?:Unsupported global: GLOBAL|Unsupported class) ([\w.]+)", text)
+    if needs is None and "GLOBAL" not in text and ("Weights only load failed" in text or "pickle" in text):
+        return damaged(path, text)
+    what = needs[1] if needs else "a pickled object"
+    return WeightsError(
+        f"{path.name} needs code to be loaded ({what}), which could do anything; where you trust it, convert it once, in "
+        f"Python, where that code can be imported: `{_CONVERSION.format(load=_loader(path, what))}`."
+    )
+
+
+def _loader(path: Path, what: str) -> str:
+    """Code that loads the file, whatever it does then."""
+    flavor = path.parent.parent
+    if path.parent.name == "data" and (flavor / "MLmodel").is_file():
+        return f"__import__('mlflow').pytorch.load_model({str(flavor)!r})"
+    if what.startswith("joblib."):
+        return f"__import__('joblib').load({str(path)!r})"
+    with path.open("rb") as file:
+        start = file.read(32)
+    if start.startswith(b"\x80") and _MAGIC not in start:
+        return f"__import__('pickle').load(open({str(path)!r}, 'rb'))"
+    return f"torch.load({str(path)!r}, weights_only=False, map_location='cpu')"

@@ -22,9 +22,11 @@ def read_sets(path: Path, *, part: str = "") -> tuple[StateDict, ...]:
     Raises:
         WeightsError: it is damaged, is no checkpoint, needs code of its own to load, or has no such set.
     """
-    contents = [_read(file) for file in weights_files(path)]
-    content = contents[0] if len(contents) == 1 else {key: value for shard in contents for key, value in shard.items()}
-    return find_sets(content, path.name, part=part)
+    files = weights_files(path)
+    if len(files) == 1:
+        return find_sets(_read(files[0]), path.name, part=part)
+    shards = [find_sets(_read(file), file.name)[0].tensors for file in files]
+    return find_sets({key: value for shard in shards for key, value in shard.items()}, path.name, part=part)
 
 
 def _read(path: Path) -> Any:

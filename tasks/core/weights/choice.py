@@ -25,8 +25,8 @@ class Choice:
         """What was taken, for a reader; empty where there was no choice."""
         if not self.passed_over:
             return ""
-        others = some(list(self.passed_over))
-        return f"of several sets of weights {self.fit.label or 'the outermost'} is taken, the one that fits; not {others}"
+        taken, others = self.fit.label or "the outermost", some(list(self.passed_over))
+        return f"of several sets of weights {taken} is taken, the one that fits; not {others}"
 
 
 def choose(
@@ -61,8 +61,11 @@ def choose(
 def _nearest(fits: list[Fit]) -> list[Fit]:
     """Of each set that gives most keys the way that changes fewest words; the largest first, without scraps."""
     most = max(fit.num_matching for fit in fits)
-    firsts = {id(fit.found): fit for fit in reversed(fits) if fit.num_matching == most}
-    ranked = sorted(reversed(firsts.values()), key=lambda fit: -len(fit.found.tensors))
+    firsts: dict[int, Fit] = {}
+    for fit in fits:
+        if fit.num_matching == most:
+            firsts.setdefault(id(fit.found), fit)
+    ranked = sorted(firsts.values(), key=lambda fit: -len(fit.found.tensors))
     return [fit for fit in ranked if len(fit.found.tensors) * 10 >= len(ranked[0].found.tensors)]
 
 

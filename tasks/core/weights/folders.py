@@ -51,12 +51,11 @@ def weights_files(path: Path) -> tuple[Path, ...]:
         WeightsError: shards are missing, or the path names a single one.
     """
     path = weights_file(path)
-    if shard := _SHARD.search(path.name):
-        if int(shard[2]) > 1:
-            raise WeightsError(
-                f"{path.name} is shard {int(shard[1])} of {int(shard[2])}; give the folder {path.parent} or its "
-                f"*{_INDEX}, which names them all."
-            )
+    if (shard := _SHARD.search(path.name)) and int(shard[2]) > 1:
+        raise WeightsError(
+            f"{path.name} is shard {int(shard[1])} of {int(shard[2])}; give the folder {path.parent} or its "
+            f"*{_INDEX}, which names them all."
+        )
     if not path.name.endswith(_INDEX):
         return (path,)
     try:

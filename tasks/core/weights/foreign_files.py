@@ -55,8 +55,9 @@ _IN_FOLDERS: tuple[tuple[str, str], ...] = (
 )  # fmt: skip
 """A file that tells what a folder is, and the rest of the sentence."""
 _DCP = (
-    "is a checkpoint of torch.distributed.checkpoint, whose .metadata is a pickle, which could do anything; where you "
-    "trust it, convert it once with `python -m torch.distributed.checkpoint.format_utils dcp_to_torch {path} weights.pth`"
+    "is a checkpoint of torch.distributed.checkpoint, whose .metadata is a pickle, which could do anything; where "
+    "you trust it, convert it once with `python -m torch.distributed.checkpoint.format_utils dcp_to_torch {path} "
+    "weights.pth`"
 )
 
 

@@ -12,6 +12,7 @@ from tasks.core.errors import WeightsError, some
 from tasks.core.weights.choice import choose, several
 from tasks.core.weights.matching import Fit, OwnKeys, is_allowed
 from tasks.core.weights.state_dicts import StateDict, copied
+from tasks.core.weights.tied_weights import check_tied
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def load_weights(
     for key in own.without_computed(tensors):
         del tensors[key]
     _check_kinds(own.state, tensors)
-    _check_tied(own, tensors)
+    check_tied(own.state, tensors)
     result = _load(model, tensors)
     if choice.rivals:
         raise WeightsError(several((fit, *choice.rivals)))
@@ -104,19 +105,6 @@ def _load(model: nn.Module, tensors: Mapping[str, Any]) -> Any:
 def _holder(key: str, own: OwnKeys, tensors: Mapping[str, Any]) -> str:
     """The loaded key with which another one shares its storage."""
     return next(other for other in own.held_by[key] if other in tensors)
-
-
-def _check_tied(own: OwnKeys, tensors: Mapping[str, Any]) -> None:
-    """Refuse two values for what is one tensor in the module: the last one would win."""
-    for key, others in own.held_by.items():
-        for other in others:
-            a, b = tensors.get(key), tensors.get(other)
-            if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and a.shape == b.shape:
-                if not torch.equal(a, b.to(a.dtype)):
-                    raise WeightsError(
-                        f"{key} and {other} are one tensor in the model, but differ in the weights; build the model "
-                        f"without tying them, or leave the wrong one out of the weights."
-                    )
 
 
 def _check_kinds(state: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:

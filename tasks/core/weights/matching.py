@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from tasks.core.weights.state_dicts import StateDict, copied
+from tasks.core.weights.tied_weights import held_by
 
 _WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """Words that torch.compile, FSDP and activation checkpointing put into keys, anywhere."""
@@ -55,7 +56,7 @@ class OwnKeys:
         """Non-persistent buffers, by name."""
         plain = {_unwrapped(key): key for key in self.state}
         self.by_plain = plain if len(plain) == len(self.state) else {key: key for key in self.state}
-        self.held_by = _held_by(self.state)
+        self.held_by = held_by(self.state)
 
     def prefixes(self) -> list[str]:
         """The leading words that most keys share, none first: the module may wrap the one that was trained."""
@@ -177,30 +178,6 @@ def _has_shape_of(own: Any, given: Any) -> bool:
     if not isinstance(own, torch.Tensor):
         return given is not None
     return isinstance(given, torch.Tensor) and (is_lazy(own) or own.shape == given.shape)
-
-
-def _held_by(state: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """By key: the others whose tensors lie where its own lies, all of it."""
-    places: dict[int, list[str]] = {}
-    for key, value in state.items():
-        if isinstance(value, torch.Tensor) and not is_lazy(value) and value.layout == torch.strided:
-            if value.device.type != "meta" and value.numel():
-                places.setdefault(value.untyped_storage().data_ptr(), []).append(key)
-    held: dict[str, tuple[str, ...]] = {}
-    for keys in places.values():
-        for key in keys if len(keys) > 1 else ():
-            held[key] = tuple(other for other in keys if other != key and _holds(state[other], state[key]))
-    return held
-
-
-def _holds(outer: torch.Tensor, inner: torch.Tensor) -> bool:
-    """Is each byte of one tensor a byte of the other, too?"""
-    if (outer.data_ptr(), outer.shape, outer.stride()) == (inner.data_ptr(), inner.shape, inner.stride()):
-        return True
-    span = sum((size - 1) * stride for size, stride in zip(inner.shape, inner.stride(), strict=True)) + 1
-    end = inner.data_ptr() + span * inner.element_size()
-    whole = outer.data_ptr() + outer.numel() * outer.element_size()
-    return outer.is_contiguous() and outer.data_ptr() <= inner.data_ptr() and end <= whole
 
 
 def _equal(computed: torch.Tensor, given: Any) -> bool:

@@ -40,7 +40,7 @@ _HARMLESS: dict[str, Any] = {
     "pathlib._local.PosixPath": pathlib.PurePosixPath,
     "torch.torch_version.TorchVersion": TorchVersion,
 }
-"""What training code keeps beside weights: numpy's values, arguments, paths, PyTorch's version. Nothing here can act."""
+"""What training code keeps beside weights: numpy's values, arguments, paths, PyTorch's version. None of it acts."""
 
 _CONVERSION = (
     "import numpy, torch; "
@@ -70,9 +70,10 @@ def read_pickle(path: Path, *, mmap: bool) -> Any:
             if start.startswith(b"\x80") and _MAGIC not in start:
                 return _ArraysOnly(file).load()
             with warnings.catch_warnings(), torch.serialization.safe_globals(_harmless()):
-                warnings.simplefilter("ignore", UserWarning)  # of pickle protocols other than 2, which load all the same
-                named = file if path.suffix == ".safetensors" else path  # whose suffix would not be read as a pickle
-                return torch.load(named, map_location="cpu", weights_only=True, mmap=mmap and named is path)
+                warnings.simplefilter("ignore", UserWarning)  # of pickle protocols other than 2, which load, too
+                if path.suffix == ".safetensors":  # a path with this suffix would not be read as a pickle
+                    return torch.load(file, map_location="cpu", weights_only=True)
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         except pickle.UnpicklingError as error:
             raise _refused(path, str(error)) from error
         except Exception as error:  # damaged bytes make the unpickler raise anything; it becomes one sentence
@@ -104,13 +105,13 @@ def _harmless() -> list[Any]:
 
 def _refused(path: Path, text: str) -> WeightsError:
     """The error for a file that names what is not harmless, with a line that converts it."""
-    needs = re.search(r"(?:Unsupported global: GLOBAL|Unsupported class) ([\w.]+)", text)
+    needs = re.search(r"(?:[Uu]nsupported (?:global: )?GLOBAL |Unsupported class |but got <class ')([\w.]+)", text)
     if needs is None and "GLOBAL" not in text and ("Weights only load failed" in text or "pickle" in text):
         return damaged(path, text)
     what = needs[1] if needs else "a pickled object"
     return WeightsError(
-        f"{path.name} needs code to be loaded ({what}), which could do anything; where you trust it, convert it once, in "
-        f"Python, where that code can be imported: `{_CONVERSION.format(load=_loader(path, what))}`."
+        f"{path.name} needs code to be loaded ({what}), which could do anything; where you trust it, convert it once, "
+        f"in Python, where that code can be imported: `{_CONVERSION.format(load=_loader(path, what))}`."
     )
 
 

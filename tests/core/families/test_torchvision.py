@@ -1,6 +1,9 @@
 """What torchvision's models need, weigh, show and tell is known by their names; recipes say how to export, no more."""
 
+import dataclasses
+import re
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,15 +11,19 @@ from torch import nn
 from torchvision import models
 from torchvision.transforms.functional import center_crop, resize
 
-from tasks.core.errors import WeightsError
+from tasks.core.errors import ModelError, ServiceError, WeightsError
 from tasks.core.families.torchvision import TorchvisionFamily, read_recipes, recipe_for
 from tasks.core.forward.arguments import argument_paths
+from tasks.core.hashes import file_sha256
 from tasks.core.inputs.choice import choose_inputs
+from tasks.core.model.building import build_with_weights
+from tasks.core.records.steps import Weights
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
 from tasks.core.weights.sources import find_weights
 from tests.models.python_files import made
 from tests.models.tiny_detectors import OneImage
+from tests.services.weights_server import WeightsServer
 
 FAMILY = TorchvisionFamily()
 
@@ -137,3 +144,115 @@ def test_labels_and_preprocessing_are_those_of_the_weights() -> None:
 def test_large_models_come_first_in_a_sweep() -> None:
     """The cost of a model is about its arithmetic."""
     assert FAMILY.gflop("vit_h_14") > 10 * FAMILY.gflop("resnet18") > 10 * FAMILY.gflop("shufflenet_v2_x0_5") > 0
+
+
+def saved(model: nn.Module, path: Path) -> Path:
+    """Write its weights, as torchvision publishes them."""
+    torch.save(model.state_dict(), path)
+    return path
+
+
+def built(name: str, path: Path, **fields: object) -> tuple[nn.Module, Weights]:
+    """Build a model with the weights of a file, and the record of them."""
+    spec = resolve(ExportSpec(model=name, weights=str(path), **fields))
+    weights = find_weights(spec, lambda uri: pytest.fail(uri))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return build_with_weights(spec, weights)[0], weights
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("inception_v3", "inception_v3_google-0cc3c7bd.pth"), ("googlenet", "googlenet-1378be20.pth")]
+)
+def test_torchvisions_own_file_is_its_member(name: str, file: str, tmp_path: Path) -> None:
+    """By its name in any folder the file is built as DEFAULT is, with what the builder does for its weights."""
+    builder = models.get_model_builder(name)
+    path = saved(builder(weights=None, init_weights=False), tmp_path / file)
+    model, weights = built(name, path)
+    assert model.transform_input
+    assert str(models.get_model_weights(name)["DEFAULT"]) in weights.origin
+    assert torch.equal(next(model.parameters()), next(iter(torch.load(path).values())))
+    other, weights = built(name, path.rename(tmp_path / "mine.pth"))
+    assert (other.transform_input, weights.origin) == (False, "mine.pth")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "retinanet_resnet50_fpn",
+        *(pytest.param(f"{kind}rcnn_resnet50_fpn", marks=pytest.mark.slow) for kind in ("faster", "mask", "keypoint")),
+    ],
+)
+def test_a_detectors_own_file_has_its_epsilon(name: str, tmp_path: Path) -> None:
+    """Detectors trained with frozen statistics have a BatchNorm eps of 0, which only their own weights set."""
+    builder = models.get_model_builder(name)
+    file = models.get_model_weights(name)["DEFAULT"].url.rpartition("/")[2]
+    model, _ = built(name, saved(builder(weights=None, weights_backbone=None), tmp_path / file))
+    assert {part.eps for part in model.modules() if hasattr(part, "running_var")} == {0.0}
+
+
+def test_densenets_old_keys_load(tmp_path: Path) -> None:
+    """The published file of DenseNet has keys of an older version, which torchvision's builder knows."""
+    state = models.densenet121(weights=None).state_dict()
+    old = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)\.", r"\1.\2.", key): value
+        for key, value in state.items()
+        if not key.endswith("num_batches_tracked")  # which are younger, too
+    }
+    torch.save(old, tmp_path / "densenet121-a639ec97.pth")
+    model, _ = built("densenet121", tmp_path / "densenet121-a639ec97.pth")
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_a_file_is_its_member_by_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first digits of the SHA-256 in the enum's URL are enough, whatever the file is called."""
+    path = saved(models.squeezenet1_1(weights=None), tmp_path / "renamed.pth")
+    sha256 = file_sha256(path)
+    member = models.SqueezeNet1_1_Weights.IMAGENET1K_V1
+    assert FAMILY.name_of_file("squeezenet1_1", path.name, sha256) == ""
+    assert built("squeezenet1_1", path)[1].named == ""
+    value = dataclasses.replace(member.value, url=f"https://h/squeezenet1_1-{sha256[:8]}.pth")
+    monkeypatch.setattr(member, "_value_", value)
+    _, weights = built("squeezenet1_1", path)
+    assert (weights.named, weights.origin) == (str(member), f"renamed.pth ({member})")
+
+
+def test_a_file_of_another_shape_keeps_its_arguments(tmp_path: Path) -> None:
+    """Weights of one's own that kept the published name are built with the arguments that were given."""
+    path = saved(models.resnet18(num_classes=7), tmp_path / "resnet18-f37072fd.pth")
+    model, weights = built("resnet18", path, kwargs={"num_classes": 7})
+    assert (model.fc.out_features, weights.named) == (7, "")
+    with pytest.raises((ModelError, WeightsError), match="size mismatch"):
+        built("resnet18", path)
+
+
+def test_a_checkpoint_of_that_name_is_read_as_any_other(tmp_path: Path) -> None:
+    """Where the weights lie beside others in it, the file is none of torchvision's."""
+    state = models.squeezenet1_1(weights=None).state_dict()
+    path = tmp_path / "squeezenet1_1-b8a52dc0.pth"
+    torch.save({"model": state, "model_ema": {k: v + 1 for k, v in state.items()}}, path)
+    with pytest.raises(WeightsError, match=r"several sets .*\(model, model_ema\)"):
+        built("squeezenet1_1", path)
+    assert built("squeezenet1_1", Path(f"{path}#model"))[1].named == ""
+
+
+def test_the_members_own_loading_is_left_as_it_was(tmp_path: Path) -> None:
+    """Once the module is built, the member loads what it always does."""
+    member = models.SqueezeNet1_1_Weights.IMAGENET1K_V1
+    built("squeezenet1_1", saved(models.squeezenet1_1(weights=None), tmp_path / "squeezenet1_1-b8a52dc0.pth"))
+    assert "get_state_dict" not in vars(member)
+
+
+def test_the_sentence_for_a_failed_download_is_right(
+    weights_server: WeightsServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The local file that the sentence recommends is built as the one that could not be fetched."""
+    monkeypatch.setenv("ASSAY_WEIGHTS_MIRROR", weights_server.address)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    weights_server.status = 503
+    with pytest.raises(ServiceError, match=r"give a local file with --weights FILE") as caught:
+        find_weights(resolve(ExportSpec(model="googlenet")), lambda uri: pytest.fail(uri))
+    name = re.search(r"put (\S+) into", str(caught.value))[1]  # type: ignore[index]
+    builder = models.get_model_builder("googlenet")
+    model, _ = built("googlenet", saved(builder(weights=None, init_weights=False), tmp_path / name))
+    assert model.transform_input

@@ -1,43 +1,114 @@
 """Pickles are loaded as far as they hold values; what needs code is refused with a line that converts it."""
 
 import argparse
+import collections
 import contextlib
+import datetime
+import functools
+import io
+import os
+import pathlib
 import pickle
+import pickletools
+import random
+import struct
+import sys
+import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import joblib
+import mlflow
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tasks.core.errors import WeightsError
-from tests.core.weights.checkpoints import Running, equal, read_state_dict, save, small
+from tests.core.weights.checkpoints import Running, equal, read_state_dict, save, small, timm_checkpoint
 
 
-def test_a_checkpoint_that_needs_code_says_how_to_convert_it(tmp_path: Path) -> None:
-    """A checkpoint with an argparse.Namespace is refused, and the way out in the message really works."""
-    path = save({"args": argparse.Namespace(lr=0.1), "state_dict": small().state_dict()}, tmp_path / "w.pth")
-    _refused_and_converted(path, tmp_path)
+class Settings:
+    """A class of a trainer's own."""
+
+    def __init__(self) -> None:
+        self.lr = 0.1
 
 
-def test_a_pickled_module_says_how_to_convert_it(tmp_path: Path) -> None:
-    """A whole module is refused, and the way out in the message really works."""
-    _refused_and_converted(save(small(), tmp_path / "w.pth"), tmp_path)
+def arrays() -> dict[str, np.ndarray]:
+    """The weights of the small module, as arrays."""
+    return {key: value.numpy() for key, value in small().state_dict().items()}
 
 
-@pytest.mark.parametrize("key", ["model", "my_key"])
-def test_a_module_beside_others_says_how_to_convert_it(key: str, tmp_path: Path) -> None:
-    """A module under a key of a checkpoint, as YOLO writes it, is refused with a way out that works."""
-    _refused_and_converted(save({key: small(), "epoch": 3, "args": argparse.Namespace()}, tmp_path / "w.pth"), tmp_path)
+@pytest.mark.parametrize(
+    "beside",
+    [
+        argparse.Namespace(lr=0.1, betas=(0.9, 0.99), nested=argparse.Namespace(output=Path("out"))),
+        np.float64(0.25), np.float32(0.5), np.int64(3), np.bool_(True), np.str_("best"), np.complex64(1j),
+        np.dtype("float32"), np.dtype(">i2"), np.arange(6).reshape(2, 3), np.random.RandomState(0).get_state(),
+        pathlib.PurePosixPath("a/b"), torch.torch_version.TorchVersion("2.14.1"), torch.__version__,
+        {"scores": [np.float64(0.1), np.float64(0.2)], "shape": np.array([3, 4]).shape},
+    ],
+    ids=repr,
+)  # fmt: skip
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_values_beside_the_weights_do_no_harm(beside: Any, is_zip: bool, tmp_path: Path) -> None:
+    """Scalars, dtypes and arrays of numpy, arguments, paths and PyTorch's version load by the safe loader."""
+    content = {"state_dict": small().state_dict(), "beside": beside}
+    torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=is_zip)
+    from tasks.core.weights.checkpoint_files import read_sets
+
+    found = {item.label: item for item in read_sets(tmp_path / "w.pth")}["state_dict"]
+    assert equal(found.tensors, small().state_dict())
 
 
-def _refused_and_converted(path: Path, folder: Path) -> None:
-    with pytest.raises(WeightsError, match=r"needs code to be loaded \(\w.*convert it once: ") as caught:
-        read_state_dict(path)
-    text = str(caught.value)
-    assert "\n" not in text
-    command = text.partition("convert it once: ")[2].removesuffix(".")
-    with contextlib.chdir(folder):
-        exec(command, {"torch": torch})
-    assert equal(read_state_dict(folder / "weights.pth").tensors, small().state_dict())
+def test_numpys_old_names_are_known(tmp_path: Path) -> None:
+    """A checkpoint of numpy 1 names `numpy.core`, one of numpy 2 `numpy._core`: both load."""
+    content = {"state_dict": small().state_dict(), "best": np.float64(0.5)}
+    torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+    data = (tmp_path / "w.pth").read_bytes()
+    assert b"numpy._core.multiarray" in data
+    (tmp_path / "old.pth").write_bytes(data.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"))
+    assert equal(read_state_dict(tmp_path / "old.pth").tensors, small().state_dict())
+
+
+def test_timms_own_checkpoint_loads(tmp_path: Path) -> None:
+    """Timm writes its arguments and a scalar of numpy beside the weights."""
+    content = timm_checkpoint(small())
+    del content["state_dict_ema"]
+    assert read_state_dict(save(content, tmp_path / "w.pth")).label == "state_dict"
+
+
+def _settings() -> Any:
+    return Settings()
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        _settings, functools.partial, os.system, getattr, eval, print, torch.load, np.load, random.Random(0),
+        functools.partial(print, 1), collections.defaultdict(list), types.SimpleNamespace(a=1),
+        np.random.default_rng(0), datetime.timedelta(1), io.BytesIO(b"x"), Settings(), nn.Linear(1, 1),
+        argparse.ArgumentParser, sys.exit, np.ma.masked_array([1.0]), np.array([Settings()], dtype=object),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_nothing_else_is_let_in(beside: Any, tmp_path: Path) -> None:
+    """Functions, classes and objects beyond those few are refused, though torch.save may write them."""
+    torch.save({"state_dict": small().state_dict(), "beside": beside}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"needs code to be loaded \([\w.]+\)"):
+        read_state_dict(tmp_path / "w.pth")
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps({"w": np.ones(3), "beside": beside}))
+    with pytest.raises(WeightsError, match=r"needs code to be loaded \([\w.]+\)"):
+        read_state_dict(tmp_path / "w.pkl")
+
+
+def test_the_safe_list_ends_with_the_reading(tmp_path: Path) -> None:
+    """What is let in while a file is read is not let in for the rest of the process."""
+    before = torch.serialization.get_safe_globals()
+    read_state_dict(save({**small().state_dict(), "args": argparse.Namespace()}, tmp_path / "w.pth"))
+    assert torch.serialization.get_safe_globals() == before
 
 
 def test_pickles_run_no_code(tmp_path: Path) -> None:
@@ -48,6 +119,100 @@ def test_pickles_run_no_code(tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match="needs code"):
             read_state_dict(tmp_path / "evil.pth")
     (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Running(tmp_path / "ran")))
-    with pytest.raises(WeightsError):
+    with pytest.raises(WeightsError, match="needs code"):
         read_state_dict(tmp_path / "evil.pkl")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["numpy.ndarray", "numpy.dtype", "collections.OrderedDict", "numpy._core.multiarray.scalar"]
+)
+def test_a_pickle_changes_no_class(name: str, tmp_path: Path) -> None:
+    """A pickle can set attributes of what it names: nothing that a pickle of arrays may name takes one."""
+    module, _, attribute = name.rpartition(".")
+    item = lambda text: b"X" + struct.pack("<I", len(text)) + text.encode()  # noqa: E731
+    code = b"\x80\x02c" + f"{module}\n{attribute}\n".encode() + b"N}" + item("planted") + b"K\x01s\x86b."
+    assert "BUILD" in {opcode.name for opcode, _, _ in pickletools.genops(code)}
+    (tmp_path / "w.pkl").write_bytes(code)
+    with pytest.raises(WeightsError):
+        read_state_dict(tmp_path / "w.pkl")
+    found: Any = __import__(module, fromlist=[attribute])
+    assert not hasattr(getattr(found, attribute), "planted")
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("nesting", [(), ("model",), ("model", "params")])
+def test_a_pickle_of_arrays_is_weights(protocol: int, nesting: tuple[str, ...], tmp_path: Path) -> None:
+    """Arrays by name that pickle.dump wrote, as detectron2's model zoo has them, load without code."""
+    content: Any = arrays()
+    for key in reversed(nesting):
+        content = {key: content, "__author__": "somebody", "matching_heuristics": True}
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
+    found = read_state_dict(tmp_path / "w.pkl")
+    assert equal(dict(found.tensors), dict(small().state_dict()))
+    assert found.nesting == nesting
+
+
+def test_arrays_that_torch_saved_are_weights(tmp_path: Path) -> None:
+    """A dict of arrays in a .pth is no other case."""
+    assert equal(dict(read_state_dict(save(arrays(), tmp_path / "w.pth")).tensors), dict(small().state_dict()))
+
+
+def _torch(content: Any, path: Path) -> None:
+    torch.save(content, path)
+
+
+def _legacy(content: Any, path: Path) -> None:
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+
+
+def _pickle(content: Any, path: Path) -> None:
+    path.write_bytes(pickle.dumps(content))
+
+
+def _joblib(content: Any, path: Path) -> None:
+    joblib.dump(content, path)
+
+
+@pytest.mark.parametrize("write", [_torch, _legacy, _pickle, _joblib])
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda: small(),
+        lambda: {"model": small(), "epoch": 3, "args": argparse.Namespace()},
+        lambda: {"my_key": small(), "settings": Settings()},
+        lambda: {"state_dict": small().state_dict(), "settings": Settings()},
+        lambda: {**arrays(), "settings": Settings()},
+        lambda: {"net": {"weights": arrays()}, "settings": Settings(), "names": np.array([Settings()], dtype=object)},
+        lambda: (small(), Settings()),
+    ],
+    ids=["module", "yolo", "module under a key", "state_dict", "arrays", "arrays in dicts", "tuple"],
+)  # fmt: skip
+def test_what_needs_code_says_how_to_convert_it(
+    write: Callable[[Any, Path], None], content: Callable[[], Any], tmp_path: Path
+) -> None:
+    """Whatever wrote it and whatever holds the weights in it, the line in the message makes a file that loads."""
+    (tmp_path / "there").mkdir()
+    path = tmp_path / "there" / "w.pth"
+    write(content(), path)
+    _convert(path, tmp_path)
+    assert equal(dict(read_state_dict(tmp_path / "weights.pth").tensors), dict(small().state_dict()))
+
+
+def _convert(path: Path, folder: Path) -> None:
+    """Run the line in the message that refuses a file, in another folder than the file's."""
+    with pytest.raises(WeightsError, match=r"needs code to be loaded \(\w.*convert it once") as caught:
+        read_state_dict(path)
+    text = str(caught.value)
+    assert "\n" not in text
+    with contextlib.chdir(folder):
+        exec(text.split("`")[1], {})
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_pickle_inside_mlflow_says_how_to_convert_it(tmp_path: Path) -> None:
+    """A model that MLflow pickled is loaded by MLflow in the line, from the copy that was fetched."""
+    mlflow.pytorch.save_model(small(), tmp_path / "model", serialization_format="pickle", pip_requirements=["torch"])
+    (path,) = (tmp_path / "model" / "data").glob("*.pth")
+    _convert(path, tmp_path)
+    assert equal(dict(read_state_dict(tmp_path / "weights.pth").tensors), dict(small().state_dict()))

@@ -25,7 +25,8 @@ class Parser(argparse.ArgumentParser):
 def add_spec_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that become fields of an ExportSpec."""
     add = parser.add_argument
-    add("--weights", metavar="W", help=f"torchvision enum member (DEFAULT), {WEIGHTS_CHOICES}")
+    chosen = "of several sets of weights in a file, FILE#state_dict_ema takes one"
+    add("--weights", metavar="W", help=f"torchvision enum member (DEFAULT), {WEIGHTS_CHOICES}; {chosen}")
     add("--ignore-missing", metavar="GLOB", action="append", help="keys that the weights may lack; repeatable")
     add("--ignore-unexpected", metavar="GLOB", action="append", help="keys that the model may lack; repeatable")
     add("--sample", metavar="FILE.npz", type=Path, help="real inputs, arrays by input name")

@@ -44,7 +44,8 @@ class ExportSpec(Record):
     weights: Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "null"}], "title": "Weights"})] = (
         None
     )
-    """Enum member, file, URL[#sha256=HEX], `runs:/`, `models:/`, `random[:SEED]`, `as-built`, or a state_dict."""
+    """Enum member, file or folder, URL[#sha256=HEX], `runs:/`, `models:/`, each with `#LABEL` of one of several sets of
+    weights in it; `random[:SEED]`, `as-built`, or a state_dict."""
     kwargs: dict[str, Any] = {}
     """Arguments of the factory."""
     inputs: tuple[Annotated[InputSpec, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]})], ...] = ()

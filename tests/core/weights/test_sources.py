@@ -1,6 +1,7 @@
 """Whatever a spec names as weights is found, verified, and described without secrets."""
 
 import io
+import json
 import os
 import re
 import runpy
@@ -14,6 +15,7 @@ from torchvision import models
 
 from tasks.core.errors import ServiceError, SpecError, WeightsError
 from tasks.core.hashes import file_sha256, tensors_sha256
+from tasks.core.model.building import build_with_weights
 from tasks.core.paths import PROJECT_FOLDER
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
@@ -287,3 +289,92 @@ def test_a_new_source_needs_a_line_and_a_case(
     assert (found.kind, found.origin) == ("s3", "s3://bucket/models/w.pth")
     assert found.tensors_sha256 == tensors_sha256(state())
     assert not more["same_weights"](spec, found.file_sha256)
+
+
+def two_sets() -> "dict[str, OrderedDict[str, torch.Tensor]]":
+    """Raw and averaged weights of a small module."""
+    return {"state_dict": state(), "ema": OrderedDict((key, value + 1) for key, value in state().items())}
+
+
+def test_a_label_chooses_in_a_file_a_url_and_mlflow(tmp_path: Path, weights_server: WeightsServer) -> None:
+    """`#LABEL` behind any of them takes one set: its hash is known, and its origin says it."""
+    (tmp_path / "w.pth").write_bytes(saved(two_sets()))
+    url = weights_server.put("/w.pth", saved(two_sets()))
+    pinned = f"{url}#sha256={file_sha256(tmp_path / 'w.pth')}"
+    wanted = tensors_sha256(two_sets()["ema"])
+    for text, origin in (
+        (f"{tmp_path}/w.pth#ema", "w.pth#ema"), (f"{url}#ema", f"{url}#ema"), (f"{pinned}&ema", f"{url}#ema"),
+        ("runs:/0123/w.pth#ema", "runs:/0123/w.pth#ema"),
+    ):  # fmt: skip
+        found = find_weights(resolve(ExportSpec(model="torch.nn:Linear", weights=text)), lambda uri: tmp_path / "w.pth")
+        assert (found.origin, found.part, found.tensors_sha256) == (origin, "ema", wanted)
+    assert find(f"{tmp_path}/w.pth").tensors_sha256 is None, "until the module decides"
+    assert weights_kind(ExportSpec(model="alexnet", weights="mine.pth#ema")) == "file"
+
+
+def test_a_label_is_a_part_of_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another label is another spec, whose path holds anywhere; a `#` of the file's own name is none."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("w.pth", "w#1.pth"):
+        (tmp_path / name).write_bytes(saved(two_sets()))
+    labels = ("", "#ema", "#state_dict")
+    specs = [resolve(ExportSpec(model="torch.nn:Linear", weights=f"w.pth{label}")) for label in labels]
+    assert [spec.weights for spec in specs[:2]] == [str(tmp_path / "w.pth"), f"{tmp_path}/w.pth#ema"]
+    assert len({spec.canonical_json() for spec in specs}) == 3
+    assert all(same_weights(spec, file_sha256(tmp_path / "w.pth")) for spec in specs)
+    assert (find("w#1.pth").origin, find("w#1.pth#ema").origin) == ("w#1.pth", "w#1.pth#ema")
+
+
+def test_a_module_settles_which_weights_they_are(tmp_path: Path) -> None:
+    """Of several sets the one that was loaded is on record, with its hash; of a file with one nothing changes."""
+    (tmp_path / "w.pth").write_bytes(saved({"a": state(), "b": nn.Linear(2, 9).state_dict()}))
+    kwargs = {"in_features": 4, "out_features": 3}
+    spec = resolve(ExportSpec(model="torch.nn:Linear", weights=str(tmp_path / "w.pth"), kwargs=kwargs))
+    weights = find_weights(spec, no_mlflow)
+    settled = weights.settled(build_with_weights(spec, weights)[1])
+    assert (settled.origin, settled.tensors_sha256) == ("w.pth#a", tensors_sha256(state()))
+    (tmp_path / "w.pth").write_bytes(saved(state()))
+    weights = find_weights(spec, no_mlflow)
+    assert weights.settled(build_with_weights(spec, weights)[1]) == weights
+
+
+def test_sets_in_memory_are_chosen_too() -> None:
+    """A dict of state_dicts from Python is settled by the module as a file is."""
+    spec = resolve(ExportSpec(model=nn.Linear(4, 3), weights={"a": state(), "b": nn.Linear(2, 9).state_dict()}))
+    weights = find_weights(spec, no_mlflow)
+    settled = weights.settled(build_with_weights(spec, weights)[1])
+    assert (settled.origin, settled.tensors_sha256) == ("in memory#a", tensors_sha256(state()))
+
+
+def test_a_folder_of_shards_has_one_hash(tmp_path: Path) -> None:
+    """A folder is known by its name and the file in it that counts; any shard that changes makes other weights."""
+    folder = tmp_path / "net"
+    folder.mkdir()
+    names = [f"pytorch_model-0000{index}-of-00002.bin" for index in (1, 2)]
+    for name, key in zip(names, state(), strict=True):
+        (folder / name).write_bytes(saved({key: state()[key]}))
+    weight_map = dict(zip(state(), names, strict=True))
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    found = find(str(folder))
+    assert found.origin == "net/pytorch_model.bin.index.json"
+    assert found.tensors_sha256 == tensors_sha256(state())
+    assert found.size_bytes == sum((folder / name).stat().st_size for name in names)
+    spec = ExportSpec(model="torch.nn:Linear", weights=str(folder))
+    assert same_weights(spec, found.file_sha256)
+    (folder / names[1]).write_bytes(saved({"weight": torch.zeros(3, 4)}))
+    assert not same_weights(spec, found.file_sha256)
+    (folder / names[1]).unlink()
+    assert not same_weights(spec, found.file_sha256)
+
+
+def test_a_download_stays_where_it_is_a_checkpoint(weights_server: WeightsServer, caches: Path) -> None:
+    """A wrong label, or a pickle that needs code, removes no file: the message's line names it where it lies."""
+    url = weights_server.put("/w.pth", saved(two_sets()))
+    with pytest.raises(WeightsError, match="no weights called 'net'"):
+        find(f"{url}#net")
+    assert list(caches.rglob("w.pth"))
+    url = weights_server.put("/code.pth", saved(nn.Linear(4, 3)))
+    with pytest.raises(WeightsError, match="convert it once") as caught:
+        find(url)
+    (path,) = caches.rglob("code.pth")
+    assert f"torch.load({str(path)!r}," in str(caught.value)

@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.core.errors import SpecError
-from tasks.core.weights.urls import mirrored, split_url, without_query
+from tasks.core.weights.urls import mirrored, split_part, split_url, without_query
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,28 @@ def test_what_names_no_file_is_refused(url: str) -> None:
     with pytest.raises(SpecError) as caught:
         split_url(url.replace("//", "//me:hunter2@"))
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("w.pth", ("w.pth", "")),
+        ("w.pth#model_ema.module", ("w.pth", "model_ema.module")),
+        ("folder/w#1.pth#ema", ("folder/w#1.pth", "ema")),
+        ("https://h/w.pth?a=1", ("https://h/w.pth?a=1", "")),
+        ("https://h/w.pth#ema", ("https://h/w.pth", "ema")),
+        ("https://h/w.pth#sha256=0123abcd", ("https://h/w.pth#sha256=0123abcd", "")),
+        ("https://h/w.pth#sha256=0123abcd&ema", ("https://h/w.pth#sha256=0123abcd", "ema")),
+        ("https://h/w.pth#ema&sha256=0123abcd", ("https://h/w.pth#sha256=0123abcd", "ema")),
+        ("models:/net@champion#ema", ("models:/net@champion", "ema")),
+        ("#ema", ("#ema", "")),
+    ],
+)
+def test_a_label_stands_behind_the_place(text: str, expected: tuple[str, str]) -> None:
+    """Behind a file, a URI, or a URL, beside whose hash it may stand."""
+    assert split_part(text) == expected
+    if text.startswith("https"):
+        assert split_url(text)[2] == ("0123abcd" if "sha256" in text else None)
 
 
 def test_secrets_are_left_out() -> None:

@@ -10,12 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import onnx
 import pytest
+import torch
 
 from flows.command_line.export import main
+from tasks.core.hashes import tensors_sha256
 from tests.flows.in_process import Ran
 from tests.models.real_models import CASES, SITE
+from tests.models.tiny_models import Classifier
 from tests.services.weights_server import WeightsServer
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -49,6 +53,30 @@ def test_help_names_every_option(tmp_path: Path) -> None:
         "--opset", "--exporter", "--constant-output", "--name", "-o", "--force", "--verbose", "--json",
     ):  # fmt: skip
         assert option in process.stdout
+
+
+@pytest.mark.usefixtures("store", "prefect_server")
+def test_which_of_several_weights_is_said_and_chosen(call: Callable[..., Ran], tmp_path: Path) -> None:
+    """What was taken stands on the terminal, in the notes, the report and the file; two that fit need `FILE#LABEL`."""
+    net = Classifier().state_dict()
+    torch.save({"generator": net, "discriminator": torch.nn.Linear(3, 1).state_dict()}, tmp_path / "gan.pth")
+    more = (f"{TINY}:Classifier", "--name", "gan", "--input", "image=float32[batch,3,8,8]", "-o", "net.onnx")
+    ran = call(main, "--weights", "gan.pth", *more)
+    note = "of several sets of weights generator is taken, the one that fits; not discriminator"
+    assert ran.status == 0
+    assert note in ran.results[0]["notes"]
+    assert ran.out.count(note) == 2, "when it is taken, and in the summary"
+    metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "net.onnx").metadata_props}
+    assert metadata["assay.weights"] == "gan.pth#generator"
+    assert metadata["assay.weights_sha256"] == tensors_sha256(net)
+    report = mlflow.artifacts.load_text(f"runs:/{ran.results[0]['run_id']}/report.html")
+    assert note in report
+    assert "gan.pth#generator" in report
+    ema = {key: value + 0.5 if value.is_floating_point() else value for key, value in net.items()}
+    torch.save({"state_dict": net, "state_dict_ema": ema}, tmp_path / "two.pth")
+    ran = call(main, "--weights", "two.pth", *more)
+    assert ran.status == 2
+    assert "(state_dict, state_dict_ema); say which with --weights FILE#LABEL" in ran.sentence
 
 
 @pytest.mark.parametrize(

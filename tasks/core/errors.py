@@ -197,5 +197,10 @@ def cause_of_death(status: int | None) -> str:
 
 
 def some(names: list[str], *, most: int = 8) -> str:
-    """The first few names, for a sentence."""
+    """The first few names, for a sentence.
+
+    Args:
+        names: all of them.
+        most: so many are written out; the rest is counted.
+    """
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -89,7 +89,7 @@ class TorchvisionFamily(Family):
     def loading(self, named: NamedWeights, read: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
         """Let the builder take the tensors from here, rather than unpickle the file of torch.hub's folder."""
         member = named.arguments["weights"]
-        member.get_state_dict = lambda *_, **__: dict(read())
+        member.get_state_dict = lambda *_, **__: read()
         try:
             yield
         finally:

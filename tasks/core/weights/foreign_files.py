@@ -60,6 +60,12 @@ _DCP = (
     "weights.pth`"
 )
 
+PARTS = (
+    "{name} holds one process's parts of tensors (FSDP); save them whole, as "
+    "torch.distributed.checkpoint.state_dict.get_model_state_dict gives them with full_state_dict=True."
+)
+"""The sentence for a state_dict of DTensors, or of older kinds of shards."""
+
 
 class NoCheckpointError(WeightsError):
     """The file is damaged or something else; another download may bring the right one."""

@@ -19,7 +19,7 @@ _WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpo
 _MAX_WORDS = 6
 """Of a prefix."""
 _MAX_FITS = 50
-"""Prefixes that are looked at closely, those with most keys first."""
+"""Prefixes that are looked at closely: those with most keys, and no less than half as many as the first."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ def fits_of(
                 if ".".join(words[num_words:]) in wanted:
                     votes["".join(f"{word}." for word in words[:num_words]), own_prefix] += 1
     ranked = sorted(votes.items(), key=lambda item: (-item[1], len("".join(item[0]))))[:_MAX_FITS]
+    ranked = [item for item in ranked if item[1] * 2 >= ranked[0][1]]
     unwrapped = ("_orig_mod. dropped",) if is_wrapped and own.by_plain.keys() == own.state.keys() else ()
     ignored = (ignore_missing, ignore_unexpected)
     return [_fit(found, words, own=own, plain=plain, unwrapped=unwrapped, ignored=ignored) for words, _ in ranked]
@@ -152,7 +153,12 @@ def _fit(
 
 
 def is_allowed(key: str, globs: tuple[str, ...]) -> bool:
-    """Does a glob allow the key?"""
+    """Does a glob allow the key?
+
+    Args:
+        key: of the module or the weights.
+        globs: patterns as of a shell, upper and lower case apart.
+    """
     return any(fnmatchcase(key, glob) for glob in globs)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch.torch_version import TorchVersion
 
 from tasks.core.errors import WeightsError
-from tasks.core.weights.foreign_files import damaged
+from tasks.core.weights.foreign_files import PARTS, damaged
 
 _MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19."
 """Of the files that torch.save wrote before it wrote zip archives."""
@@ -106,6 +106,8 @@ def _harmless() -> list[Any]:
 def _refused(path: Path, text: str) -> WeightsError:
     """The error for a file that names what is not harmless, with a line that converts it."""
     needs = re.search(r"(?:[Uu]nsupported (?:global: )?GLOBAL |Unsupported class |but got <class ')([\w.]+)", text)
+    if "DTensor" in text or (needs and needs[1].startswith("torch.distributed.")):
+        return WeightsError(PARTS.format(name=path.name))
     if needs is None and "GLOBAL" not in text and ("Weights only load failed" in text or "pickle" in text):
         return damaged(path, text)
     what = needs[1] if needs else "a pickled object"

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from tasks.core.errors import WeightsError, some
+from tasks.core.weights.foreign_files import PARTS
 
 _MAX_DEPTH = 5
 """Of dicts in dicts, in which weights are looked for."""
@@ -27,6 +28,15 @@ class StateDict:
         """What the set is called in `FILE#LABEL`; empty: it is all that the file holds."""
         return ".".join(self.nesting)
 
+    @property
+    def is_unnamed(self) -> bool:
+        """Is it a list, such as that of an average's `shadow_params`?"""
+        return isinstance(self.tensors, _Listed)
+
+
+class _Listed(OrderedDict[str, Any]):
+    """The tensors of a list, by their index."""
+
 
 def find_sets(content: Any, source: str, *, part: str = "") -> tuple[StateDict, ...]:
     """Find the sets of weights in what a file holds: every dict that holds tensors or arrays by name.
@@ -40,10 +50,12 @@ def find_sets(content: Any, source: str, *, part: str = "") -> tuple[StateDict, 
         WeightsError: there is none, or none with this label.
     """
     sets = tuple(_sets(content, ()))
-    if not sets:
+    if all(found.is_unnamed for found in sets):
         found = ", ".join(map(str, list(content)[:12])) if isinstance(content, Mapping) else type(content).__name__
         message = f"{source} holds no tensors by name but {found or 'nothing'}; save model.state_dict() into it."
         raise WeightsError(message)
+    if any(hasattr(value, "full_tensor") for found in sets for value in found.tensors.values()):
+        raise WeightsError(PARTS.format(name=source))
     if not part:
         return sets
     parts = tuple(chosen for found in sets if (chosen := _part(found, part)))
@@ -76,6 +88,9 @@ def _sets(content: Any, nesting: tuple[str, ...]) -> Iterator[StateDict]:
     if isinstance(content, nn.Module):
         yield StateDict(content.state_dict(), nesting)
     elif isinstance(content, list | tuple):
+        tensors = _Listed((str(index), value) for index, value in enumerate(content) if isinstance(value, torch.Tensor))
+        if tensors:
+            yield StateDict(tensors, nesting)
         for index, value in enumerate(content):
             if isinstance(value, Mapping | nn.Module):
                 yield from _sets(value, (*nesting, str(index)))

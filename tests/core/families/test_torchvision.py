@@ -204,6 +204,13 @@ def test_densenets_old_keys_load(tmp_path: Path) -> None:
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
 
 
+def test_versions_of_modules_reach_the_builder(tmp_path: Path) -> None:
+    """MNASNet refuses to load without knowing the version of its format."""
+    path = saved(models.mnasnet0_5(weights=None), tmp_path / "mnasnet0.5_top1_67.823-3ffadce67e.pth")
+    _, weights = built("mnasnet0_5", path)
+    assert weights.named == "MNASNet0_5_Weights.IMAGENET1K_V1"
+
+
 def test_a_file_is_its_member_by_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first digits of the SHA-256 in the enum's URL are enough, whatever the file is called."""
     path = saved(models.squeezenet1_1(weights=None), tmp_path / "renamed.pth")

@@ -137,6 +137,16 @@ def test_encoders_and_decoders_of_one_shape_are_ambiguous(tmp_path: Path) -> Non
         load(save(content, tmp_path / "w.pth"), blank())
 
 
+def test_an_average_without_names_is_said(tmp_path: Path) -> None:
+    """A list of averaged parameters, as torch_ema keeps it, can't be loaded, and the note says that it was not."""
+    net = small()
+    content = {"model": net.state_dict(), "ema": {"decay": 0.999, "shadow_params": list(averaged(net).parameters())}}
+    loaded = load(save(content, tmp_path / "w.pth"), blank())
+    assert loaded.notes == ("of several sets of weights model is taken, the one that fits; not ema.shadow_params",)
+    with pytest.raises(WeightsError, match="holds no tensors by name but ema"):
+        load(save({"ema": content["ema"]}, tmp_path / "w.pth"), blank())
+
+
 def test_lightnings_file_holds_one_set(tmp_path: Path) -> None:
     """Scores of callbacks, loops and optimizers are no choice worth a note."""
     net, model = small(), blank()

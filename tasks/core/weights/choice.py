@@ -54,16 +54,19 @@ def choose(
                 raise WeightsError(several(different))
             if not different[0].hides:
                 return Choice(different[0], passed_over=_passed_over(different[0], sets, fits))
-    fit, *rivals = _nearest([fit for fit in fits if not fit.hides])
+    fit, *rivals = _nearest([fit for fit in fits if not fit.hides], num_keys=len(own.state))
     return Choice(fit, tuple(rivals), _passed_over(fit, sets, fits))
 
 
-def _nearest(fits: list[Fit]) -> list[Fit]:
+def _nearest(fits: list[Fit], *, num_keys: int) -> list[Fit]:
     """Of each set that gives most keys the way that changes fewest words; the largest first, without scraps."""
-    most = max(fit.num_matching for fit in fits)
+
+    def fitness(fit: Fit) -> tuple[int, int]:
+        return fit.num_matching, fit.num_named if fit.num_named * 2 > num_keys else 0
+
     firsts: dict[int, Fit] = {}
-    for fit in fits:
-        if fit.num_matching == most:
+    for fit in sorted(fits, key=lambda fit: len(fit.prefix + fit.own_prefix)):
+        if fitness(fit) == max(map(fitness, fits)):
             firsts.setdefault(id(fit.found), fit)
     ranked = sorted(firsts.values(), key=lambda fit: -len(fit.found.tensors))
     return [fit for fit in ranked if len(fit.found.tensors) * 10 >= len(ranked[0].found.tensors)]

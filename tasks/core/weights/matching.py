@@ -32,8 +32,10 @@ class Fit:
     tensors: Mapping[str, Any] = field(repr=False)
     """Under the names that the module knows."""
     renamed: tuple[str, ...]
+    num_named: int
+    """Keys of the module that have a tensor."""
     num_matching: int
-    """Keys of the module that have a tensor of their own shape."""
+    """Of these, those that have one of their own shape."""
     is_covering: bool
     """Nothing lacks but what may."""
     is_exact: bool
@@ -111,7 +113,7 @@ def fits_of(
                 if ".".join(words[num_words:]) in wanted:
                     votes["".join(f"{word}." for word in words[:num_words]), own_prefix] += 1
     ranked = sorted(votes.items(), key=lambda item: (-item[1], len("".join(item[0]))))[:_MAX_FITS]
-    ranked = [item for item in ranked if item[1] * 2 >= ranked[0][1]]
+    ranked = [item for item in ranked if item[1] * 2 >= ranked[0][1] or item[0] == ("", "")]
     unwrapped = ("_orig_mod. dropped",) if is_wrapped and own.by_plain.keys() == own.state.keys() else ()
     ignored = (ignore_missing, ignore_unexpected)
     return [_fit(found, words, own=own, plain=plain, unwrapped=unwrapped, ignored=ignored) for words, _ in ranked]
@@ -133,8 +135,8 @@ def _fit(
     outside = {key: value for key, value in found.tensors.items() if not plain(key).startswith(prefix)}
     missing = own.still_missing([key for key in own.state if key not in inside], inside)
     matching = [key for key, value in own.state.items() if _has_shape_of(value, inside.get(key))]
-    all_fit = bool(matching) and len(matching) == len(own.state.keys() & inside.keys())
-    covers = all_fit and all(is_allowed(key, ignored[0]) for key in missing)
+    num_named = len(own.state.keys() & inside.keys())
+    covers = 0 < num_named == len(matching) and all(is_allowed(key, ignored[0]) for key in missing)
     computed = set(own.without_computed(inside))
     surplus = [key for key in inside if key not in own.state and key not in computed]
     # beside a prefix stand the counters of averages, such as `n_averaged`
@@ -145,6 +147,7 @@ def _fit(
         own_prefix,
         tensors,
         renamed=(*unwrapped, *([f"{prefix}* -> {own_prefix}*"] if prefix or own_prefix else [])),
+        num_named=num_named,
         num_matching=len(matching),
         is_covering=covers,
         is_exact=covers and all(is_allowed(key, ignored[1]) for key in surplus),

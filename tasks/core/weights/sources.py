@@ -83,7 +83,7 @@ def check_weights(spec: _Asked) -> None:
     elif kind == "url":
         split_url(spec.weights)
     elif kind == "file":
-        _file(spec.weights)
+        weights_files(_file(spec.weights))
     elif kind == family_of(spec.model).name:
         family_of(spec.model).weights(spec.model, spec.weights)
 

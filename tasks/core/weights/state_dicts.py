@@ -1,5 +1,6 @@
 """Sets of weights in what a checkpoint holds: found wherever they lie, and chosen by name."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from tasks.core.weights.foreign_files import PARTS
 
 _MAX_DEPTH = 5
 """Of dicts in dicts, in which weights are looked for."""
+
+_OPTIMIZER = re.compile(r"(^|_)optim(izer)?s?(_|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def copied(tensors: Mapping[str, Any], rename: Callable[[str], str]) -> OrderedD
 
 
 def _sets(content: Any, nesting: tuple[str, ...]) -> Iterator[StateDict]:
-    """Depth first; the state of optimizers lies under numbers, and is left out with them."""
+    """Depth first; without the state of optimizers, which may have the weights' own keys and shapes."""
     if isinstance(content, nn.Module):
         yield StateDict(content.state_dict(), nesting)
     elif isinstance(content, list | tuple):
@@ -103,7 +106,7 @@ def _sets(content: Any, nesting: tuple[str, ...]) -> Iterator[StateDict]:
             kept._metadata = getattr(content, "_metadata", None)  # type: ignore[attr-defined]
             yield StateDict(kept, nesting)
         for key, value in named.items() if len(nesting) < _MAX_DEPTH else ():
-            if isinstance(value, Mapping | nn.Module | list | tuple):
+            if isinstance(value, Mapping | nn.Module | list | tuple) and not _OPTIMIZER.search(key):
                 yield from _sets(value, (*nesting, key))
 
 

@@ -168,6 +168,9 @@ def test_optimizers_and_lone_tensors_do_not_distract(tmp_path: Path) -> None:
     assert load(save(content, tmp_path / "w.pth"), blank()).nesting == ("state_dict",)
     content["weights_of_mine"] = content.pop("state_dict")
     assert load(save(content, tmp_path / "w.pth"), blank()).nesting == ("weights_of_mine",)
+    for name in ("optimizer", "optim_g", "g_optimizer_state_dict", "optimizers"):
+        content = {"net": net.state_dict(), name: {"exp_avg": averaged(net).state_dict(), "step": torch.tensor(9)}}
+        assert load(save(content, tmp_path / "w.pth"), blank()).notes == ()
 
 
 def test_a_trained_net_goes_into_its_wrapper() -> None:

@@ -90,6 +90,14 @@ def test_globs_allow_what_they_match_and_no_more() -> None:
     assert loaded.num_loaded == len(small().state_dict()) - 1
 
 
+def test_weights_of_another_network_are_told_as_such() -> None:
+    """A few keys that end alike are no prefix worth dropping: the message shows the keys of both."""
+    with pytest.raises(
+        WeightsError, match=r"No key fits: the weights have conv1\.weight.*AlexNet has features\.0\.weight"
+    ):
+        load_state_dict(models.alexnet(weights=None), models.resnet18(weights=None).state_dict())
+
+
 def test_many_wrong_keys_stay_one_sentence() -> None:
     """Of hundreds of wrong keys five are shown and the rest counted."""
     with pytest.raises(WeightsError, match=r"60 keys are unknown.* and 55 more") as caught:

@@ -64,9 +64,10 @@ def _nearest(fits: list[Fit], *, num_keys: int) -> list[Fit]:
     def fitness(fit: Fit) -> tuple[int, int]:
         return fit.num_matching, fit.num_named if fit.num_named * 2 > num_keys else 0
 
+    best = max(map(fitness, fits))
     firsts: dict[int, Fit] = {}
     for fit in sorted(fits, key=lambda fit: len(fit.prefix + fit.own_prefix)):
-        if fitness(fit) == max(map(fitness, fits)):
+        if fitness(fit) == best:
             firsts.setdefault(id(fit.found), fit)
     ranked = sorted(firsts.values(), key=lambda fit: -len(fit.found.tensors))
     return [fit for fit in ranked if len(fit.found.tensors) * 10 >= len(ranked[0].found.tensors)]
@@ -75,7 +76,7 @@ def _nearest(fits: list[Fit], *, num_keys: int) -> list[Fit]:
 def several(fits: Sequence[Fit]) -> str:
     """The sentence about several sets that fit."""
     labels = [fit.label or "the outermost keys" for fit in fits]
-    example = next(fit.label for fit in reversed(fits) if fit.label)
+    example = next((fit.label for fit in reversed(fits) if fit.label), "LABEL")
     return (
         f"There are several sets of weights that fit the model ({some(labels)}); "
         f"say which with --weights FILE#LABEL, as FILE#{example}."

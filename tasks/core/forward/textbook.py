@@ -6,12 +6,23 @@ from typing import Any
 import torch
 
 
+_LEAST_SIGMOID = 2.0**-26
+"""About sigmoid(-18), the least value of ONNX Runtime's kernel in float32."""
+
+
+def _sigmoid(x: torch.Tensor) -> torch.Tensor:
+    y = 1 - 1 / (1 + torch.exp(x))
+    return y.clamp_min(_LEAST_SIGMOID) if x.dtype == torch.float32 else y
+
+
 def _elu(x: torch.Tensor, alpha: float = 1.0, *scales: float) -> torch.Tensor:
     scale, input_scale = (*scales, 1.0, 1.0)[:2]
     return torch.where(x > 0, x * scale, ((x * input_scale).exp() - 1) * (alpha * scale))
 
 
 _FORMULAS: dict[str, Callable[..., Any]] = {
+    "aten::sigmoid": _sigmoid,
+    "aten::silu": lambda x: x * _sigmoid(x),
     "aten::elu": _elu,
     "aten::celu": lambda x, alpha=1.0: _elu(x, alpha, 1.0, 1 / alpha),
     "aten::expm1": lambda x: x.exp() - 1,

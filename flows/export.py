@@ -27,7 +27,7 @@ from tasks.fetch_weights import fetch_weights
 from tasks.find_unchanged import find_unchanged
 from tasks.instantiate_model import instantiate_model
 from tasks.log_export import log_export
-from tasks.mlflow_store.releases import find_champion
+from tasks.mlflow_store.releases import find_proven
 from tasks.step import recorded
 from tasks.validate_onnx import validate_onnx
 
@@ -43,6 +43,7 @@ def export_model(
     force: bool = False,
     output: Path | None = None,
     verbose: bool = False,
+    accept_contract: bool = False,
     parent_run_id: str | None = None,
 ) -> ExportResult:
     """Turn a PyTorch model into a proven, versioned ONNX file.
@@ -52,6 +53,7 @@ def export_model(
         force: export even where nothing changed.
         output: also put the proven file there.
         verbose: log the graph, readable.
+        accept_contract: `champion` may move to other inputs or outputs; exports even where nothing changed.
         parent_run_id: MLflow run under which this one shall stand.
 
     Raises:
@@ -59,15 +61,15 @@ def export_model(
         AssayError: a step failed; the subclass says which.
     """
     spec = resolve(spec)
-    champion = find_champion(spec.title)
-    if not force and (known := find_unchanged(spec, champion)):
+    before, force = find_proven(spec.title), force or accept_contract
+    if not force and (known := find_unchanged(spec, before)):
         log.info("unchanged: %s", known.reason)
         return deliver_file(known, output)
-    attempt = Attempt(spec, champion, parent_run_id=parent_run_id)
+    attempt = Attempt(spec, before, accepts_contract=accept_contract, parent_run_id=parent_run_id)
     with recorded(attempt), borrowed(spec), TemporaryDirectory(prefix="assay-") as folder:
         weights = fetch_weights(spec)
         module = instantiate_model(spec, weights)
-        if not force and (known := find_unchanged(spec, champion, module.manifest)):
+        if not force and (known := find_unchanged(spec, before, module.manifest)):
             return deliver_file(known, output)
         inputs = create_inputs(spec, module)
         candidate = export_onnx(spec, module, inputs, folder=Path(folder), verbose=verbose)

@@ -70,6 +70,6 @@ def flattened(result: ExportResult) -> dict[str, Any]:
     known |= {key: graph.get(key) or [] for key in ("inputs", "outputs")}
     known["parity"] = {output["name"]: output for output in evidence.get("outputs", ())}
     known["dims"] = evidence.get("dims") or []
-    known["notes"] = [*graph["notes"], *evidence["notes"]] if graph and evidence else []
+    known["notes"] = list(result.notes)
     known["blame"] = evidence.get("blame")
     return known

@@ -31,7 +31,7 @@ from tasks.core.spec.export_spec import ExportSpec, ResolvedSpec
 from tasks.core.spec.resolve import make_spec, read_catalog, resolve
 from tasks.deliver_file import deliver_file
 from tasks.find_unchanged import find_unchanged
-from tasks.mlflow_store.releases import find_champion
+from tasks.mlflow_store.releases import find_proven
 from tasks.mlflow_store.sweeps import Sweep, logged_sweep
 
 __all__ = ["ExportSpec", "SweepError", "SweepOptions", "sweep", "sweep_models"]
@@ -129,7 +129,7 @@ def sweep(
 
 def _unchanged(spec: ResolvedSpec, log: Sweep) -> ExportResult | None:
     """Find the proven export, with this sweep's own figures if an earlier part of it made it."""
-    known = find_unchanged(spec, find_champion(spec.title))
+    known = find_unchanged(spec, find_proven(spec.title))
     if known is None:
         return None
     past = log.past.get(spec.title)

@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.core.provenance.attempts import Attempt
 from tasks.mlflow_store.runs import log_failure
+from tasks.mlflow_store.store import check_artifact_store
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,8 +30,9 @@ def recorded(attempt: Attempt) -> Iterator[Attempt]:
     """Within this context steps add to the attempt what they give, and hold until its end what they need.
 
     It leaves one run in MLflow: `log_export` or `log_verification` makes it, else the error, interruption or time
-    limit that ends the attempt does.
+    limit that ends the attempt does. A ServiceError before any step: the store can't take it.
     """
+    check_artifact_store()
     try:
         with ExitStack() as held:
             token = _under_way.set((attempt, held))

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from flows.command_line.display import Display
 from flows.command_line.options import DEFAULT_MODEL, Parser, add_spec_options, make_specs
@@ -33,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     add_spec_options(parser)
     add("-o", dest="destination", metavar="FILE|DIR/", help="also put the proven file there")
     add("--force", action="store_true", help="export even where nothing changed")
+    contract = "let `champion` move to a version of other inputs or outputs; exports even where nothing changed"
+    add("--accept-contract", action="store_true", help=contract)
     add_output_options(parser)
     return run_command(parser, _run, arguments, display_class=Display)
 
@@ -42,7 +45,7 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
     outputs = {spec.title: _output_path(options.destination, spec, len(specs)) for spec in specs}
     job = _Job(options, outputs, results, display, TemporaryServer())
     job.server.start()  # on the second core, while this process imports and looks
-    changed = [spec for spec in specs if options.force or not _unchanged(spec, job)]
+    changed = [spec for spec in specs if options.force or options.accept_contract or not _unchanged(spec, job)]
     if changed:
         display.wait("importing PyTorch, checking what was asked for")
     if len(changed) == 1:
@@ -61,6 +64,11 @@ class _Job:
     display: Display
     server: TemporaryServer
 
+    def terms(self, spec: ResolvedSpec) -> dict[str, Any]:
+        """Arguments of `export_model` beside the spec."""
+        asked = {name: getattr(self.options, name) for name in ("force", "verbose", "accept_contract")}
+        return {**asked, "output": self.outputs[spec.title]}
+
     def add(self, result: ExportResult) -> None:
         """Keep a result, and print what is wrong with it."""
         self.results.append(result)
@@ -71,9 +79,9 @@ class _Job:
 def _unchanged(spec: ResolvedSpec, job: _Job) -> bool:
     from tasks.deliver_file import deliver_file
     from tasks.find_unchanged import find_unchanged
-    from tasks.mlflow_store.releases import find_champion
+    from tasks.mlflow_store.releases import find_proven
 
-    result = find_unchanged(spec, find_champion(spec.title))
+    result = find_unchanged(spec, find_proven(spec.title))
     if result is not None:
         job.results.append(deliver_file(result, job.outputs[spec.title]))
         job.display.title(spec.title)
@@ -86,11 +94,10 @@ def _export_alone(spec: ResolvedSpec, job: _Job) -> None:
     import_steps(spec, *IMPORTS)
     from flows.export import export_model
 
-    verbose = job.options.verbose
-    export = partial(export_model, spec, force=job.options.force, output=job.outputs[spec.title], verbose=verbose)
+    export = partial(export_model, spec, **job.terms(spec))
     with job.server.ready():
         job.display.title(spec.title)
-        job.add(outcome(export, spec.title, verbose=verbose))
+        job.add(outcome(export, spec.title, verbose=job.options.verbose))
 
 
 def _export_apart(specs: list[ResolvedSpec], job: _Job) -> None:
@@ -111,8 +118,7 @@ def _export_apart(specs: list[ResolvedSpec], job: _Job) -> None:
                         raise found
                     result = processes.run(
                         spec.title, EXPORT_SECONDS, export_here, spec,
-                        to_stderr=job.options.json == "-", environment=services(), force=job.options.force,
-                        output=job.outputs[spec.title], verbose=job.options.verbose,
+                        to_stderr=job.options.json == "-", environment=services(), **job.terms(spec),
                     )  # fmt: skip
                 except CrashError as error:
                     result = ended(spec, error)

@@ -3,11 +3,13 @@
 import contextlib
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
@@ -18,9 +20,9 @@ from tasks.core.provenance.manifest import package_versions
 from tasks.core.records.steps import Graph, Release, TensorType
 from tasks.core.reports.markdown import describe
 from tasks.mlflow_store import entries
-from tasks.mlflow_store.releases import download_graph
+from tasks.mlflow_store.releases import download_graph, version_at
 from tasks.mlflow_store.runs import OpenRun
-from tasks.mlflow_store.store import ALIAS, version_of
+from tasks.mlflow_store.store import CHAMPION, PROVEN, version_of
 
 if TYPE_CHECKING:
     from tasks.core.proof.validation import Witness
@@ -69,7 +71,9 @@ def check_download(graph: Graph, release: Release, witness: "Witness | None") ->
 
 
 def register(run: OpenRun, release: Release, graph: Graph) -> Release:
-    """Make a version of what passed, unless this very content is one already; move the alias to it.
+    """Make a version of what passed, unless this very content is one already; move the aliases to it.
+
+    The champion stays where its inputs or outputs are other ones, unless the attempt accepts that.
 
     Args:
         run: of the attempt.
@@ -85,8 +89,20 @@ def register(run: OpenRun, release: Release, graph: Graph) -> Release:
         name, source=f"models:/{release.model_id}", run_id=release.run_id, model_id=release.model_id,
         tags={**entries.tags(run.attempt), entries.VERDICT: run.attempt.verdict}, description=describe(run.attempt),
     )  # fmt: skip
-    client.set_registered_model_alias(name, ALIAS, version.version)
-    return release.model_copy(update=version_of(version))
+    champion = version_at(client, name, CHAMPION)
+    contract = _broken_contract(champion, entries.tags(run.attempt)) if champion else ""
+    aliases = (PROVEN,) if contract and not run.attempt.accepts_contract else (PROVEN, CHAMPION)
+    for alias in aliases:
+        client.set_registered_model_alias(name, alias, version.version)
+    stays = f"{contract}; --accept-contract moves it" if contract and len(aliases) == 1 else ""
+    return release.model_copy(update={**version_of(version), "alias": aliases[-1], "contract": stays})
+
+
+def _broken_contract(champion: ModelVersion, tags: Mapping[str, str]) -> str:
+    """How inputs and outputs differ from the champion's, in names, dtypes or dims; empty where they don't."""
+    differing = [key for key in ("assay.inputs", "assay.outputs") if champion.tags.get(key, tags[key]) != tags[key]]
+    said = (f"{key.removeprefix('assay.')} are {champion.tags[key]}, not {tags[key]}" for key in differing)
+    return f"champion stays at version {champion.version}, whose {' and whose '.join(said)}" if differing else ""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What MLflow holds of past exports: the champion of a registered model, and its file."""
+"""What MLflow holds of past exports: the newest proven version of a registered model, and its file."""
 
 import json
 import logging
@@ -7,13 +7,14 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import mlflow
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from tasks.core.errors import ServiceError
 from tasks.core.paths import MLFLOW_DATABASE
 from tasks.core.provenance.attempts import PastExport
 from tasks.core.records.steps import Release
-from tasks.mlflow_store.store import ALIAS, connect, is_own_store, run_url_of, service_errors, version_of
+from tasks.mlflow_store.store import CHAMPION, PROVEN, connect, is_own_store, run_url_of, service_errors, version_of
 
 log = logging.getLogger("assay")
 
@@ -21,22 +22,20 @@ RECORD_FILE = "export.json"
 GRAPH_FILE = "model.onnx"
 
 
-def find_champion(name: str) -> PastExport | None:
-    """The champion of a registered model with its records; None where there is none."""
+def find_proven(name: str) -> PastExport | None:
+    """The newest proven version of a registered model with its records; None where there is none."""
     if is_own_store() and not MLFLOW_DATABASE.exists():
         return None
     with service_errors():
         client = connect()
-        try:
-            version = client.get_model_version_by_alias(name, ALIAS)
-        except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                return None
-            raise
+        version = version_at(client, name, PROVEN) or version_at(client, name, CHAMPION)  # which older stores have only
+        if version is None:
+            return None
         release = Release(
             run_id=str(version.run_id),
             run_url=run_url_of(client.get_run(str(version.run_id))),
             model_id=version.model_id or str(version.source).rpartition("/")[2],
+            alias=CHAMPION if CHAMPION in version.aliases else PROVEN,
             **version_of(version),
         )
         try:
@@ -49,6 +48,22 @@ def find_champion(name: str) -> PastExport | None:
         except (MlflowException, OSError, ValueError, KeyError) as error:
             log.warning("%s %s can't be read back (%s), so it is exported again", name, version.version, error)
             return None
+
+
+def version_at(client: mlflow.MlflowClient, name: str, alias: str) -> ModelVersion | None:
+    """The version of a registered model that an alias points to.
+
+    Args:
+        client: of the store.
+        name: of the model, which need not exist.
+        alias: of the version, which need not exist.
+    """
+    try:
+        return client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
 
 
 def download_graph(release: Release) -> Path:

@@ -4,19 +4,24 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import filelock
 import mlflow
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from requests.exceptions import RequestException
 
-from tasks.core.errors import AssayError, ServiceError
+from tasks.core.errors import AssayError, ServiceError, one_line
 from tasks.core.paths import MLFLOW_DATABASE, MLRUNS_FOLDER
 
 EXPERIMENT = "onnx-exports"
-ALIAS = "champion"
+PROVEN = "proven"
+"""Alias of the newest proven version."""
+CHAMPION = "champion"
+"""Alias of the version that is served: the newest proven one of the same inputs and outputs."""
 _OWN_STORE = f"sqlite:///{MLFLOW_DATABASE}"
 _REACH = "check MLFLOW_TRACKING_URI, or unset it to use mlflow.db beside the project"
 
@@ -47,6 +52,22 @@ def experiment_id_of(client: mlflow.MlflowClient) -> str:
         if found := client.get_experiment_by_name(name):  # another process was faster
             return str(found.experiment_id)
         raise
+
+
+def check_artifact_store() -> None:
+    """Look at the place for artifacts before work is done for it; a ServiceError if it can't be used."""
+    with service_errors():
+        client = connect()
+        location = client.get_experiment(experiment_id_of(client)).artifact_location
+        if urlsplit(location).scheme in ("", "file"):
+            return
+        try:
+            get_artifact_repository(location).list_artifacts()
+        except Exception as error:  # each kind of store has a library, and exceptions, of its own
+            raise ServiceError(
+                f"The artifact store {location} can't be used ({one_line(error)}); install the library that MLflow "
+                f"needs for it, check its credentials and its address."
+            ) from error
 
 
 @contextlib.contextmanager
@@ -104,7 +125,7 @@ def run_url_of(run: Run) -> str:
 def version_of(version: ModelVersion) -> dict[str, str]:
     """What a `Release` says of a registered version."""
     uri, page = f"models:/{version.name}/{version.version}", _page(f"models/{version.name}/versions/{version.version}")
-    return {"version": str(version.version), "model_uri": uri, "version_url": page, "alias": ALIAS}
+    return {"version": str(version.version), "model_uri": uri, "version_url": page}
 
 
 def _page(path: str) -> str:

@@ -113,3 +113,31 @@ def test_a_registration_that_fails_leaves_no_claim(monkeypatch: pytest.MonkeyPat
     run = client.get_run(str(caught.value.run_id))  # type: ignore[attr-defined]  # every error has it
     assert len(client.search_runs([run.info.experiment_id], "attributes.run_name = 'gate-registry'")) == 1
     assert (run.info.status, run.data.tags["assay.verdict"]) == ("FAILED", "error")
+
+
+def test_the_champion_keeps_its_inputs_until_others_are_accepted() -> None:
+    """A version of other names is proven, but what serves `champion` is not changed under its users."""
+    client, model = mlflow.MlflowClient(), Classifier().eval()
+
+    def exported(name: str, **options: bool) -> tuple[str | None, str | None, str, str]:
+        spec = ExportSpec(model=model, name="contract", inputs=(INPUT.replace("image", name),))
+        result = export_model(spec, **options)
+        assert result.verdict == "pass"
+        champion, proven = (client.get_model_version_by_alias("contract", a).version for a in ("champion", "proven"))
+        assert result.release is not None
+        return result.release.version, result.release.alias, str(champion), str(proven)
+
+    assert exported("image") == ("1", "champion", "1", "1")
+    assert exported("picture") == ("2", "proven", "1", "2")
+    assert exported("picture", accept_contract=True) == ("2", "champion", "2", "2")
+    assert exported("image") == ("1", "proven", "2", "1")
+
+
+def test_why_the_champion_stays_is_a_note() -> None:
+    """The note names the version and both interfaces, and the option that moves it."""
+    model, name = Classifier().eval(), "contract-said"
+    export_model(ExportSpec(model=model, name=name, inputs=(INPUT,)))
+    result = export_model(ExportSpec(model=model, name=name, inputs=("image=float32[3,3,8,8]",)))
+    (note,) = [note for note in result.notes if "champion" in note]
+    assert note.startswith("champion stays at version 1, whose inputs are image: float32[batch, 3, 8, 8], not")
+    assert note.endswith("--accept-contract moves it")

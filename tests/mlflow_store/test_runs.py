@@ -23,7 +23,7 @@ from flows.export import ExportSpec, export_model
 from tasks.core.errors import ServiceError, WeightsError
 from tasks.core.hashes import file_sha256
 from tasks.core.records.steps import ExportResult
-from tasks.mlflow_store.releases import find_champion
+from tasks.mlflow_store.releases import find_proven
 from tasks.mlflow_store.store import connect
 
 ROOT = Path(__file__).parents[2]
@@ -191,7 +191,7 @@ def test_a_dead_tracking_server_is_named_soon(store: str, monkeypatch: pytest.Mo
     mlflow.set_tracking_uri("http://127.0.0.1:9")
     try:
         with pytest.raises(ServiceError, match=r"127\.0\.0\.1:9.*MLFLOW_TRACKING_URI"):
-            find_champion("digits")
+            find_proven("digits")
     finally:
         mlflow.set_tracking_uri(store)
 

@@ -43,7 +43,12 @@ class Squares:
         self.counts: list[Floats] = [np.zeros(1)] * 3
 
     def add(self, *values: Sequence[Floats], summed: Summed = _whole) -> None:
-        """Add arrays of equal shape: errors of the file, errors of the module, references."""
+        """Add arrays of equal shape.
+
+        Args:
+            values: errors of the file, errors of the module, references.
+            summed: how an array is summed, slice by slice.
+        """
         sizes = summed(np.ones(values[2][0].shape))
         for index, arrays in enumerate(values):
             for array in arrays:

@@ -34,8 +34,10 @@ class Attempt:
     """What is known of one attempt so far; a failed one stays incomplete."""
 
     spec: ResolvedSpec
-    champion: PastExport | None = None
-    """The export that was the newest proven one when this began."""
+    before: PastExport | None = None
+    """The newest proven export when this began."""
+    accepts_contract: bool = False
+    """The champion may move to other inputs or outputs."""
     file: str | None = None
     """A file that somebody else made: it is proven, not released."""
     parent_run_id: str | None = None
@@ -64,8 +66,8 @@ class Attempt:
 
     @property
     def changed(self) -> tuple[str, ...]:
-        """Entries of the champion's manifest that are no longer true."""
-        return differences(self.champion.manifest, self.manifest) if self.champion and self.manifest else ()
+        """Entries of the manifest before that are no longer true."""
+        return differences(self.before.manifest, self.manifest) if self.before and self.manifest else ()
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -82,7 +84,7 @@ class Attempt:
         return replace(self, error=ErrorRecord(type=type(known).__name__, message=str(known)))
 
     def to_json(self) -> str:
-        """The records; `find_champion` reads a past export from them."""
+        """The records; `find_proven` reads a past export from them."""
         known = (self.spec, self.weights, self.report, self.manifest, self.graph, self.evidence)
         names = ("spec", "weights", "report", "manifest", "graph", "evidence")
         records = {name: record and record.model_dump(mode="json") for name, record in zip(names, known, strict=True)}

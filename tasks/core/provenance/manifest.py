@@ -46,7 +46,7 @@ def changes_without_weights(before: Manifest, spec: ResolvedSpec) -> tuple[str, 
     """Entries that differ now, the weights left aside; needs neither torch nor a network.
 
     Args:
-        before: of the champion.
+        before: of the newest proven version.
         spec: what is asked for now.
     """
     now = {
@@ -63,7 +63,7 @@ def differences(before: Manifest, now: Manifest) -> tuple[str, ...]:
     """Name the entries in which two manifests differ, in words for a reader.
 
     Args:
-        before: of the champion.
+        before: of the newest proven version.
         now: of the module that was built.
     """
     return (

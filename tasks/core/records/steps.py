@@ -167,8 +167,11 @@ class Release(Record):
     version: str | None = None
     version_url: str = ""
     alias: str | None = None
+    """`champion`, or `proven` where the champion has other inputs or outputs."""
+    contract: str = ""
+    """Why the champion did not move; empty: it did."""
     changed: tuple[str, ...] = ()
-    """Entries of the manifest that differ from the champion's before."""
+    """Entries of the manifest that differ from those of the newest proven version before."""
 
     @property
     def page(self) -> str:
@@ -219,7 +222,8 @@ class ExportResult(Record):
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the file and of its proof should know."""
-        return (*self.graph.notes, *self.evidence.notes) if self.graph and self.evidence else ()
+        contract = (self.release.contract,) if self.release and self.release.contract else ()
+        return (*self.graph.notes, *self.evidence.notes, *contract) if self.graph and self.evidence else ()
 
     def worst(self, figure: str) -> float | None:
         """The largest `noise_ratio` or `slice_ratio` of any output, NaN above all; None where none was taken."""

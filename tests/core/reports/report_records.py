@@ -80,7 +80,7 @@ def make_attempt(evidence: Evidence, *, graph: Graph | None = None, **records: A
     champion = PastExport(manifest=before, graph=graph, evidence=evidence, release=Release(run_id="0"))
     usual: dict[str, Any] = {
         "spec": resolve(ExportSpec(model="digits")),
-        "champion": champion,
+        "before": champion,
         "weights": Weights(kind="file", origin="digits.pth", file_sha256="cd" * 32, tensors_sha256="ef" * 32),
         "report": LoadReport(num_loaded=8, num_parameters=34826, model_class="digits.DigitsCNN", renamed=("m.* -> *",)),
         "manifest": make_manifest(),

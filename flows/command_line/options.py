@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from tasks.core.errors import SpecError
 from tasks.core.spec.export_spec import DEFAULT_OPSET, ExportSpec, ResolvedSpec
-from tasks.core.spec.input_spec import INPUT_SYNTAX
+from tasks.core.spec.input_spec import DIM_SYNTAX, INPUT_SYNTAX
 from tasks.core.spec.resolve import make_spec, resolve
 from tasks.core.weights.sources import WEIGHTS_CHOICES
 
@@ -32,7 +32,7 @@ def add_spec_options(parser: argparse.ArgumentParser) -> None:
     add("--sample", metavar="FILE.npz", type=Path, help="real inputs, arrays by input name")
     add("--kwargs", metavar="JSON", type=_json_object, help="arguments of the factory")
     syntax = INPUT_SYNTAX.replace("%", "%%")
-    add("--input", metavar="SPEC", action="append", dest="inputs", help=f"{syntax}; repeatable")
+    add("--input", metavar="SPEC", action="append", dest="inputs", help=f"{syntax}; DIM is {DIM_SYNTAX}; repeatable")
     add("--output", metavar="NAME", action="append", dest="outputs", help="names of the outputs; repeatable")
     add("--opset", metavar="N", type=int, help=f"default {DEFAULT_OPSET}")
     add("--exporter", choices=("auto", "dynamo", "torchscript"), help="default auto")

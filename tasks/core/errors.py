@@ -20,12 +20,17 @@ import copyreg
 import errno
 import signal
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 _OWN_FOLDER = f"{Path(__file__).parent}/"
 _FAULTS = (AssertionError, AttributeError, LookupError, NameError, TypeError)
 """What a mistake in Python code ends in; PyTorch's operators refuse with a RuntimeError."""
+
+
+Limits = tuple[int | None, int | None]
+"""Least and largest size of a dimension; None: not limited."""
 
 
 class AssayError(Exception):
@@ -66,10 +71,18 @@ class ExportError(AssayError):
 class NarrowedError(ExportError):
     """torch.export found that a dynamic dimension may not have every size that was asked for."""
 
-    def __init__(self, message: str, name: str, beyond: tuple[int, ...]) -> None:
-        """Make it of the dimension's name, and the sizes next to the allowed ones, where another's file must hold."""
+    def __init__(self, message: str, limits: Mapping[str, Limits], exported: Any) -> None:
+        """Make it of the least and largest size that it allows, by dimension, and of what it exported for these."""
         super().__init__(message)
-        self.name, self.beyond = name, beyond
+        self.limits, self.exported = limits, exported
+
+    @property
+    def beyond(self) -> dict[str, tuple[int, ...]]:
+        """The sizes next to the allowed ones, where another exporter's file must hold."""
+        return {
+            name: (*([] if low is None else [low - 1]), *([] if high is None else [high + 1]))
+            for name, (low, high) in self.limits.items()
+        }
 
 
 class CrashError(ExportError):

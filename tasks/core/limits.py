@@ -57,5 +57,8 @@ CLOSE = 0.3  # relative difference up to which a node is taken to be meant to co
 NUM_CALLS = 6  # values of the module that a suspect may have been meant to compute, at most
 NUM_FEEDS = 8  # values that it may have been meant to take, at most, for each of those
 
+# --- sizes
+MAX_JOINT_RUNS = 60  # of a module that refuses to have sizes varied alone, to find those that grow together
+
 # --- the last check
 WITNESS_LIMIT = 1e-3  # relative difference between two runs of equal bytes; kernels may split their sums differently

@@ -27,8 +27,8 @@ def test_every_error_can_be_pickled(kind: type[errors.AssayError]) -> None:
 
 def test_what_a_constructor_adds_comes_along() -> None:
     """The sizes of a narrowed dimension and the results of a sweep are there on the other side, too."""
-    narrowed = pickle.loads(pickle.dumps(NarrowedError("narrowed", "batch", (5,))))
-    assert (narrowed.name, narrowed.beyond) == ("batch", (5,))
+    narrowed = pickle.loads(pickle.dumps(NarrowedError("narrowed", {"batch": (None, 4)}, None)))
+    assert narrowed.beyond == {"batch": (5,)}
     assert pickle.loads(pickle.dumps(errors.SweepError("not all", [1, 2]))).results == [1, 2]
 
 

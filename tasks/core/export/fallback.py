@@ -13,7 +13,7 @@ from tasks.core.errors import ExportError, NarrowedError, SpecError
 from tasks.core.export.exporters import exporter_order, run_exporter
 from tasks.core.export.torch_exporters import Exported
 from tasks.core.forward.outputs import name_outputs
-from tasks.core.inputs.probes import Probe
+from tasks.core.inputs.probes import Probe, all_sizes
 from tasks.core.limits import BEYOND_LUCK
 from tasks.core.onnx_files import cleaning, reading, writing
 from tasks.core.onnx_files.lazy_reading import SIDECAR_KEY
@@ -50,7 +50,7 @@ def export(
         except ExportError as error:
             refused.append(str(error))
             if isinstance(error, NarrowedError):
-                beyond[error.name] = error.beyond
+                beyond |= error.beyond
             continue
         known = {
             "exporter": exporter,
@@ -85,7 +85,10 @@ def _output_names(spec: ResolvedSpec, reference: Reference) -> tuple[str, ...]:
 def _cleaned(spec: ResolvedSpec, reference: Reference, exported: Exported) -> dict[str, Any]:
     """Clean the graph in place; return what is to be said of it, by field of `Graph`."""
     probes = {probe.key: probe for probe in (reference.inputs.probes[0], *_other_sizes(reference))}.values()
-    observed = [(probe.sizes, [array.shape for array in reference.float32(probe)]) for probe in probes]
+    observed = [
+        (all_sizes(reference.inputs.specs, probe.sizes), [array.shape for array in reference.float32(probe)])
+        for probe in probes
+    ]
     cleaning.name_output_dims(exported.graph, observed)
     cleaning.clean_metadata(exported.graph)
     given = spec.input_names[len(exported.graph.graph.inputs) :]

@@ -1,7 +1,9 @@
 """PyTorch's two exporters to ONNX, and what each is known to get wrong without saying so."""
 
+import bisect
+import functools
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,13 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from tasks.core.errors import ExportError, NarrowedError
+from tasks.core.errors import ExportError, Limits, NarrowedError
 from tasks.core.export.frozen_values import FrozenValues
 from tasks.core.inputs.choice import Inputs
+from tasks.core.inputs.probes import all_sizes, dynamic_dims
+from tasks.core.inputs.sizes import traced_sizes
 from tasks.core.onnx_files.cleaning import SIMPLIFY
-from tasks.core.spec.input_spec import Dim
+from tasks.core.spec.input_spec import InputSpec, derived_dims
 
 _UNBOUNDED = 1_000_000_000
 """Least upper limit at which a dimension counts as unbounded."""
@@ -33,11 +37,8 @@ class Exported:
 def _export_with_dynamo(model: nn.Module, inputs: Inputs, *, output_names: tuple[str, ...], opset: int) -> Exported:
     """Export by torch.export, which keeps module paths, and hold the sizes that it allows against those asked for."""
     args, kwargs = inputs.traced_arguments()
-    dims: dict[str, Any] = {}
-    shapes = [
-        {axis: dims.setdefault(d.name, _export_dim(d)) for axis, d in enumerate(spec.dims) if d.name}
-        for spec in inputs.specs
-    ]
+    dims = _export_dims(inputs.specs)
+    shapes = [{axis: dims[dim.name] for axis, dim in enumerate(spec.dims) if dim.name} for spec in inputs.specs]
     dynamic_shapes: Any = dict(zip(kwargs, shapes, strict=True)) if kwargs else tuple(shapes)
     if inputs.from_tensors is not None:
         dynamic_shapes = (dynamic_shapes,)  # forward takes *tensors
@@ -54,7 +55,8 @@ def _export_with_dynamo(model: nn.Module, inputs: Inputs, *, output_names: tuple
     )
     if program is None or program.exported_program is None:
         raise ExportError("dynamo gave no program")
-    return Exported(program.model, _equal_dims(program.exported_program, inputs))
+    _name_derived_dims(program.model, inputs)
+    return _held_against(Exported(program.model), program.exported_program, inputs)
 
 
 def _export_with_torchscript(
@@ -100,15 +102,38 @@ EXPORTERS = {"dynamo": _export_with_dynamo, "torchscript": _export_with_torchscr
 forward returns, by position, and the opset; it raises an ExportError where a size came out narrower than asked."""
 
 
-def _export_dim(dim: Dim) -> Any:
-    return torch.export.Dim(str(dim.name), min=dim.low if dim.low > 1 else None, max=dim.high)
+def _export_dims(specs: tuple[InputSpec, ...]) -> dict[str, Any]:
+    """torch.export's dimensions by name; those that it can't derive are free, and it finds the equation itself."""
+    dims: dict[str, Any] = {
+        name: torch.export.Dim(name, min=dim.low if dim.low > 1 else None, max=dim.high)
+        for name, dim in dynamic_dims(specs).items()
+    }
+    for index, (name, dim) in enumerate(derived_dims(specs).items()):
+        root, *others = dim.words
+        constant, first, second = (0, 0, 0) if others else (dim.size_at({root: size}) for size in range(3))
+        if others or root not in dynamic_dims(specs) or second - first != first - constant:
+            dims[name] = torch.export.Dim(name if name.isidentifier() else f"derived_{index}")
+        else:
+            multiple = dims[root] if first - constant == 1 else (first - constant) * dims[root]
+            dims[name] = multiple + constant if constant else multiple
+    return dims
 
 
-def _equal_dims(program: torch.export.ExportedProgram, inputs: Inputs) -> tuple[str, ...]:
-    """Notes on dims that must be equal; a fixed dim, or one of fewer sizes than asked, raises an ExportError."""
+def _name_derived_dims(graph: ir.Model, inputs: Inputs) -> None:
+    """Call dimensions of inputs that follow from others as they were declared, not as PyTorch writes the formula."""
+    for spec, value in zip(inputs.specs, graph.graph.inputs, strict=False):
+        for axis, dim in enumerate(spec.dims):
+            if dim.formula and value.shape is not None and not isinstance(value.shape[axis], int):
+                value.shape[axis] = dim.name
+
+
+def _held_against(exported: Exported, program: torch.export.ExportedProgram, inputs: Inputs) -> Exported:
+    """Note dims that must be equal; a fixed dim raises an ExportError, one of fewer sizes a NarrowedError."""
     # torch.export narrows ranges of sizes, and says so in its program only
     values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
     names_of: dict[Any, set[str]] = {}
+    narrowed: dict[str, Limits] = {}
+    said: list[str] = []
     user_inputs = [name for name in program.graph_signature.user_inputs if isinstance(name, str)]
     for spec, name in zip(inputs.specs, user_inputs, strict=False):
         for dim, size in zip(spec.dims, getattr(values[name], "shape", ()), strict=False):
@@ -118,19 +143,40 @@ def _equal_dims(program: torch.export.ExportedProgram, inputs: Inputs) -> tuple[
             if symbol is None:
                 raise ExportError(f"dynamo froze {dim.name} of {spec.name} at {size}")
             names_of.setdefault(symbol, set()).add(dim.name)
-            if (limits := program.range_constraints.get(symbol)) is not None:
-                _check_limits(limits, dim, spec.name)
-    return tuple(f"{' and '.join(sorted(names))} must be equal" for names in names_of.values() if len(names) > 1)
+            if (allowed := program.range_constraints.get(symbol)) is not None:
+                for word, limits in _narrowed(allowed, dim.name, inputs).items():
+                    if word not in narrowed:
+                        narrowed[word] = limits
+                        low, high = limits
+                        said.append(f"{word} of {spec.name} to {low or dim.low}..{high or ''}")
+    notes = tuple(f"{' and '.join(sorted(names))} must be equal" for names in names_of.values() if len(names) > 1)
+    exported = replace(exported, notes=(*exported.notes, *notes))
+    if narrowed:
+        raise NarrowedError(f"dynamo narrowed {', '.join(said)}", narrowed, exported)
+    return exported
 
 
-def _check_limits(limits: Any, dim: Dim, input_name: str) -> None:
-    """Raise an error if torch.export's limits are narrower than asked; it always says that a size is at least 2."""
-    beyond = [int(limits.lower) - 1] if limits.lower > max(dim.low, 2) else []
-    if limits.upper < (dim.high or _UNBOUNDED):
-        beyond.append(int(limits.upper) + 1)
-    if beyond:
-        said = f"dynamo narrowed {dim.name} of {input_name} to {limits.lower}..{limits.upper}"
-        raise NarrowedError(said, str(dim.name), tuple(beyond))
+def _narrowed(allowed: Any, name: str, inputs: Inputs) -> dict[str, Limits]:
+    """Limits that torch.export sets to a dimension, where they are narrower than asked: it allows no size below 2.
+
+    Of a dimension that follows from others, those of the first of these, while the others are as traced.
+    """
+    dims = dynamic_dims(inputs.specs)
+    least = all_sizes(inputs.specs, {word: max(dim.low, 2) for word, dim in dims.items()})
+    most = all_sizes(inputs.specs, {word: dim.high or _UNBOUNDED for word, dim in dims.items()})
+    is_low, is_high = allowed.lower > least[name], allowed.upper < min(most[name], _UNBOUNDED)
+    if not (is_low or is_high):
+        return {}
+    traced = traced_sizes(inputs.specs)
+
+    def size_with(word: str, size: int) -> int:
+        return all_sizes(inputs.specs, {**traced, word: size})[name]
+
+    word = next(word for word, size in traced.items() if size_with(word, size) != size_with(word, size + 1))
+    reached = functools.partial(size_with, word)
+    low = 1 + bisect.bisect_left(range(1, int(allowed.lower) + 1), allowed.lower, key=reached) if is_low else None
+    high = bisect.bisect_right(range(1, int(allowed.upper) + 1), allowed.upper, key=reached) if is_high else None
+    return {word: (low, high)}
 
 
 def _add_weights(graph: ir.Model, model: nn.Module, inputs: Inputs) -> None:

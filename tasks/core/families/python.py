@@ -23,6 +23,22 @@ if TYPE_CHECKING:
 _FACTORY_NAME = re.compile(r"(build|create|make|get|load)(_model)?|model|factory", re.IGNORECASE)
 """Names of callables that say nothing about what they make; the file's name does."""
 
+_SIDES = ("image_size", "img_size", "input_size", "sample_size")
+"""What modules and their configs call the sides of a picture: a number, or height and width."""
+_LONGEST = (
+    "max_position_embeddings",
+    "n_positions",
+    "n_ctx",
+    "max_seq_len",
+    "max_length",
+    "block_size",
+    "context_length",
+)
+"""What they call the length of the longest sequence that they take."""
+_LENGTHS = ("length", "sequence", "sequence_length", "seq", "seq_len", "seq_length", "tokens")
+USUAL_LENGTH = 16
+"""Traced at where a module can take as long a sequence."""
+
 _folders: list[Path] = []
 """Folders of the files loaded by path, the latest first; their place is at the end of `sys.path`."""
 
@@ -51,6 +67,20 @@ class PythonFamily(Family):
         if _FACTORY_NAME.fullmatch(attribute):
             name = Path(source).stem if file else source.rpartition(".")[2]
         return {"name": name, "model": f"{file or source}:{attribute}"}
+
+    @override
+    def usual_sizes(self, model: Any, module: "nn.Module") -> dict[str, int]:
+        """Numbers that the module or its `config` has under a name, its picture's sides, a length that it can take."""
+        config = getattr(module, "config", None)
+        known = {**vars(module), **(config if isinstance(config, dict) else getattr(config, "__dict__", {}))}
+        sizes = {name: value for name, value in known.items() if type(value) is int and value > 1}
+        side = next((known[name] for name in _SIDES if name in known), None)
+        if isinstance(side, int) or (isinstance(side, tuple | list) and len(side) == 2):
+            height, width = (side, side) if isinstance(side, int) else side
+            sizes = {"height": height, "width": width, **sizes}
+        if longest := next((sizes[name] for name in _LONGEST if name in sizes), None):
+            sizes = {**dict.fromkeys(_LENGTHS, min(longest, USUAL_LENGTH)), **sizes}
+        return sizes
 
     @override
     def factory(self, model: Any) -> "Callable[..., nn.Module]":

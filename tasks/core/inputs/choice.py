@@ -11,9 +11,10 @@ from tasks.core.arrays import Array
 from tasks.core.errors import InputsError, SpecError, refusal_of
 from tasks.core.forward.arguments import ArgumentPath, Arguments, argument_paths, build_arguments, forward_order
 from tasks.core.forward.precision import run_float32
+from tasks.core.inputs.equations import with_equations
 from tasks.core.inputs.probes import Probe, base_family, draw, plan_probes
 from tasks.core.inputs.samples import checked_sample, declared_inputs, read_sample
-from tasks.core.inputs.sizes import sizes_to_prove, traced_sizes, with_sizes
+from tasks.core.inputs.sizes import Sizes, sizes_to_prove, traced_sizes, with_sizes
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.input_spec import InputSpec
 
@@ -29,6 +30,8 @@ class Inputs:
     probes: tuple[Probe, ...]
     refused: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Sizes of a dynamic dimension at which the module itself raises."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the proof should know of the sizes."""
     sample: Mapping[str, Array] | None = None
     run_bytes: int = 0
     """By how much the process grew while the module ran in float32 at the sizes to prove."""
@@ -94,11 +97,22 @@ def choose_inputs(spec: ResolvedSpec, model: nn.Module) -> Inputs:
     if error := _refusal(model, chosen, traced_sizes(chosen.specs)):
         shown = ", ".join(map(str, chosen.specs))
         raise InputsError(f"{type(model).__name__} does not run on {shown}: {error}.")
-    sizes, refused = sizes_to_prove(chosen.specs, lambda case: _refusal(model, chosen, case))
+    chosen, sizes, refused = _with_equations(model, chosen)
     if sample is not None:
         sample = checked_sample(sample, chosen.specs)
     probes = plan_probes(chosen.specs, sizes, has_sample=sample is not None)
     return replace(chosen, probes=probes, refused=refused, sample=sample)
+
+
+def _with_equations(model: nn.Module, chosen: Inputs) -> tuple[Inputs, Sizes, Sizes]:
+    """Choose the sizes to prove; where dimensions can't be varied alone, find the equations that they are bound by."""
+    refusal = functools.partial(_refusal, model, chosen)
+    sizes, refused = sizes_to_prove(chosen.specs, refusal)
+    specs, notes = with_equations(chosen.specs, {name: sizes[name] for name in refused}, refusal)
+    if not notes:
+        return chosen, sizes, refused
+    chosen = replace(chosen, specs=specs, notes=notes)
+    return chosen, *sizes_to_prove(specs, functools.partial(_refusal, model, chosen))
 
 
 def example_of(spec: ResolvedSpec, model: nn.Module) -> Arguments:

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from torch import nn
 
 from tasks.core.arrays import Array
-from tasks.core.errors import InputsError
+from tasks.core.errors import InputsError, SpecError
 from tasks.core.forward.arguments import argument_paths, forward_parameters
 from tasks.core.forward.outputs import flatten
 from tasks.core.forward.precision import run_float32
 from tasks.core.inputs.choice import Inputs, choose_inputs
 from tasks.core.inputs.samples import declared_inputs, read_sample
+from tasks.core.inputs.sizes import with_sizes
 from tasks.core.records.steps import Candidate, Graph, TensorType
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.input_spec import INPUT_SYNTAX, Dim, InputSpec
@@ -32,6 +33,8 @@ class Matcher:
         self._known: tuple[InputSpec, ...] = ()
         with contextlib.suppress(InputsError):
             self._known = declared_inputs(spec, model, self._sample)
+        with contextlib.suppress(SpecError):  # a size that nobody knows may be none of the file's
+            self._known = with_sizes(self._known, self._sample)
         self._chosen: dict[tuple[InputSpec, ...], tuple[Inputs, tuple[str, ...]]] = {}
 
     def match(self, graph: Graph) -> tuple[Candidate, Inputs]:
@@ -134,10 +137,14 @@ def _spec_of(name: str, value: TensorType, graph: Graph, *, like: InputSpec | No
     if like is not None and (like.dtype != value.dtype or len(like.dims) != len(value.dims)):
         like = None
     batch = graph.inputs[0].dims[0] if graph.inputs[0].dims else None
+    named = {size for other in graph.inputs for size in other.dims if isinstance(size, str)}
     dims = []
     for axis, size in enumerate(value.dims):
         if isinstance(size, int):
             dims.append(Dim(size=size))
+            continue
+        if (derived := _formula(size)) is not None and derived.words <= named:
+            dims.append(derived)
             continue
         known = like.dims[axis].size if like is not None and size != batch else None
         if known is None and size != batch:
@@ -156,6 +163,14 @@ def _spec_of(name: str, value: TensorType, graph: Graph, *, like: InputSpec | No
             f"e.g. --input '{name}={value.dtype}[{shown}]@0..103', or give real ones with --sample."
         )
     return InputSpec(name=name, dtype=value.dtype, dims=tuple(dims), low=low, high=high)
+
+
+def _formula(symbol: str) -> Dim | None:
+    """The dimension that a file writes as `past + new` or `2*length`; None: it is no such formula."""
+    with contextlib.suppress(SpecError):
+        dim = Dim.parse(symbol.replace(" ", ""))
+        return dim if dim.formula else None
+    return None
 
 
 def _match_outputs(names: tuple[str, ...], asked: tuple[str, ...], graph: Graph) -> tuple[tuple[int, ...], list[str]]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from tasks.core.arrays import Array
 from tasks.core.records.record import Record
-from tasks.core.spec.input_spec import Dim, InputSpec
+from tasks.core.spec.input_spec import Dim, InputSpec, derived_dims
 
 BATCH_SIZES = (2, 1, 3, 5)
 """The size to trace at (1 lets exporters freeze it), then one, an odd one and a larger one."""
@@ -44,13 +44,32 @@ class Probe(Record):
 
 
 def dynamic_dims(specs: tuple[InputSpec, ...]) -> dict[str, Dim]:
-    """The dynamic dimensions by name; sizes are chosen."""
-    return {dim.name: dim for spec in specs for dim in spec.dims if dim.name is not None}
+    """The dynamic dimensions by name, those that follow from others left out; sizes are chosen."""
+    return {dim.name: dim for spec in specs for dim in spec.dims if dim.name is not None and not dim.formula}
+
+
+def all_sizes(specs: tuple[InputSpec, ...], sizes: Mapping[str, int]) -> dict[str, int]:
+    """Sizes of all dynamic dimensions by name, those that follow from others among them.
+
+    Args:
+        specs: the inputs, sizes chosen.
+        sizes: of the dimensions that do not.
+    """
+    known = {**sizes}
+    for name, dim in derived_dims(specs).items():
+        known[name] = dim.size_at(known)
+    return known
 
 
 def batch_name(specs: tuple[InputSpec, ...]) -> str | None:
-    """The dynamic dimension that leads the first input, by custom the batch."""
-    return specs[0].dims[0].name if specs and specs[0].dims else None
+    """The dynamic dimension that leads the first input, by custom the batch; None: it is no size of its own."""
+    return specs[0].dims[0].name if specs and specs[0].dims and not specs[0].dims[0].formula else None
+
+
+def is_batch_apart(specs: tuple[InputSpec, ...]) -> bool:
+    """Does no other size follow from the batch's?"""
+    batch = batch_name(specs)
+    return all(batch not in dim.words for dim in derived_dims(specs).values())
 
 
 def base_family(specs: tuple[InputSpec, ...]) -> str:
@@ -73,7 +92,7 @@ def plan_probes(
     cases = size_cases(sizes, batch)
     traced = cases[0]
     smallest = cases[1] if len(cases) > 1 else traced
-    has_rows = all([dim.name for dim in spec.dims].count(batch) == 1 for spec in specs)
+    has_rows = is_batch_apart(specs) and all([dim.name for dim in spec.dims].count(batch) == 1 for spec in specs)
     # the file is tried without optimisation right after its export, at the other sizes if there are any
     first_levels: tuple[str, ...] = ("all",) if len(cases) > 1 else ("off", "all")
     probes = [
@@ -104,8 +123,9 @@ def draw(specs: tuple[InputSpec, ...], probe: Probe) -> dict[str, Array]:
     if probe.rows:
         return _put_together(specs, probe)
     arrays: dict[str, Array] = {}
+    sizes = all_sizes(specs, probe.sizes)
     for spec in specs:
-        shape = tuple(probe.sizes[d.name] if d.name else (d.size or 0) for d in spec.dims)
+        shape = tuple(dim.size_at(sizes) for dim in spec.dims)
         seed = zlib.crc32(f"{probe.family}/{probe.seed}/{spec.name}/{shape}".encode())
         arrays[spec.name] = np.asarray(_draw_input(spec, probe.family, shape, generator=np.random.default_rng(seed)))
     return arrays

@@ -12,7 +12,7 @@ from tasks.core.arrays import Array
 from tasks.core.errors import InputsError, SpecError
 from tasks.core.families.registry import family_of
 from tasks.core.forward.arguments import forward_parameters
-from tasks.core.inputs.probes import MAX_SAMPLE_ROWS, batch_name
+from tasks.core.inputs.probes import MAX_SAMPLE_ROWS, all_sizes, batch_name, dynamic_dims, is_batch_apart
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.input_spec import INPUT_SYNTAX, INTEGER_DTYPES, Dim, InputSpec
 
@@ -82,26 +82,34 @@ def checked_sample(sample: Mapping[str, Array], specs: tuple[InputSpec, ...]) ->
     names = [spec.name for spec in specs]
     if set(sample) != set(names):
         raise SpecError(f"The sample holds {', '.join(sorted(sample))}, but the inputs are {', '.join(names)}.")
-    batch = batch_name(specs)
+    batch = batch_name(specs) if is_batch_apart(specs) else None
+    arrays = {spec.name: _first_rows(sample[spec.name], spec, batch) for spec in specs}
     sizes: dict[str, int] = {}
+    for spec in specs:
+        for dim, size in zip(spec.dims, arrays[spec.name].shape, strict=False):
+            if dim.name is not None and not dim.formula:
+                sizes.setdefault(dim.name, size)
+    if sizes.keys() == dynamic_dims(specs).keys():
+        sizes = all_sizes(specs, sizes)
     checked: dict[str, Array] = {}
     for spec in specs:
-        array = _first_rows(sample[spec.name], spec, batch)
-        fits = array.ndim == len(spec.dims)
-        for dim, size in zip(spec.dims, array.shape, strict=False):
-            if dim.name is None:
-                fits = fits and size == dim.size
-            else:
-                fits = fits and max(dim.low, 1) <= size <= (dim.high or size)
-                fits = fits and size == sizes.setdefault(dim.name, size)
+        shape = arrays[spec.name].shape
+        fits = len(shape) == len(spec.dims) and all(
+            size == dim.size if dim.name is None else _is_legal(size, dim) and size == sizes.get(dim.name, size)
+            for dim, size in zip(spec.dims, shape, strict=True)
+        )
         if not fits:
             known = ", ".join(f"{name}={size}" for name, size in sizes.items())
             raise SpecError(
                 f"The sample's {spec.name} has the shape {sample[spec.name].shape}, which is not {spec}"
                 f"{f' with {known}' if known else ''}; give arrays of that shape."
             )
-        checked[spec.name] = _in_dtype(array, spec)
+        checked[spec.name] = _in_dtype(arrays[spec.name], spec)
     return checked
+
+
+def _is_legal(size: int, dim: Dim) -> bool:
+    return max(dim.low, 1) <= size <= (dim.high or size)
 
 
 def _first_rows(array: Array, spec: InputSpec, batch: str | None) -> Array:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 
 from tasks.core.arrays import Array
 from tasks.core.errors import SpecError
-from tasks.core.inputs.probes import BATCH_SIZES, batch_name, dynamic_dims, size_cases
-from tasks.core.spec.input_spec import Dim, InputSpec
+from tasks.core.inputs.probes import BATCH_SIZES, all_sizes, batch_name, dynamic_dims, size_cases
+from tasks.core.spec.input_spec import Dim, InputSpec, derived_dims
 
 LARGE_SIZE = 32
 """Dimensions traced at a larger size, as a picture's height, are not tried at 1 and 2: few modules take them."""
@@ -28,10 +28,11 @@ def with_sizes(specs: tuple[InputSpec, ...], sample: Mapping[str, Array] | None)
         sample: real inputs, whose sizes are taken where none is declared; None: there are none.
     """
     chosen: dict[str, Dim] = {}
+    derived = derived_dims(specs)
     batch = batch_name(specs)
     for spec in specs:
         for dim in spec.dims:
-            if dim.name is None:
+            if dim.name is None or dim.name in derived:
                 continue
             old = chosen.get(dim.name, dim)
             if old.size and dim.size and old.size != dim.size:
@@ -45,6 +46,8 @@ def with_sizes(specs: tuple[InputSpec, ...], sample: Mapping[str, Array] | None)
             raise SpecError(f"The dimension {name} needs a size to trace at; write {name}=SIZE, e.g. {name}=16.")
         size = min(max(size, 2, dim.low), dim.high or max(size, 2, dim.low))
         chosen[name] = dim.model_copy(update={"size": size})
+    sizes = all_sizes(specs, {name: dim.size or 0 for name, dim in chosen.items()})
+    chosen |= {name: dim.model_copy(update={"size": sizes[name]}) for name, dim in derived.items()}
     return tuple(s.model_copy(update={"dims": tuple(chosen[d.name] if d.name else d for d in s.dims)}) for s in specs)
 
 

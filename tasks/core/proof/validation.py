@@ -114,9 +114,8 @@ def _observe(
 ) -> Observations:
     """See whether the module can be held against, check the structure of the file, run the probes."""
     names = plan.output_names
-    seen = Observations(
-        outputs=[Observed(name) for name in names], failures=[*candidate.failures], notes=[*notes, *candidate.notes]
-    )
+    known = [*notes, *reference.inputs.notes, *candidate.notes]
+    seen = Observations(outputs=[Observed(name) for name in names], failures=[*candidate.failures], notes=known)
     if reason := reference.unrepeatable(names):
         seen.doubts.append(reason)
     else:

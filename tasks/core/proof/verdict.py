@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from tasks.core.arrays import worst
-from tasks.core.inputs.probes import Probe
 from tasks.core.limits import JUDGED_FAMILIES, MOVEMENT_LIMIT, NOISE_LIMIT, SLICE_LIMIT, UNSTABLE_LIMIT
+from tasks.core.inputs.probes import Probe, all_sizes
 from tasks.core.proof.observations import ItemCount, Observations, Observed
 from tasks.core.proof.plan import Plan
 from tasks.core.proof.power import doubts_of, doubts_of_blocks, notes_of_blocks
@@ -33,7 +33,7 @@ def judge(plan: Plan, seen: Observations) -> Evidence:
     failures += [f"{d.name} of {d.input} was to be dynamic but is fixed in the file" for d in dims if not d.in_file]
     doubts += doubts_of_blocks(seen.blocks)
     if seen.compared:
-        doubts += [f"{d.name} of {d.input} was run at one size only" for d in dims if len(set(d.sizes)) < 2]
+        doubts += [f"{d.name} of {d.input} was run at one size only{_way_out(d)}" for d in dims if len({*d.sizes}) < 2]
     if not failures and not doubts:
         doubts += _unaccounted(plan, seen)
     return Evidence(
@@ -53,6 +53,16 @@ def judge(plan: Plan, seen: Observations) -> Evidence:
         slice_limit=SLICE_LIMIT,
         movement_limit=MOVEMENT_LIMIT,
         random_weights=plan.random_weights,
+    )
+
+
+def _way_out(dim: DimProof) -> str:
+    """What to declare instead of a dimension of which the module takes no other size."""
+    if not dim.refused_by_model:
+        return ""
+    refused = ", ".join(map(str, dim.refused_by_model))
+    return (
+        f", as the model refuses {refused}; declare it as a number, or as a sum or multiple of others (NAME=past+new)"
     )
 
 
@@ -126,13 +136,14 @@ def _unaccounted(plan: Plan, seen: Observations) -> Iterator[str]:
 
 def _prove_dims(plan: Plan, compared: Sequence[Probe]) -> list[DimProof]:
     """One proof for each dimension that was asked for, of each input that the file has."""
+    cases = [all_sizes(plan.specs, probe.sizes) for probe in compared if probe.sizes]
     return [
         DimProof(
             name=dim.name,
             input=spec.name,
             axis=axis,
             in_file=axis < len(found) and not isinstance(found[axis], int),
-            sizes=tuple(sorted({probe.sizes[dim.name] for probe in compared if dim.name in probe.sizes})),
+            sizes=tuple(sorted({sizes[dim.name] for sizes in cases if dim.name in sizes})),
             refused_by_model=plan.refused.get(dim.name, ()),
         )
         for spec, found in _inputs_in_file(plan)

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, ConfigDict, WithJsonSchema, field_serialize
 
 from tasks.core.errors import SpecError
 from tasks.core.records.record import Record
-from tasks.core.spec.input_spec import InputSpec
+from tasks.core.spec.input_spec import InputSpec, derived_dims
 
 DEFAULT_OPSET = 20
 
@@ -93,11 +93,12 @@ class ExportSpec(Record):
         return tuple(InputSpec.parse(item) if isinstance(item, str) else item for item in items)
 
     @model_validator(mode="after")
-    def _names_are_unique(self) -> Self:
+    def _names_fit(self) -> Self:
         inputs = tuple(item.name for item in self.inputs)
         for kind, names in {"input": inputs, "input name": self.input_names, "output": self.outputs}.items():
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise SpecError(f"The {kind} {twice[0]!r} is declared twice; each needs a name of its own.")
+        derived_dims(self.inputs)  # refuses what can't be
         return self
 
     @field_serializer("model", "weights")

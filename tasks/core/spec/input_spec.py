@@ -1,6 +1,8 @@
 """One input of a model, as `--input` writes it: name, dtype, dims and range."""
 
+import math
 import re
+from collections.abc import Iterable, Mapping
 from typing import Self
 
 from pydantic import model_validator
@@ -11,6 +13,9 @@ from tasks.core.records.record import Record
 FLOAT_DTYPES = ("float32", "float64", "float16", "bfloat16")
 INTEGER_DTYPES = ("int8", "int16", "int32", "int64", "uint8")
 INPUT_SYNTAX = "NAME=DTYPE[DIM,...]@LOW..HIGH, e.g. image=float32[batch,3,224,224] or ids=int64[batch,length=13]@0..103"
+DIM_SYNTAX = (
+    "a number, WORD[=SIZE][:LOW..HIGH], or a sum or multiple of other WORDs, such as total=past+new or 2*length"
+)
 _EXACT = 2.0**53
 """Up to here a float64 holds every integer."""
 _LIMITS = {
@@ -31,28 +36,36 @@ _INPUT = re.compile(
     rf"^(?P<name>[\w.\-/]+)=(?P<dtype>\w+)\[(?P<dims>[^\]]*)\](?:@(?P<low>{_NUMBER})\.\.(?P<high>{_NUMBER}))?$"
 )
 _DIM = re.compile(r"^(?P<word>[A-Za-z_]\w*)(?:=(?P<size>\d+))?(?::(?P<low>\d+)\.\.(?P<high>\d+)?)?$", re.ASCII)
+_FACTOR = r"(?:[1-9]\d*|[A-Za-z_]\w*)"
+_DERIVED = re.compile(rf"^(?:(?P<word>[A-Za-z_]\w*)=)?(?P<formula>{_FACTOR}(?:[+*]{_FACTOR})+)$", re.ASCII)
 
 
 class Dim(Record):
-    """One dimension of an input: a fixed size, or a named dynamic one."""
+    """One dimension of an input: a fixed size, a named dynamic one, or a dynamic one that follows from others."""
 
     name: str | None = None
-    """The word of a dynamic dimension; None for a fixed one."""
+    """The word of a dynamic dimension, or its formula if it has no word; None for a fixed one."""
     size: int | None = None
     """The size; of a dynamic dimension the one to trace at (None: not chosen yet)."""
     low: int = 1
     """Smallest size allowed, for a dynamic dimension."""
     high: int | None = None
     """Largest size allowed, for a dynamic dimension; None: unbounded."""
+    formula: str = ""
+    """Of what other dimensions it is the sum or multiple, e.g. `past+new` or `2*n`; empty: its size is its own."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `3`, `batch`, `length=13` or `length=13:1..64`; a SpecError if it is none of these, or impossible."""
+        """Read `3`, `batch`, `length=13:1..64`, `total=past+new` or `2*n`; a SpecError if it is none, or impossible."""
         if re.fullmatch(r"[0-9]+", text):
             return cls(size=int(text))
         match = _DIM.match(text)
+        if match is None and (derived := _DERIVED.match(text)) is not None:
+            return cls(name=derived["word"] or derived["formula"], formula=derived["formula"])
         if match is None:
-            raise SpecError(f"{text!r} is no dimension; write a number or WORD[=SIZE][:LOW..HIGH].")
+            has_bounds = _DERIVED.match(text.partition(":")[0]) is not None
+            hint = "; what follows from others has no bounds of its own" if has_bounds and ":" in text else ""
+            raise SpecError(f"{text!r} is no dimension; write {DIM_SYNTAX}{hint}.")
         low, high, size = (int(v) if (v := match[k]) else None for k in ("low", "high", "size"))
         return cls(name=match["word"], size=size, low=1 if low is None else low, high=high)
 
@@ -66,11 +79,29 @@ class Dim(Record):
             )
         if self.name and self.size is not None and not self.low <= self.size <= (self.high or self.size):
             raise SpecError(f"The size of {str(self)!r} lies outside its own bounds; give a size within them.")
+        if self.formula:
+            is_readable = self.words and re.fullmatch(rf"{_FACTOR}(?:[+*]{_FACTOR})*", self.formula, re.ASCII)
+            if not is_readable or self.name is None or (self.low, self.high) != (1, None):
+                raise SpecError(f"{str(self)!r} follows from no other dimension; write {DIM_SYNTAX}.")
         return self
+
+    @property
+    def words(self) -> set[str]:
+        """The dimensions that it follows from."""
+        return set(re.findall(r"[A-Za-z_]\w*", self.formula, re.ASCII))
+
+    def size_at(self, sizes: Mapping[str, int]) -> int:
+        """Its size where others have these, by name, those that it follows from among them."""
+        if not self.formula:
+            return (self.size or 0) if self.name is None else sizes[self.name]
+        terms = (term.split("*") for term in self.formula.split("+"))
+        return sum(math.prod(int(part) if part.isdigit() else sizes[part] for part in term) for term in terms)
 
     def __str__(self) -> str:
         if self.name is None:
             return str(self.size)
+        if self.formula:
+            return self.formula if self.name == self.formula else f"{self.name}={self.formula}"
         size = "" if self.size is None else f"={self.size}"
         bounds = "" if self.high is None and self.low == 1 else f":{self.low}..{'' if self.high is None else self.high}"
         return f"{self.name}{size}{bounds}"
@@ -135,6 +166,33 @@ class InputSpec(Record):
     def __str__(self) -> str:
         values = "" if self.low is None or self.high is None else f"@{_number(self.low)}..{_number(self.high)}"
         return f"{self.name}={self.dtype}[{','.join(map(str, self.dims))}]{values}"
+
+
+def derived_dims(specs: Iterable[InputSpec]) -> dict[str, Dim]:
+    """The dimensions that follow from others, by name, each after those that it follows from.
+
+    A SpecError if one says two things, or names what no input has.
+    """
+    dims = [dim for spec in specs for dim in spec.dims if dim.name is not None]
+    waiting = {str(dim.name): dim for dim in dims if dim.formula}
+    for dim in dims:
+        name = str(dim.name)
+        if name in waiting and dim.formula != waiting[name].formula and str(dim) != name:
+            raise SpecError(f"The dimension {name} is both {waiting[name]} and {dim}; give one.")
+    known = {str(dim.name) for dim in dims} - waiting.keys()
+    for dim in waiting.values():
+        if unknown := sorted(dim.words - known - waiting.keys()):
+            raise SpecError(
+                f"The dimension {dim} names {unknown[0]}, which is no dimension of any input; "
+                f"give {unknown[0]} to an input, or use one of {', '.join(sorted(known)) or 'those that there are'}."
+            )
+    found: dict[str, Dim] = {}
+    while ready := {name: dim for name, dim in waiting.items() if name not in found and dim.words <= known}:
+        found |= ready
+        known |= ready.keys()
+    if circular := sorted(waiting.keys() - found.keys()):
+        raise SpecError(f"The dimension {waiting[circular[0]]} follows from itself; give a size to one that it names.")
+    return found
 
 
 def _number(value: float) -> str:

@@ -96,3 +96,16 @@ def test_what_is_no_sample_is_one_sentence(content: bytes | str, tmp_path: Path)
     with pytest.raises(SpecError) as caught:
         chosen(ANY, sample=path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_sample_must_fit_what_follows_from_its_sizes(tmp_path: Path) -> None:
+    """A mask is as long as its ids and its past together, and as many rows as its batch says are not cut off."""
+    inputs = ("ids=float32[batch,length]", "mask=float32[rows=2*batch,total=length+1]")
+    arrays = {"ids": np.zeros((80, 5), "float32"), "mask": np.zeros((160, 6), "float32")}
+    taken = chosen(Echo(), *inputs, sample=sample_file(tmp_path, **arrays))
+    sample = next(probe for probe in taken.probes if probe.family == "sample")
+    assert taken.arrays(sample)["mask"].shape == (160, 6)
+    for shape in ((160, 5), (80, 6), (160,)):
+        arrays["mask"] = np.zeros(shape, "float32")
+        with pytest.raises(SpecError, match=r"mask has the shape .* which is not .*rows=2"):
+            chosen(Echo(), *inputs, sample=sample_file(tmp_path, **arrays))

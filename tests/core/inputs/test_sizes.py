@@ -1,9 +1,29 @@
 """Sizes of dynamic dimensions: traced at two or more, proven within bounds, refused ones told."""
 
+import types
+
 import pytest
+import torch
+from torch import nn
 
 from tasks.core.errors import SpecError
 from tests.core.inputs.choosing import ANY, Echo, Picky, chosen, sizes_of
+
+
+class Two(nn.Module):
+    """Takes two inputs."""
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Both added up."""
+        return x.sum() + y.sum()
+
+
+class Three(nn.Module):
+    """Takes three inputs."""
+
+    def forward(self, x: torch.Tensor, past: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        """All added up."""
+        return x.sum() + past.sum() + new.sum()
 
 
 def test_the_traced_batch_is_at_least_two() -> None:
@@ -77,3 +97,36 @@ def test_a_dimension_without_a_size_is_refused() -> None:
     """Only the batch has a size by custom; for another the message says how to give one."""
     with pytest.raises(SpecError, match=r"dimension length needs a size to trace at; write length=SIZE"):
         chosen(ANY, "x=float32[batch,length]")
+
+
+def test_sizes_that_follow_from_others_are_computed() -> None:
+    """They are no dimensions of their own to vary, and have the size that their formula gives, in arrays, too."""
+    inputs = chosen(Three(), "x=float32[batch,total=past+new,2*past]", "past=float32[past=5]", "new=float32[new=3]")
+    assert [dim.size for dim in inputs.specs[0].dims] == [2, 8, 10]
+    assert inputs.probes[0].sizes == {"batch": 2, "past": 5, "new": 3}
+    for probe in inputs.probes:
+        sizes = probe.sizes
+        shape = inputs.arrays(probe)["x"].shape
+        assert shape == (sizes["batch"], sizes["past"] + sizes["new"], 2 * sizes["past"])
+
+
+def test_a_batch_that_others_follow_from_is_not_put_together_of_rows() -> None:
+    """Nor is a leading dimension that follows from others a batch."""
+    inputs = chosen(Two(), "x=float32[batch,3]", "y=float32[rows=2*batch,batch]")
+    assert all(not probe.rows for probe in inputs.probes)
+    assert {inputs.arrays(probe)["y"].shape[0] for probe in inputs.probes} == {2, 4, 6, 10}
+    assert "n" in chosen(Two(), "x=float32[2*n,3]", "y=float32[n=4]").probes[0].sizes
+
+
+def test_what_the_config_says_is_a_size() -> None:
+    """A number under the dimension's own name, the sides of a picture, a length that it can take."""
+
+    class Configured(nn.Identity):
+        config = types.SimpleNamespace(n_mels=80, image_size=(32, 48), n_positions=12)
+
+    assert chosen(Configured(), "x=float32[batch,n_mels,height,width]").probes[0].sizes == {
+        "batch": 2, "n_mels": 80, "height": 32, "width": 48,
+    }  # fmt: skip
+    assert chosen(Configured(), "x=float32[batch,length]").probes[0].sizes["length"] == 12
+    with pytest.raises(SpecError, match="The dimension frames needs a size"):
+        chosen(Configured(), "x=float32[batch,frames]")

@@ -12,7 +12,7 @@ from torch import nn
 
 from tasks.core.errors import SpecError
 from tasks.core.spec.export_spec import ExportSpec
-from tasks.core.spec.input_spec import FLOAT_DTYPES, INTEGER_DTYPES, Dim, InputSpec
+from tasks.core.spec.input_spec import FLOAT_DTYPES, INTEGER_DTYPES, Dim, InputSpec, derived_dims
 from tasks.core.spec.resolve import make_spec
 
 LIMITS = {"int8": (-128, 127), "int16": (-(2**15), 2**15 - 1), "int32": (-(2**31), 2**31 - 1), "uint8": (0, 255),
@@ -28,6 +28,9 @@ def dims(draw: st.DrawFn) -> Dim:
     size = draw(st.none() | sizes)
     if draw(st.booleans()):
         return Dim(size=size or 1)
+    if draw(st.booleans()):
+        formula = f"{draw(st.sampled_from(('2*', '3*n+', '')))}{draw(words)}+{draw(words)}"
+        return Dim(name=draw(words | st.just(formula)), formula=formula)
     low = draw(st.integers(1, size or 1000))
     high = draw(st.none() | st.integers(max(low, size or 1), 10**7))
     return Dim(name=draw(words), size=size, low=low, high=high)
@@ -59,7 +62,7 @@ def test_a_dim_reads_back_as_itself(dim: Dim) -> None:
     assert Dim.parse(str(dim)) == dim
 
 
-@given(st.text(alphabet="abc=[]@.,:0123456789-float32int64eE ²٣\n", max_size=40))
+@given(st.text(alphabet="abc=[]@.,:+*0123456789-float32int64eE ²٣\n", max_size=40))
 def test_any_text_is_an_input_or_one_sentence(text: str) -> None:
     """Whatever is written after --input is read, or refused with a SpecError of one line."""
     try:
@@ -82,6 +85,8 @@ def test_any_text_is_an_input_or_one_sentence(text: str) -> None:
         ("x=float32[]", ("x", "float32", [], None)),
         (" x = float32[ batch, 3 ] ", ("x", "float32", ["batch", "3"], None)),
         ("größe=float32[3]", ("größe", "float32", ["3"], None)),
+        ("mask=bool[b, total = past + new]", ("mask", "bool", ["b", "total=past+new"], (0, 1))),
+        ("x=float32[2*n,n*m+1,out=3*a*b]", ("x", "float32", ["2*n", "n*m+1", "out=3*a*b"], None)),
     ],
 )
 def test_the_grammar_of_inputs(text: str, expected: tuple[Any, ...]) -> None:
@@ -106,7 +111,13 @@ def test_the_grammar_of_inputs(text: str, expected: tuple[Any, ...]) -> None:
         ("x=float32[-1]", "is no dimension"),
         ("x=float32[3.5]", "is no dimension"),
         ("x=float32[²]", "is no dimension"),
-        ("x=float32[b=x]", "is no dimension"),
+        ("x=float32[b=x]", "is no dimension; write a number, .* such as total=past\\+new"),
+        ("x=float32[t=a-b]", "is no dimension"),
+        ("x=float32[t=a/2]", "is no dimension"),
+        ("x=float32[t=a+]", "is no dimension"),
+        ("x=float32[0*a]", "is no dimension"),
+        ("x=float32[2*3]", "follows from no other dimension"),
+        ("x=float32[t=a+b:1..9]", "is no dimension; .* what follows from others has no bounds of its own"),
         ("x=float32[0,3]", "size 0 holds nothing"),
         ("x=float32[b=0]", "size 0 holds nothing"),
         ("x=float32[b:5..2]", "hold no size"),
@@ -128,6 +139,33 @@ def test_a_wrong_input_is_one_sentence(text: str, words: str) -> None:
     with pytest.raises(SpecError, match=words) as caught:
         InputSpec.parse(text)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("dims", "words"),
+    [
+        (("n=4", "t=n+m"), "The dimension t=n\\+m names m, which is no dimension of any input; .* use one of batch, n"),
+        (("a=b+1", "b=a+1"), "follows from itself"),
+        (("n=4", "t=n+1", "t=2*n"), "The dimension t is both t=2\\*n and t=n\\+1; give one"),
+        (("n=4", "t=n+1", "t=5"), "The dimension t is both t=n\\+1 and t=5; give one"),
+        (("n=4", "t=n+1", "t:2..9"), "is both"),
+    ],
+)
+def test_dims_that_follow_from_others_must_fit(dims: tuple[str, ...], words: str) -> None:
+    """What is named must be there, and nothing may be said twice; that is seen before anything is built."""
+    with pytest.raises(SpecError, match=words):
+        ExportSpec(model="m:M", inputs=tuple(f"x{i}=float32[batch,{dim}]" for i, dim in enumerate(dims)))
+
+
+def test_dims_that_follow_from_others_come_after_them() -> None:
+    """In whatever order they are declared, and a word alone repeats what was said elsewhere."""
+    specs = [InputSpec.parse(f"x{i}=float32[{dim}]") for i, dim in enumerate(("c=2*b+a", "a=3", "b=a+1", "b", "5*c"))]
+    found = derived_dims(specs)
+    assert [*found] == ["b", "c", "5*c"]
+    sizes = {"a": 3}
+    for name, dim in found.items():
+        sizes[name] = dim.size_at(sizes)
+    assert sizes == {"a": 3, "b": 4, "c": 11, "5*c": 55}
 
 
 def test_an_input_made_in_python_is_checked_alike() -> None:

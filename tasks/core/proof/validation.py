@@ -114,8 +114,11 @@ def _observe(
 ) -> Observations:
     """See whether the module can be held against, check the structure of the file, run the probes."""
     names = plan.output_names
-    known = [*notes, *reference.inputs.notes, *candidate.notes]
-    seen = Observations(outputs=[Observed(name) for name in names], failures=[*candidate.failures], notes=known)
+    seen = Observations(
+        outputs=[Observed(name) for name in names],
+        failures=[*candidate.failures],
+        notes=[*notes, *reference.inputs.notes, *candidate.notes],
+    )
     if reason := reference.unrepeatable(names):
         seen.doubts.append(reason)
     else:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from tasks.core.arrays import worst
-from tasks.core.limits import JUDGED_FAMILIES, MOVEMENT_LIMIT, NOISE_LIMIT, SLICE_LIMIT, UNSTABLE_LIMIT
 from tasks.core.inputs.probes import Probe, all_sizes
+from tasks.core.limits import JUDGED_FAMILIES, MOVEMENT_LIMIT, NOISE_LIMIT, SLICE_LIMIT, UNSTABLE_LIMIT
 from tasks.core.proof.observations import ItemCount, Observations, Observed
 from tasks.core.proof.plan import Plan
 from tasks.core.proof.power import doubts_of, doubts_of_blocks, notes_of_blocks

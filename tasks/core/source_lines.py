@@ -26,7 +26,12 @@ def lines_of_trace(text: str) -> list[SourceLine]:
 
 def innermost(lines: Iterable[SourceLine]) -> SourceLine | None:
     """The first line, of those given innermost first, that is in a file outside PyTorch; None if there is none."""
-    return next(((file, line) for file, line in lines if not file.startswith((_TORCH, "<"))), None)
+    return next(((file, line) for file, line in lines if is_outside_torch(file)), None)
+
+
+def is_outside_torch(file: str) -> bool:
+    """Is it a file of Python code that is no part of PyTorch?"""
+    return not file.startswith((_TORCH, "<"))
 
 
 def without_folder(found: SourceLine | None) -> str:

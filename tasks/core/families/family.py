@@ -60,6 +60,8 @@ class Family(ABC):
     """Whether weights may be given by a name of the family's own."""
     fixes_weights = False
     """Whether such a name means the same tensors while the versions of `packages` are equal."""
+    has_known_sizes = False
+    """Whether its code is known to go the same way at all sizes that its inputs allow, so that nobody need look."""
 
     @abstractmethod
     def recognises(self, model: object) -> bool:

@@ -28,7 +28,7 @@ class TorchvisionFamily(Family):
     name = "torchvision"
     syntax = "torchvision name"
     packages = ("torchvision",)
-    names_weights = fixes_weights = True
+    names_weights = fixes_weights = has_known_sizes = True
 
     @override
     def recognises(self, model: object) -> bool:

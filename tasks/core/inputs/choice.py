@@ -3,16 +3,21 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import nn
 
 from tasks.core.arrays import Array
 from tasks.core.errors import InputsError, SpecError, refusal_of
+from tasks.core.families.registry import family_of
 from tasks.core.forward.arguments import ArgumentPath, Arguments, argument_paths, build_arguments, forward_order
+from tasks.core.forward.outputs import flatten
 from tasks.core.forward.precision import run_float32
+from tasks.core.forward.taken_instructions import instructions_of, numbers_of
 from tasks.core.inputs.equations import with_equations
-from tasks.core.inputs.probes import Probe, base_family, draw, plan_probes
+from tasks.core.inputs.other_ways import Module, Search
+from tasks.core.inputs.probes import Probe, all_sizes, base_family, draw, plan_probes
 from tasks.core.inputs.samples import checked_sample, declared_inputs, read_sample
 from tasks.core.inputs.sizes import Sizes, sizes_to_prove, traced_sizes, with_sizes
 from tasks.core.spec.export_spec import ResolvedSpec
@@ -30,6 +35,8 @@ class Inputs:
     probes: tuple[Probe, ...]
     refused: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Sizes of a dynamic dimension at which the module itself raises."""
+    doubts: tuple[str, ...] = ()
+    """Branches on sizes of which no probe can show both sides."""
     notes: tuple[str, ...] = ()
     """What a reader of the proof should know of the sizes."""
     sample: Mapping[str, Array] | None = None
@@ -101,7 +108,8 @@ def choose_inputs(spec: ResolvedSpec, model: nn.Module) -> Inputs:
     if sample is not None:
         sample = checked_sample(sample, chosen.specs)
     probes = plan_probes(chosen.specs, sizes, has_sample=sample is not None)
-    return replace(chosen, probes=probes, refused=refused, sample=sample)
+    chosen = replace(chosen, probes=probes, refused=refused, sample=sample)
+    return chosen if family_of(spec.model).has_known_sizes else _with_other_ways(model, chosen)
 
 
 def _with_equations(model: nn.Module, chosen: Inputs) -> tuple[Inputs, Sizes, Sizes]:
@@ -156,12 +164,46 @@ def _unproven_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, 
     return Inputs(specs, tuple(paths[index] for index in order), probes=())
 
 
-def _refusal(model: nn.Module, inputs: Inputs, sizes: dict[str, int]) -> str:
-    """What the module raises at these sizes, in one line; empty: it runs."""
+def _with_other_ways(model: nn.Module, inputs: Inputs) -> Inputs:
+    """Add probes at sizes at which the module's code goes another way, and what is not known of such sizes."""
+    first = inputs.probes[0]
+    if not first.sizes:
+        return inputs
+    from tasks.core.forward.size_conditions import state_kept, way_at  # imports half a second of PyTorch
+
+    def arguments(symbols: Mapping[str, Any]) -> Arguments:
+        sizes = all_sizes(inputs.specs, symbols)
+        shapes = [[sizes[d.name] if d.name else d.size or 0 for d in spec.dims] for spec in inputs.specs]
+        dtypes = (getattr(torch, spec.dtype) for spec in inputs.specs)
+        tensors = [torch.empty(shape, dtype=dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
+        return build_arguments(inputs.argument_paths, tensors)
+
+    def refusal(sizes: dict[str, int]) -> str:
+        with state_kept(model):
+            return _refusal(model, inputs, sizes, is_finite=True)
+
+    module = Module(
+        refusal,
+        way=functools.partial(way_at, model, arguments),
+        instructions=lambda sizes: instructions_of(lambda: refusal(sizes)),
+        numbers=functools.partial(numbers_of, model),
+    )
+    found = Search(inputs.specs, module, proven=(probe.sizes for probe in inputs.probes if probe.sizes)).run()
+    further = (
+        first.model_copy(update={"seed": seed, "sizes": case, "levels": ("all",)})
+        for seed, case in enumerate(found.cases, start=40)
+    )
+    notes = (*inputs.notes, *found.notes)
+    return replace(inputs, probes=(*inputs.probes, *further), doubts=tuple(found.doubts), notes=notes)
+
+
+def _refusal(model: nn.Module, inputs: Inputs, sizes: dict[str, int], *, is_finite: bool = False) -> str:
+    """What the module raises at these sizes, in one line; empty: it runs, and its answer `is_finite` if it must be."""
     probe = Probe(family=base_family(inputs.specs), seed=0, sizes=sizes)
     args, kwargs = inputs.arguments(draw(inputs.specs, probe))
     try:
-        run_float32(model, args, kwargs)
+        output = run_float32(model, args, kwargs)
     except Exception as error:  # the user's forward may raise anything; it becomes one sentence
         return refusal_of(error, model, where=probe.sizes_in_words)
-    return ""
+    finite = not is_finite or all(bool(torch.isfinite(tensor).all()) for _, tensor in flatten(output))
+    return "" if finite else "its answer is not finite"

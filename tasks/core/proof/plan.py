@@ -31,6 +31,8 @@ class Plan:
     """Names of inputs in the file by the module's, where they differ."""
     output_order: tuple[int, ...] = ()
     """Which of the file's outputs is the module's first, second…; empty: they come in the module's order."""
+    doubts: tuple[str, ...] = ()
+    """Branches on sizes of which no probe can show both sides."""
     constant_outputs: tuple[str, ...] = ()
     random_weights: bool = False
     threads: int | None = None
@@ -65,6 +67,7 @@ def make_plan(candidate: Candidate, reference: "Reference") -> Plan:
         specs=inputs.specs,
         probes=(*inputs.probes, *further),
         refused=inputs.refused,
+        doubts=inputs.doubts,
         file_inputs=candidate.file_inputs,
         output_order=candidate.output_order,
     )

@@ -1,0 +1,199 @@
+"""Conditions on sizes that the Python code around a module's operators decides, such as `if x.shape[1] > 64`.
+
+The module runs once on tensors without values, whose dynamic dimensions are symbols with a size each. What its code
+makes of a symbol, a truth value or a number, is noted with the model's own line. What an operator decides inside itself
+is not: it decides anew at each size, in a file, too.
+"""
+
+import contextlib
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sympy
+import torch
+from torch import nn
+from torch._dispatch.python import enable_python_dispatcher
+from torch._guards import Source
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
+
+from tasks.core.errors import one_line
+from tasks.core.forward.arguments import Arguments
+from tasks.core.forward.switches import same_way
+from tasks.core.source_lines import callers, innermost, without_folder
+
+_TORCH = Path(torch.__file__).parent
+_SYMBOLS = f"{_TORCH}/__init__.py"
+"""Where PyTorch's symbols are asked for a Python value; its C++ code asks elsewhere."""
+_INSIDE_OPERATORS = tuple(f"{_TORCH}/_{part}" for part in ("decomp", "meta", "prims", "refs", "subclasses"))
+
+MAX_SECONDS = 20.0
+"""Of the processor; sizes of windows that are shifted and padded nest so deep that they take longer."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition on sizes that a module's code decided one way."""
+
+    expression: sympy.Basic
+    """Over symbols that are named as the dimensions."""
+    holds: bool
+    line: str
+    """Of the model's own code."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Dimensions that decide it."""
+        return tuple(sorted(str(symbol) for symbol in self.expression.free_symbols))
+
+    @property
+    def numbers(self) -> set[int]:
+        """Numbers that stand in it."""
+        return {abs(int(number)) for number in self.expression.atoms(sympy.Integer)}
+
+    def edges(self, name: str, sizes: Mapping[str, int]) -> set[int]:
+        """Sizes of one dimension, beside those of the others, where its two sides are equal, rounded down.
+
+        Args:
+            name: of the dimension.
+            sizes: of all.
+        """
+        values = {s: sympy.Integer(sizes[str(s)]) for s in self.expression.free_symbols if str(s) != name}
+        found = set[int]()
+        for relation in self.expression.xreplace(values).atoms(sympy.core.relational.Relational):
+            symbols = list(relation.free_symbols)
+            difference = relation.lhs - relation.rhs
+            if len(symbols) == 1 and difference.is_polynomial(*symbols):
+                roots = sympy.Poly(difference, *symbols).nroots() if difference.has(*symbols) else ()
+                found |= {math.floor(float(root) + 1e-6) for root in roots if root.is_real}
+        return found
+
+    def is_broken_at(self, sizes: Mapping[str, int]) -> bool:
+        """Is it decided the other way at these sizes?"""
+        values = {symbol: sympy.Integer(sizes[str(symbol)]) for symbol in self.expression.free_symbols}
+        return bool(self.expression.xreplace(values)) != self.holds
+
+    def __str__(self) -> str:
+        broken = sympy.Not(self.expression) if self.holds else self.expression
+        return f"{broken} ({self.line})"
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a module's code went at one size of each dynamic dimension."""
+
+    conditions: tuple[Condition, ...] = ()
+    """In the order in which they were decided, each once."""
+    blind: str = ""
+    """Why further ones may be unknown; empty: they are not."""
+
+
+def way_at(model: nn.Module, arguments: Callable[[Mapping[str, Any]], Arguments], sizes: Mapping[str, int]) -> Way:
+    """Run a module on tensors without values, and note what it decides about sizes.
+
+    Args:
+        model: in eval mode; what it sets on itself meanwhile is undone.
+        arguments: makes args and kwargs of forward from a symbol a dynamic dimension.
+        sizes: of these dimensions.
+    """
+    watch = _Watch()
+    mode = FakeTensorMode(shape_env=watch, allow_non_fake_inputs=True)
+    blind = ""
+    with state_kept(model), _silent(), same_way(), torch.no_grad(), mode, enable_python_dispatcher():
+        try:
+            args, kwargs = arguments({name: watch.dimension(name, size) for name, size in sizes.items()})
+            model(*args, **kwargs)
+        except Exception as error:  # the module may need values, or an operator may know no symbols
+            blind = one_line(f"{type(error).__name__}: {error}")
+    return Way(tuple(watch.conditions.values()), blind or watch.made_numbers)
+
+
+@dataclass(frozen=True)
+class _Dimension(Source):
+    """Where a symbol comes from, as PyTorch wants to know."""
+
+    word: str
+
+    @property
+    def _name_template(self) -> str:
+        return self.word
+
+
+class _Watch(ShapeEnv):
+    """Sizes as symbols. Each question about them is answered for the size that they have, and never remembered."""
+
+    def __init__(self) -> None:
+        super().__init__(specialize_zero_one=False, duck_shape=False)
+        self.conditions: dict[tuple[str, bool], Condition] = {}
+        self.made_numbers = ""
+        self._names: dict[sympy.Symbol, sympy.Symbol] = {}
+        self._until = time.process_time() + MAX_SECONDS
+
+    def dimension(self, name: str, size: int) -> torch.SymInt:
+        """A size for use in shapes."""
+        source = _Dimension(name)
+        symbol = self.create_symbol(size, source, dynamic_dim=DimDynamic.DYNAMIC, constraint_dim=None)
+        self._names[symbol] = sympy.Symbol(name, integer=True, positive=True)
+        made = self.create_symintnode(symbol, hint=size, source=source)
+        assert isinstance(made, torch.SymInt)
+        return made
+
+    def evaluate_expr(self, orig_expr: sympy.Basic, hint: Any = None, *args: Any, **kwargs: Any) -> sympy.Basic:
+        if time.process_time() > self._until:
+            raise TimeoutError(f"its sizes were still being followed after {MAX_SECONDS:.0f} s")
+        if hint is None or not orig_expr.free_symbols <= self._names.keys():
+            return super().evaluate_expr(orig_expr, hint, *args, **kwargs)
+        if orig_expr.free_symbols and (line := _asking_line()) is not None:
+            if isinstance(hint, bool):
+                expression = orig_expr.xreplace(self._names)
+                condition = Condition(expression, hint, line)
+                self.conditions.setdefault((str(expression), hint), condition)
+            else:
+                self.made_numbers = self.made_numbers or f"{line} makes a number of a size"
+        return sympy.sympify(hint)
+
+
+def _asking_line() -> str | None:
+    """The model's line whose Python code asks for the value of a symbol; None: an operator does, inside itself."""
+    line = innermost(callers(sys._getframe(2)))
+    is_asked = False
+    for file, number in callers(sys._getframe(2)):
+        if (file, number) == line:
+            return without_folder(line) if is_asked else None
+        is_asked |= file == _SYMBOLS
+        if file.startswith(_INSIDE_OPERATORS):
+            return None
+    return None
+
+
+@contextlib.contextmanager
+def state_kept(model: nn.Module) -> Iterator[None]:
+    """Undo what the module sets on itself within this context, caches in lists and dicts included."""
+    before = [(module, {**vars(module)}) for module in model.modules()]
+    inside = [(kept, kept.copy()) for _, state in before for kept in state.values() if type(kept) in (dict, list, set)]
+    try:
+        yield
+    finally:
+        for module, state in before:
+            vars(module).clear()
+            vars(module).update(state)
+        for kept, items in inside:
+            kept.clear()
+            (kept.extend if isinstance(kept, list) else kept.update)(items)
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Silence what PyTorch logs of operators that refuse symbols."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,56 @@
+"""Which of a module's own instructions one call runs: two calls that differ in them went different ways.
+
+For modules that can't be followed with symbols for sizes: everything runs as it is.
+"""
+
+import sys
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import Any
+
+from torch import nn
+
+from tasks.core.source_lines import is_outside_torch
+
+Instructions = frozenset[tuple[CodeType, int]]
+"""Instructions of Python code outside PyTorch, by code object and offset."""
+
+
+def instructions_of(call: Callable[[], object]) -> Instructions:
+    """Run a function, and note each instruction of Python code outside PyTorch that was run.
+
+    Args:
+        call: runs the module; what it raises is raised.
+    """
+    seen = set[tuple[CodeType, int]]()
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        if event == "call":
+            if not is_outside_torch(frame.f_code.co_filename):
+                return None
+            frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        elif event == "opcode":
+            seen.add((frame.f_code, frame.f_lasti))
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return frozenset(seen)
+
+
+def numbers_of(model: nn.Module, instructions: Instructions) -> set[int]:
+    """Numbers that the module may compare a size with: in its code, on itself, and the sizes of its tensors.
+
+    Args:
+        model: the module.
+        instructions: which it ran.
+    """
+    codes = {code for code, _ in instructions}
+    named = {value for code in codes for value in code.co_consts}
+    named |= {value for module in model.modules() for value in vars(module).values() if isinstance(value, int | float)}
+    sizes = {size for tensor in (*model.parameters(), *model.buffers()) for size in tensor.shape}
+    return sizes | {int(value) for value in named if type(value) in (int, float) and 1 < value < sys.maxsize}

@@ -1,0 +1,129 @@
+"""Sizes at which a module goes another way are probed; what cannot be run is a doubt."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from tasks.core.inputs.choice import Inputs
+from tests.core.inputs.choosing import chosen
+
+LENGTH = "x=float32[batch,length=16,8]"
+
+
+class Case(nn.Module):
+    """Runs a function of itself and its inputs."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+        self.linear = nn.Linear(8, 8)
+        self.table = torch.zeros(64)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
+        """Whatever the function gives."""
+        answer: torch.Tensor = self.function(self, x) if y is None else self.function(self, x, y)
+        return answer
+
+
+def further(function: Any, *inputs: str, **fields: Any) -> tuple[Inputs, list[dict[str, int]]]:
+    """The inputs, and the sizes that were added to those which any module is proven at."""
+    found = chosen(Case(function).eval(), *(inputs or (LENGTH,)), **fields)
+    return found, [probe.sizes for probe in found.probes if probe.seed >= 40]
+
+
+def _grows(network: Case, x: torch.Tensor) -> torch.Tensor:
+    if x.shape[1] > network.table.shape[0]:
+        network.table = torch.zeros(2 * x.shape[1])
+    return x + network.table[: x.shape[1], None]
+
+
+def _nests(_: Case, x: torch.Tensor) -> torch.Tensor:
+    if x.shape[1] > 64:
+        return x.tanh() if x.shape[1] > 300 else x * 2
+    return x
+
+
+def _padded(_: Case, x: torch.Tensor) -> torch.Tensor:
+    x = nn.functional.pad(x, (0, 0, 0, -x.shape[1] % 4)) if x.shape[1] % 4 else x
+    return x * 2 if x.shape[1] > 200 else x
+
+
+@pytest.mark.parametrize(
+    ("function", "wanted"),
+    [
+        (lambda _, x: x * 2 if x.shape[1] > 100 else x, [101]),
+        (lambda _, x: x * 2 if x.shape[1] != 1024 else x, [1024]),
+        (lambda _, x: x * 2 if int(x.shape[1]) > 100 else x, [101]),
+        (lambda _, x: sum((x * step for step in range(x.shape[1] // 50)), x), [50]),
+        (_grows, [65]),
+        (_nests, [65, 301]),
+        (_padded, [204, 201]),
+        (lambda _, x: x * 2 if x.shape[1] % 4 else x, []),  # sizes that are proven anyway show both sides
+        (lambda n, x: n.linear(x), []),
+    ],
+)
+def test_each_other_way_is_probed_once(function: Any, wanted: list[int]) -> None:
+    """At the nearest size, alone in the batch, where symbols lead through the module and where they do not."""
+    found, cases = further(function)
+    assert [case["length"] for case in cases] == wanted
+    assert all(case["batch"] == 1 for case in cases)
+    assert found.doubts == ()
+
+
+def test_relations_of_two_sizes_are_broken() -> None:
+    """Larger, equal, sum, and what only both can break."""
+    two = (LENGTH, "y=float32[batch,other=12,8]")
+    _, cases = further(lambda _, x, y: x if x.shape[1] > y.shape[1] else x * 2, *two)
+    assert len(cases) <= 1  # a case that is proven anyway may do
+    _, cases = further(lambda _, x, y: x if x.shape[1] + y.shape[1] != 777 else x * 2, *two)
+    assert [case["length"] + case["other"] for case in cases] == [777]
+    _, cases = further(lambda _, x, y: x if min(x.shape[1], y.shape[1]) < 99 else x * 2, *two)
+    assert any(min(case["length"], case["other"]) >= 99 for case in cases)
+
+
+def test_what_the_module_itself_refuses_is_no_other_way() -> None:
+    """An assertion, and a branch behind one; an answer that is not finite is none, either."""
+
+    def forward(_: Case, x: torch.Tensor) -> torch.Tensor:
+        assert x.shape[1] <= 96
+        return x * 2 if x.shape[1] > 100 else x
+
+    assert further(forward)[1] == []
+    found, cases = further(lambda _, x: x / 0 if x.shape[1] > 100 else x)
+    assert cases == []
+    assert found.doubts == ()
+
+
+def test_a_branch_at_sizes_too_large_to_run_is_a_doubt() -> None:
+    """It names the condition, the line and the remedy; with the remedy it is gone."""
+    found, cases = further(lambda _, x: x if x.shape[1] < 10**9 else x * 2)
+    assert cases == []
+    assert len(found.doubts) == 1
+    assert found.doubts[0].startswith("the module goes another way at length >= 1000000000 (test_other_ways.py:")
+    assert "declare an upper bound" in found.doubts[0]
+    found, _ = further(lambda _, x: x if x.shape[1] < 10**9 else x * 2, "x=float32[batch,length=16:1..4096,8]")
+    assert found.doubts == ()
+
+
+def test_where_symbols_end_a_note_says_how_far_was_looked() -> None:
+    """A packed sequence needs values: the module runs as it is, at sizes around its own numbers and growing ones."""
+    rnn = nn.LSTM(8, 8, batch_first=True)
+
+    def forward(_: Case, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        y, _ = pad_packed_sequence(rnn(packed)[0], batch_first=True, total_length=x.shape[1])
+        return y.roll(1, 1) if x.shape[1] > 64 else y
+
+    found, cases = further(forward, "x=float32[batch,length=16:8..,8]", "y=int64[batch]@1..8")
+    assert cases == [{"batch": 1, "length": 65}]
+    assert [note.partition(" up to ")[0] for note in found.notes] == ["branches on sizes were looked for"]
+
+
+def test_models_of_known_code_are_not_searched() -> None:
+    """Recipes of torchvision bound the sizes of its models already."""
+    model = Case(lambda _, x: x * 2 if x.shape[2] > 300 else x)
+    found = chosen(model, "x=float32[batch,3,height=64]", name="resnet18", weights="random")
+    assert all(probe.seed < 40 for probe in found.probes)

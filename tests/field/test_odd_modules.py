@@ -1,7 +1,6 @@
 """Modules that PyTorch exports: hooks, an own `__call__`, lazy, compiled and parallel ones, instances, no values."""
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +101,6 @@ def compiled_inside() -> nn.Module:
     return nn.Sequential(nn.DataParallel(compiled()), nn.Linear(6, 2))
 
 
-@pytest.fixture(autouse=True)
-def _compiling_as_before() -> Iterator[None]:
-    yield
-    if "torch._dynamo" in sys.modules:
-        torch.compiler.set_stance("default")
-
-
 def built(model: Any, weights: Any = "as-built", **fields: Any) -> tuple[nn.Module, LoadReport]:
     """Build as the step does."""
     kind = weights if isinstance(weights, str) else "state_dict"
@@ -190,6 +182,7 @@ NET = """
     torch.manual_seed(3)
     net = nn.Linear(6, 2)
     meta = nn.Linear(6, 2, device="meta")
+    def scripted(): return torch.jit.script(nn.Linear(6, 2))
 """
 
 
@@ -206,6 +199,14 @@ def test_an_instance_may_be_named(tmp_path: Path) -> None:
         built(model, kwargs={"bias": False})
     with pytest.raises(ModelError, match="is a module already, not built anew; give --weights as-built"):
         built(model, weights="random")
+
+
+@pytest.mark.usefixtures("imports_as_before")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_random_weights_are_no_script_modules(tmp_path: Path) -> None:
+    """They are drawn with hooks, which TorchScript does not call."""
+    with pytest.raises(ModelError, match="is a ScriptModule, which takes no random weights"):
+        built(f"{write(tmp_path, nets=NET)}/nets.py:scripted", weights="random")
 
 
 @pytest.mark.usefixtures("imports_as_before")

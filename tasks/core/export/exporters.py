@@ -4,10 +4,8 @@ import contextlib
 import io
 import logging
 import re
-import sys
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import onnx_ir as ir
 import torch
@@ -43,7 +41,7 @@ def run_exporter(
         opset: of the graph.
     """
     try:
-        with _quiet(), _dynamo_at_work(), same_way(), torch.no_grad(), flat_forward(model, inputs.from_tensors):
+        with _quiet(), same_way(), torch.no_grad(), flat_forward(model, inputs.from_tensors):
             exported = EXPORTERS[exporter](model, inputs, output_names=output_names, opset=opset)
     except ExportError:
         raise
@@ -83,11 +81,6 @@ def _quiet() -> Iterator[None]:
             stack.callback(logger.setLevel, logger.level)
             logger.setLevel(logging.CRITICAL)
         yield
-
-
-def _dynamo_at_work() -> contextlib.AbstractContextManager[Any]:
-    """Within this context PyTorch's compiler works, even where compiled functions run as they were written."""
-    return torch.compiler.set_stance("default") if "torch._dynamo" in sys.modules else contextlib.nullcontext()
 
 
 def _cause(error: BaseException) -> str:

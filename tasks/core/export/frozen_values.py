@@ -93,7 +93,8 @@ class FrozenValues:
     def _is_decided(self, tensor: torch.Tensor, *, by_size: bool) -> bool:
         """Does the tensor, or its size, depend on the values of an input?"""
         graph = torch._C._get_tracing_state().graph()
-        inputs = {value.unique() for value in list(graph.inputs())[: self._num_inputs]}
+        given = [value for value in graph.inputs() if value.type().kind() != "ClassType"]  # the module itself
+        inputs = {value.unique() for value in given[: self._num_inputs]}
         try:
             waiting = [(torch._C._get_value_trace(tensor), by_size)]  # type: ignore[attr-defined]
         except RuntimeError:  # not of this trace

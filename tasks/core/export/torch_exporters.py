@@ -13,6 +13,7 @@ from torch import nn
 
 from tasks.core.errors import ExportError, Limits, NarrowedError
 from tasks.core.export.frozen_values import FrozenValues
+from tasks.core.export.scripted import PREFIX, has_script, traced
 from tasks.core.inputs.choice import Inputs
 from tasks.core.inputs.probes import all_sizes, dynamic_dims
 from tasks.core.inputs.sizes import traced_sizes
@@ -36,6 +37,8 @@ class Exported:
 
 def _export_with_dynamo(model: nn.Module, inputs: Inputs, *, output_names: tuple[str, ...], opset: int) -> Exported:
     """Export by torch.export, which keeps module paths, and hold the sizes that it allows against those asked for."""
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ExportError("dynamo takes no ScriptModule")
     args, kwargs = inputs.traced_arguments()
     dims = _export_dims(inputs.specs)
     shapes = [{axis: dims[dim.name] for axis, dim in enumerate(spec.dims) if dim.name} for spec in inputs.specs]
@@ -70,6 +73,8 @@ def _export_with_torchscript(
     args, kwargs = inputs.traced_arguments()
     frozen = FrozenValues(len(inputs.names))
     with tempfile.TemporaryDirectory(prefix="assay-") as folder, frozen.watched():
+        if has_script(model):
+            model, args, kwargs = *traced(model, inputs), {}
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
             model,
@@ -186,5 +191,7 @@ def _add_weights(graph: ir.Model, model: nn.Module, inputs: Inputs) -> None:
         if value.name in inputs.names or value.name not in state:
             continue
         graph.graph.inputs.remove(value)
-        value.const_value = ir.tensor_adapters.TorchTensor(state[value.name].detach(), name=value.name)
+        tensor = state[value.name].detach()
+        value.name = value.name.removeprefix(PREFIX) if has_script(model) else value.name
+        value.const_value = ir.tensor_adapters.TorchTensor(tensor, name=value.name)
         graph.graph.register_initializer(value)

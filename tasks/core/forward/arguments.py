@@ -30,9 +30,25 @@ class ArgumentPath:
     """Forward's annotation of the argument, which tells a tuple from a list."""
 
 
+def forward_signature(model: nn.Module) -> inspect.Signature:
+    """Forward's signature; of a ScriptModule, as its schema has it."""
+    if not isinstance(model, torch.jit.ScriptModule):
+        return inspect.signature(model.forward)
+    return inspect.Signature(
+        [
+            inspect.Parameter(
+                argument.name,
+                inspect.Parameter.KEYWORD_ONLY if argument.kwarg_only else inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=argument.default_value if argument.has_default_value() else inspect.Parameter.empty,
+            )
+            for argument in model.forward.schema.arguments[1:]  # type: ignore[attr-defined]
+        ]
+    )
+
+
 def forward_parameters(model: nn.Module) -> list[str]:
     """Names of forward's parameters, in order."""
-    return [name for name, p in inspect.signature(model.forward).parameters.items() if p.kind in _NAMED]
+    return [name for name, p in forward_signature(model).parameters.items() if p.kind in _NAMED]
 
 
 def argument_paths(names: Sequence[str], model: nn.Module) -> tuple[ArgumentPath, ...]:
@@ -48,7 +64,7 @@ def argument_paths(names: Sequence[str], model: nn.Module) -> tuple[ArgumentPath
     Raises:
         SpecError: names contradict each other, or leave a gap in a list.
     """
-    parameters = inspect.signature(model.forward).parameters
+    parameters = forward_signature(model).parameters
     split = [name.split(".") for name in names]
     if not all(words[0] in parameters and _fits(words, parameters[words[0]]) for words in split):
         return tuple(ArgumentPath(index) for index in range(len(names)))
@@ -79,7 +95,7 @@ def forward_order(paths: Sequence[ArgumentPath], model: nn.Module) -> list[int]:
         paths: of the inputs.
         model: whose forward takes them.
     """
-    order = {name: index for index, name in enumerate(inspect.signature(model.forward).parameters)}
+    order = {name: index for index, name in enumerate(forward_signature(model).parameters)}
     ranks = [p.argument if isinstance(p.argument, int) else order.get(p.argument, len(order)) for p in paths]
     return sorted(range(len(paths)), key=lambda index: ranks[index])
 

@@ -58,6 +58,9 @@ def flat_forward(model: nn.Module, arguments: Callable[..., tuple[Any, Any]] | N
         model: gets another forward within the context.
         arguments: builds args and kwargs of forward from a list of tensors, which forward then takes one by one.
     """
+    if isinstance(model, torch.jit.ScriptModule):
+        yield
+        return
     forward: Callable[..., Any] = model.forward
     call = _as_called_now(model) if _is_more_than_forward(model) else forward
 

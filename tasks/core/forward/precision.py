@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_map, tree_map_only
 from tasks.core.arrays import eps_of
 from tasks.core.errors import is_out_of_memory, is_own_fault
 from tasks.core.forward.float_attributes import FloatAttributes
+from tasks.core.forward.hooks import hookable_modules
 from tasks.core.forward.operator_mode import OperatorMode, is_mutable
 from tasks.core.forward.other_kernels import OtherKernels
 from tasks.core.forward.switches import same_way, uncompiled
@@ -188,7 +189,10 @@ def _leafwise(
     transform: Callable[[nn.Module, list[_Own]], list[torch.Tensor]],
     dtypes: Collection[torch.dtype] = (torch.float32,),
 ) -> Iterator[None]:
-    """Within this context each submodule's own tensors of these dtypes have transformed data while it runs."""
+    """Within this context each submodule's own tensors of these dtypes have transformed data while it runs.
+
+    Those of a ScriptModule have them throughout.
+    """
     own: dict[nn.Module, list[_Own]] = {
         module: [
             (f"{prefix}.{name}", tensor, tensor.data)
@@ -208,8 +212,12 @@ def _leafwise(
             tensor.data = data
 
     with contextlib.ExitStack() as stack:
+        hookable = {module for _, module in hookable_modules(model)}
         for module in (module for module, tensors in own.items() if tensors):
             stack.callback(swap_out, module, None, None)
+            if module not in hookable:
+                swap_in(module, None)
+                continue
             stack.callback(module.register_forward_pre_hook(swap_in).remove)
             stack.callback(module.register_forward_hook(swap_out, always_call=True).remove)
         yield

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from tasks.core.arrays import Array
+from tasks.core.forward.hooks import hookable_modules
 from tasks.core.forward.operator_mode import OperatorMode, is_mutable
 from tasks.core.forward.other_kernels import intermediates
 from tasks.core.forward.outputs import flatten
@@ -60,7 +61,7 @@ class Recorder(OperatorMode):
             patch.object(self._model, "forward", recorded),
             operator_by_operator(),
         ):
-            for path, module in self._model.named_modules():
+            for path, module in hookable_modules(self._model):
                 enter = functools.partial(self._enter, path)
                 stack.callback(module.register_forward_pre_hook(enter).remove)
                 stack.callback(module.register_forward_hook(self._leave, always_call=True).remove)

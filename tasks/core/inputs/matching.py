@@ -9,7 +9,7 @@ from torch import nn
 
 from tasks.core.arrays import Array
 from tasks.core.errors import InputsError, SpecError
-from tasks.core.forward.arguments import argument_paths, forward_parameters
+from tasks.core.forward.arguments import argument_paths, forward_parameters, forward_signature
 from tasks.core.forward.outputs import flatten
 from tasks.core.forward.precision import run_float32
 from tasks.core.inputs.choice import Inputs, choose_inputs
@@ -111,7 +111,7 @@ def _match_forward(
             notes.append(f"the file's input {value.name} was taken for {name}, by position")
     specs += [spec for spec in known if spec.name in names and spec.name not in ours]
     given = {spec.name.partition(".")[0] if nested else spec.name for spec in specs}
-    parameters = inspect.signature(model.forward).parameters
+    parameters = forward_signature(model).parameters
     required = [name for name in forward_parameters(model) if parameters[name].default is inspect.Parameter.empty]
     if given <= {*forward_parameters(model)} and (absent := [name for name in required if name not in given]):
         shown = " ".join(f"--input {name}=…" for name in names)
@@ -126,7 +126,7 @@ def _named_as_forward(model: nn.Module, parameters: list[str], names: list[str],
     """The parameter of forward, or the place inside one, for each input of the file; None: there is none left."""
     if set(names) == keep:
         return [*names]
-    kinds = {p.kind for p in inspect.signature(model.forward).parameters.values()}
+    kinds = {p.kind for p in forward_signature(model).parameters.values()}
     free = iter([name for name in parameters if name not in names])
     takes_more = inspect.Parameter.VAR_POSITIONAL in kinds
     return [name if name in parameters else next(free, name if takes_more else None) for name in names]

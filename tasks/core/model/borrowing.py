@@ -1,7 +1,6 @@
 """A live module is the user's own: it is given back as it was. Needs no PyTorch where the model is text."""
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,12 +12,8 @@ _COMPILED = ("forward", "_compiled_call_impl")
 
 @contextlib.contextmanager
 def borrowed(spec: ExportSpec) -> Iterator[None]:
-    """Within this context a live module may be changed; then it has its modes, tensors, parts and hooks again.
-
-    What is compiled, modules or functions, may run as it was written within it.
-    """
-    model, dynamo = spec.model, sys.modules.get("torch._dynamo.eval_frame")
-    stance = dynamo._stance.stance if dynamo else "default"
+    """Within this context a live module may be changed; then it has its modes, tensors and wrapped parts again."""
+    model = spec.model
     modules: list[Any] = [] if isinstance(model, str) else list(model.modules())
     modes = [module.training for module in modules]
     compiled = [{name: vars(module)[name] for name in _COMPILED if name in vars(module)} for module in modules]
@@ -38,8 +33,6 @@ def borrowed(spec: ExportSpec) -> Iterator[None]:
         own = model.state_dict(keep_vars=True) if kept else {}
         for key, value in kept.items():
             own[key].data.copy_(value)
-        if "torch._dynamo" in sys.modules:
-            sys.modules["torch"].compiler.set_stance(stance)
 
 
 def _has_values(value: Any) -> bool:

@@ -136,6 +136,10 @@ def _build(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module, Loaded | No
         def make() -> nn.Module:
             nonlocal notes
             made, notes = _prepared(spec, build(factory, {**spec.kwargs, **arguments}, title=spec.title))
+            if weights.kind == "random" and isinstance(made, torch.jit.ScriptModule):
+                raise ModelError(
+                    f"{spec.title} is a ScriptModule, which takes no random weights; name what it is made of."
+                )
             return made
 
         if weights.kind == "random":

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
 from tasks.core.forward.arguments import Arguments
+from tasks.core.forward.hooks import hookable_modules
 from tasks.core.forward.precision import run_float64
 from tasks.core.model.activation_origins import Op, OriginRecorder, mean_square
 from tasks.core.model.score_heads import NUM_CANDIDATES, calibrate_scores, next_num_candidates, num_detections
@@ -121,7 +122,7 @@ def _run_with_own_statistics(module: nn.Module, recorder: OriginRecorder, argume
     sums: dict[nn.Module, torch.Tensor] = {}
     handles = [
         child.register_forward_pre_hook(lambda norm, inputs: _take_statistics(norm, inputs[0], sums))
-        for child in module.modules()
+        for _, child in hookable_modules(module)
         if all(isinstance(getattr(child, f"running_{name}", None), torch.Tensor) for name in ("mean", "var"))
     ]
     try:

@@ -1,6 +1,5 @@
 """Take a module out of what wraps it without computing anything: `torch.compile`, DataParallel, DDP."""
 
-import sys
 import types
 
 import torch
@@ -27,8 +26,6 @@ def unwrapped(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
         _uncompile(part)
     if parts:
         notes.append(f"torch.compile was taken away from {', '.join(path or 'the module' for path in parts)}")
-    if "torch._dynamo" in sys.modules:  # a function that forward calls may be compiled, too
-        torch.compiler.set_stance("force_eager")
     return model, tuple(notes)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from torch import nn
 
 from tasks.core.arrays import Array, eps_of, ratio, rms
+from tasks.core.forward.hooks import hookable_modules
 from tasks.core.forward.outputs import flatten
 from tasks.core.limits import NOISE_OF_SCALE, UNEXPLAINED, UNSTABLE_LIMIT
 
@@ -201,7 +202,7 @@ def _results_noted(network: nn.Module) -> Iterator[list[tuple[str, nn.Module, li
         return note
 
     with contextlib.ExitStack() as stack:
-        for path, module in network.named_modules():
+        for path, module in hookable_modules(network):
             stack.callback(module.register_forward_hook(noting(path)).remove)
         yield found
 

@@ -1,6 +1,5 @@
 """A module is taken out of what wraps it, and a user's own is wrapped again afterwards."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,12 +20,6 @@ class Doubled(nn.Linear):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Twice a linear layer."""
         return super().forward(x) * 2
-
-
-@pytest.fixture(autouse=True)
-def _compiling_as_before() -> Iterator[None]:
-    yield
-    torch.compiler.set_stance("default")
 
 
 @pytest.fixture
@@ -100,4 +93,3 @@ def test_a_borrowed_module_is_wrapped_again(layer: nn.Linear) -> None:
         assert layer._compiled_call_impl is None
     assert model[0] is part
     assert layer._compiled_call_impl is call
-    assert torch._dynamo.eval_frame._stance.stance == "default"

@@ -40,3 +40,28 @@ def rms(values: Array) -> float:
     """Root mean square over finite elements; 0 for none."""
     finite = values[np.isfinite(values)].astype(np.float64) if values.dtype.kind == "f" else values.astype(np.float64)
     return math.sqrt(float(np.square(finite).mean())) if finite.size else 0.0
+
+
+_LEAST_EXPONENT = -1090
+"""Below the exponent of the smallest number of float64."""
+
+
+def magnitudes(values: Array, exponents: int) -> NDArray[np.int64]:
+    """Number of the order of magnitude of each element, from 1; that of zeros is 0.
+
+    Args:
+        values: finite.
+        exponents: of two that make one order.
+    """
+    numbers = (np.frexp(values)[1].astype(np.int64) - _LEAST_EXPONENT) // exponents
+    return np.where(values == 0, 0, numbers)
+
+
+def least_of(magnitude: int, exponents: int) -> float:
+    """The smallest size of an order of magnitude.
+
+    Args:
+        magnitude: its number, from 1.
+        exponents: of two that make one order.
+    """
+    return math.ldexp(0.5, magnitude * exponents + _LEAST_EXPONENT)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.arrays import EPS32, eps_of, ratio, rms
+from tasks.core.arrays import EPS32, eps_of, least_of, magnitudes, ratio, rms
 
 POSITIVE = st.floats(min_value=1e-300, max_value=1e300)
 
@@ -64,3 +64,13 @@ def test_the_spacing_of_a_dtype_is_the_one_that_pytorch_names(dtype: torch.dtype
     assert eps_of(dtype) == torch.finfo(dtype).eps
     if dtype != torch.bfloat16:
         assert eps_of(torch.empty(0, dtype=dtype).numpy().dtype) == torch.finfo(dtype).eps
+
+
+def test_orders_of_magnitude_begin_with_their_least_size() -> None:
+    """Powers of two are exact, down to the smallest number and up to the largest; zeros are apart."""
+    values = np.array([0.0, 5e-324, 1e-300, -0.75, 1.0, 3e4, np.finfo(np.float64).max])
+    numbers = magnitudes(values, 10)
+    assert numbers[0] == 0 < numbers[1]
+    for value, number in zip(np.abs(values[2:]), numbers[2:], strict=True):
+        assert least_of(int(number), 10) <= value
+        assert value / 2 < least_of(int(number), 10) * 2.0**9

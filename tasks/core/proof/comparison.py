@@ -3,15 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from tasks.core.arrays import Array, ratio, rms
 from tasks.core.inputs.probes import Probe
-from tasks.core.limits import JUDGED_FAMILIES, NUM_PERTURBED, NUM_SEEDS, SMALL_OUTPUT, SUSPICIOUS_NOISE
+from tasks.core.limits import (
+    JUDGED_FAMILIES,
+    NUM_OTHER_CHOICES,
+    NUM_PERTURBED,
+    NUM_SEEDS,
+    SMALL_OUTPUT,
+    SUSPICIOUS_NOISE,
+)
 from tasks.core.proof import power
 from tasks.core.proof.detections import align
 from tasks.core.proof.items import is_luck
 from tasks.core.proof.observations import ItemCount, Observations
 from tasks.core.proof.parity import ExactPool, FloatPool, OutputRuns, Runs
 from tasks.core.proof.plan import Plan
+from tasks.core.reference.choices import Choice
 from tasks.core.reference.reference import Reference
 from tasks.core.reference.structure import Group, structural_failure
 
@@ -63,10 +73,17 @@ class Comparison:
             float64=self._reference.float64(probe),
             perturbed=[self._reference.perturbed(probe, seed=seed) for seed in range(num_perturbed)],
         )
+        chosen = self._reference.choices(probe) if again else []
+        if chosen:
+            others = [self._reference.otherwise(probe, seed=seed) for seed in range(NUM_OTHER_CHOICES)]
+            runs = replace(runs, otherwise=others, onnx=[_settled(a, runs.torch32, chosen) for a in answers])
         whole = [index for index in range(len(runs.torch32)) if index not in self._reference.sized_by_data]
-        same = [a for a in runs.perturbed if all(a[i].shape == runs.torch32[i].shape for i in whole)]
+        same, others = (
+            [a for a in found if all(a[i].shape == runs.torch32[i].shape for i in whole)]
+            for found in (runs.perturbed, runs.otherwise)
+        )
         for index in whole:
-            self._pool(probe, index, replace(runs, perturbed=same).of(index), again=again)
+            self._pool(probe, index, replace(runs, perturbed=same, otherwise=others).of(index), again=again)
         for group in self._reference.groups:
             self._add_items(probe, group, runs, again=again)
 
@@ -126,3 +143,14 @@ class Comparison:
             return NUM_PERTURBED if self._reference.groups else 0
         small = any(output.size < SMALL_OUTPUT for output in self._reference.float32(probe))
         return NUM_SEEDS if small and probe.family in ("zeros", "sample") else NUM_PERTURBED
+
+
+def _settled(answer: list[Array], torch32: list[Array], choices: Sequence[Choice]) -> list[Array]:
+    """A file's outputs, with the module's own indices wherever the file's choose values that are as good."""
+    settled = []
+    for found, wanted in zip(answer, torch32, strict=True):
+        is_index = found.dtype.kind in "iu" and found.shape == wanted.shape and bool((found != wanted).any())
+        own = [c for c in choices if is_index and np.array_equal(c.indices.reshape(-1), wanted.reshape(-1))]
+        good = own[0].as_good(found) if own else None
+        settled.append(found if good is None else np.where(good, wanted, found))
+    return settled

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tasks.core.arrays import Array, eps_of, ratio
-from tasks.core.limits import JUDGED_FAMILIES
-from tasks.core.proof.squares import Floats, Slices, Squares
+from tasks.core.arrays import Array, eps_of, ratio, rms
+from tasks.core.limits import CANCELLED, EDGE, JUDGED_FAMILIES
+from tasks.core.proof.squares import Floats, Slices, Squares, usual_rms
 from tasks.core.records.evidence import FamilyParity
 
 
@@ -27,6 +28,8 @@ class OutputRuns:
     """The module's with weights off by one rounding."""
     float64: Array
     """The module's in float64."""
+    otherwise: Sequence[Array] = ()
+    """The module's where choices among values that are equal but for noise fell otherwise."""
     batch_axis: int | None = None
     """The axis that is not judged slice by slice."""
 
@@ -39,6 +42,7 @@ class Runs:
     torch32: list[Array]
     perturbed: Sequence[list[Array]]
     float64: list[Array]
+    otherwise: Sequence[list[Array]] = ()
 
     @property
     def others(self) -> list[list[Array]]:
@@ -52,6 +56,7 @@ class Runs:
             torch32=self.torch32[index],
             perturbed=[answer[index] for answer in self.perturbed],
             float64=self.float64[index],
+            otherwise=[answer[index] for answer in self.otherwise],
         )
 
 
@@ -63,13 +68,17 @@ class FloatPool:
         self._whole, self._slices = Squares(), Slices(own_scales=family in JUDGED_FAMILIES)
         self._max_abs = self._max_rel = 0.0
         self._dots = np.zeros(3)
-        self._num_elements = self._num_probes = 0
+        self._num_elements = self._num_probes = self._num_unstable = 0
+        self.jumps = False
+        """Are single errors of the module's own so large that a choice must have fallen otherwise?"""
         self._dtype = "float32"
 
     def add(self, runs: OutputRuns) -> None:
         """Add one probe."""
         self._dtype = runs.torch32.dtype.name
-        finite = np.isfinite(runs.torch32) & np.isfinite(runs.float64)
+        lucky, num_unexplained = _luck(runs)
+        finite = np.isfinite(runs.torch32) & np.isfinite(runs.float64) & ~lucky
+        self._num_unstable += num_unexplained
 
         def known(values: Array) -> Floats:
             return np.where(finite, values, 0.0).astype(np.float64)
@@ -78,6 +87,8 @@ class FloatPool:
         errors = [known(answer) - exact for answer in runs.onnx]
         noise = [known(answer) - exact for answer in (runs.torch32, *runs.perturbed)]
         self._whole.add(errors, noise, [exact])
+        largest = max((float(np.abs(own).max(initial=0.0)) for own in noise), default=0.0)
+        self.jumps |= largest > CANCELLED * rms(exact)
         self._slices.add(errors, noise, exact, batch_axis=runs.batch_axis)
         self._num_elements += int(finite.sum())
         self._num_probes += 1
@@ -108,8 +119,25 @@ class FloatPool:
             cosine=float(self._dots[0] / norm) if norm else 1.0,
             num_elements=self._num_elements,
             num_probes=self._num_probes,
+            unstable_share=self._num_unstable / max(self._num_elements + self._num_unstable, 1),
             dtype=self._dtype,
         )
+
+
+def _luck(runs: OutputRuns) -> tuple[NDArray[np.bool_], int]:
+    """Elements that hang on a choice which is luck, and how many of them no run of the module explains in the file."""
+    lucky = np.zeros(runs.torch32.shape, dtype=np.bool_)
+    if not runs.otherwise:
+        return lucky, 0
+    base = runs.torch32.astype(np.float64)
+    edge = EDGE * np.maximum(usual_rms(base - runs.float64), eps_of(runs.torch32.dtype) * np.abs(base))
+    for other in runs.otherwise:
+        lucky |= np.abs(other - base) > edge
+    known = (base, runs.float64, *runs.perturbed, *runs.otherwise)
+    unexplained = np.zeros_like(lucky)
+    for answer in runs.onnx:
+        unexplained |= ~np.any([np.abs(answer - own) <= edge for own in known], axis=0)
+    return lucky, int((lucky & unexplained).sum())
 
 
 class ExactPool:
@@ -123,15 +151,19 @@ class ExactPool:
     def add(self, runs: OutputRuns) -> None:
         """Add one probe."""
         torch32 = runs.torch32
-        unstable = torch32 != runs.float64
+        unstable, lucky = torch32 != runs.float64, np.zeros(torch32.shape, dtype=np.bool_)
         for answer in runs.perturbed:
             unstable |= answer != torch32
+        for answer in runs.otherwise:
+            lucky |= answer != torch32
+        unexplained = unstable & ~lucky
         for answer in runs.onnx:
             differs = answer != torch32
-            self._num_mismatched += int((differs & ~unstable).sum())
+            self._num_mismatched += int((differs & ~unstable & ~lucky).sum())
+            unexplained |= differs & lucky & np.all([answer != own for own in runs.otherwise], axis=0)
             if differs.any():
                 self._max_abs = max(self._max_abs, float(np.abs(answer.astype(float) - torch32.astype(float)).max()))
-        self._num_unstable += int(unstable.sum())
+        self._num_unstable += int(unexplained.sum())
         self._num_elements += int(torch32.size)
         self._num_probes += 1
 

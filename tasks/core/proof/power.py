@@ -6,8 +6,9 @@ import numpy as np
 
 from tasks.core.arrays import EPS32, Array, ratio, rms, worst
 from tasks.core.forward.traces import Addition
-from tasks.core.limits import EXCUSED_LIMIT, JUDGED_FAMILIES, LUCKY_SHARE, MOVEMENT_LIMIT, NOISE_LIMIT, SATURATION_LIMIT
+from tasks.core.limits import EXCUSED_LIMIT, JUDGED_FAMILIES, MOVEMENT_LIMIT, NOISE_LIMIT, SATURATION_LIMIT
 from tasks.core.proof.observations import Observed
+from tasks.core.proof.squares import usual_rms
 from tasks.core.records.evidence import BlockPower, OutputEvidence, Power
 from tasks.core.reference.structure import Group
 
@@ -120,12 +121,7 @@ def _movement(output: Observed, pair: tuple[Array, Array], torch32: Sequence[Arr
     movement = ratio(rms((a - b)[moves]), max([*map(rms, errors), floor]))
     if movement >= MOVEMENT_LIMIT:
         return movement
-    return ratio(rms((a - b)[moves]), max([*map(_usual, errors), floor]))
-
-
-def _usual(errors: Array) -> float:
-    """Root mean square without the few largest, which are luck where a rounding decides between two answers."""
-    return rms(np.sort(errors)[: errors.size - int(LUCKY_SHARE * errors.size)])
+    return ratio(rms((a - b)[moves]), max([*map(usual_rms, errors), floor]))
 
 
 def _still_share(a: Array, b: Array) -> float:

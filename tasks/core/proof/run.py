@@ -5,7 +5,7 @@ import time
 from tasks.core.arrays import Array
 from tasks.core.errors import ModelError
 from tasks.core.inputs.probes import Probe
-from tasks.core.limits import BEYOND_LUCK, MIN_PROVING_SECONDS, NUM_SECOND_RUNS
+from tasks.core.limits import BEYOND_LUCK, JUDGED_FAMILIES, MIN_PROVING_SECONDS, NUM_SECOND_RUNS, UNSTABLE_LIMIT
 from tasks.core.proof.comparison import Comparison
 from tasks.core.proof.observations import Observations
 from tasks.core.proof.parity import FloatPool
@@ -106,7 +106,8 @@ class ProbeRun:
         values it was made for: a true EfficientNet-B3 has noise of 1e-4 or of 0.1 at wide inputs, as it happens.
         """
         compared = self._seen.compared
-        for family in [f for f in dict.fromkeys(probe.family for probe in compared) if self._is_wrong(f)]:
+        families = dict.fromkeys(probe.family for probe in compared)
+        for family in [f for f in families if self._is_wrong(f) or self._is_unclear(f)]:
             for output in self._seen.outputs:
                 output.pools.pop(family, None)
                 output.items.pop(family, None)
@@ -124,6 +125,17 @@ class ProbeRun:
             for output in self._seen.outputs
             if family in output.pools
         )
+
+    def _is_unclear(self, family: str) -> bool:
+        """Do the module's own runs differ so much that choices among nearly equal values must have fallen otherwise?"""
+        pools = [output.pools[family] for output in self._seen.outputs if family in output.pools]
+        differ = any(
+            pool.jumps if isinstance(pool, FloatPool) else not pool.result().unstable_share <= UNSTABLE_LIMIT
+            for pool in pools
+        )
+        if not differ or family not in JUDGED_FAMILIES or self._reference.groups:
+            return False
+        return bool(self._reference.choices(next(p for p in self._seen.compared if p.family == family)))
 
     def _is_beyond_luck(self, family: str = "") -> bool:
         """Is a family, or any, so far off that neither seeds nor perturbed runs could explain it?"""

@@ -5,17 +5,20 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.arrays import eps_of, ratio
-from tasks.core.limits import CANCELLED, MAGNITUDES, MAX_SLICES, MIN_SLICE_ELEMENTS, SLICE_LIMIT
+from tasks.core.arrays import Array, eps_of, least_of, magnitudes, ratio, rms
+from tasks.core.limits import CANCELLED, LUCKY_SHARE, MAGNITUDES, MAX_SLICES, MIN_SLICE_ELEMENTS, SLICE_LIMIT
 
 Floats = NDArray[np.float64]
 Summed = Callable[[Floats], Floats]
 """Sums an array slice by slice: float64 [slices]."""
 
-_FIRST_EXPONENT = -1080
-"""Below the exponent of the smallest number of float64."""
 _SIZES = "sizes"
-_NUM_MAGNITUDES = -2 * _FIRST_EXPONENT // MAGNITUDES + 1
+
+
+def usual_rms(errors: Array) -> float:
+    """Root mean square without the few largest, which are luck where a rounding decides between two answers."""
+    found = np.sort(np.abs(errors), axis=None)
+    return rms(found[: found.size - int(LUCKY_SHARE * found.size)])
 
 
 def _whole(values: Floats) -> Floats:
@@ -30,9 +33,9 @@ def _along(axis: int, num_axes: int) -> Summed:
 
 def _by_magnitude(exact: Floats) -> Summed:
     """Sums over the elements of one order of magnitude; zeros come first."""
-    groups = (np.frexp(exact)[1].ravel() - _FIRST_EXPONENT) // MAGNITUDES
-    groups[exact.ravel() == 0] = 0
-    return lambda values: np.bincount(groups, weights=values.ravel(), minlength=_NUM_MAGNITUDES).astype(np.float64)
+    groups = magnitudes(exact, MAGNITUDES).reshape(-1)
+    last = int(magnitudes(np.array(np.finfo(np.float64).max), MAGNITUDES))
+    return lambda values: np.bincount(groups, weights=values.reshape(-1), minlength=last + 1).astype(np.float64)
 
 
 class Squares:
@@ -131,5 +134,4 @@ def _place(kind: str, index: int) -> str:
         return f"{kind}, index {index}"
     if index == 0:
         return "its zeros"
-    exponent = index * MAGNITUDES + _FIRST_EXPONENT
-    return f"sizes of {2.0 ** (exponent - 1):.1g} to {2.0 ** (exponent + MAGNITUDES - 1):.1g}"
+    return f"sizes of {least_of(index, MAGNITUDES):.1g} to {least_of(index + 1, MAGNITUDES):.1g}"

@@ -26,9 +26,10 @@ def judge(plan: Plan, seen: Observations) -> Evidence:
         failures += _failures_of(output, observed)
         doubts += doubts_of(output, observed, plan.constant_outputs)
         doubts += [
-            f"{family.unstable_share:.1%} of {output.name} differ between float32 and float64 ({family.family})"
+            f"{family.unstable_share:.1%} of {output.name} hang on a rounding: PyTorch's own runs differ there, too "
+            f"({family.family}); give real inputs with --sample"
             for family in output.families
-            if not family.unstable_share <= UNSTABLE_LIMIT
+            if family.family in JUDGED_FAMILIES and not family.unstable_share <= UNSTABLE_LIMIT
         ]
     failures += [f"{d.name} of {d.input} was to be dynamic but is fixed in the file" for d in dims if not d.in_file]
     doubts += doubts_of_blocks(seen.blocks)

@@ -32,7 +32,7 @@ class FamilyParity(Record):
     mismatched_share: float = 0.0
     """Integer and bool outputs: share of elements that differ from torch32 without excuse."""
     unstable_share: float = 0.0
-    """Integer and bool outputs: share of elements in which torch32 and float64 differ."""
+    """Share of elements that hang on a rounding, so that the module's own runs differ and none explains the file's."""
     dtype: str = "float32"
     """Of the output: the noise is its."""
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from tasks.core.arrays import Array
 from tasks.core.errors import ModelError, one_line, refusal_of
+from tasks.core.forward.choices import NotedChoices, OtherChoices, run_noted
 from tasks.core.forward.outputs import Thresholds, flatten
 from tasks.core.forward.precision import Scratch, run_as_it_is, run_float32, run_float64, run_perturbed
 from tasks.core.forward.recorder import Receive, Recorder
@@ -19,6 +20,7 @@ from tasks.core.forward.traces import Addition, Trace
 from tasks.core.inputs.choice import Inputs
 from tasks.core.inputs.probes import Probe, batch_name
 from tasks.core.limits import NUM_SECOND_RUNS, NUM_STAND_INS, WAY_LIMIT
+from tasks.core.reference.choices import Choice, choices_of
 from tasks.core.reference.float64_substitutes import from_rows, mean_of_runs
 from tasks.core.reference.repeatability import first_difference, why_unrepeatable
 from tasks.core.reference.structure import Group, groups_of
@@ -43,6 +45,7 @@ class Reference:
         self.network, self.inputs = network, inputs
         self._answers: dict[tuple[object, ...], list[Array]] = {}
         self._additions: dict[tuple[object, ...], list[Addition]] = {}
+        self._choices: dict[tuple[object, ...], list[Choice]] = {}
         self._traced: dict[tuple[object, ...], TracedValues] = {}
         self._difference: tuple[int, str] | None = None
         self._names: tuple[str, ...] = ()
@@ -171,6 +174,27 @@ class Reference:
             return error.goes_another_way(first=module) if module else ""
         return ""
 
+    def choices(self, probe: Probe) -> list[Choice]:
+        """What operators such as topk chose among values; none where the module can't be watched."""
+        if probe.key not in self._choices:
+            torch32, float64 = NotedChoices(), NotedChoices()
+            with contextlib.suppress(ModelError):
+                self._call(run_noted, probe, choices=torch32)
+                if torch32.seen and not self._no_float64:
+                    self._call(run_noted, probe, choices=float64, how=run_float64)
+            self._choices[probe.key] = choices_of(torch32, float64)
+        return self._choices[probe.key]
+
+    def otherwise(self, probe: Probe, *, seed: int) -> list[Array]:
+        """Outputs in float32 where each choice among values that are equal but for noise falls otherwise.
+
+        Args:
+            probe: what to answer.
+            seed: of the choices.
+        """
+        others = OtherChoices([choice.margins for choice in self.choices(probe)], seed)
+        return self._answer(f"otherwise {seed}", probe, run_noted, choices=others)
+
     def additions(self, probe: Probe) -> list[Addition]:
         """Residual additions of the float64 run on one of the first two probes; none where it can't be recorded."""
         self.float64(probe)
@@ -185,13 +209,14 @@ class Reference:
 
     def forget(self, probe: Probe) -> None:
         """Drop the answers to a probe, unless its rows are those of other probes, too."""
+        self._choices.pop(probe.key, None)
         if not any(source.key == probe.key for other in self.inputs.probes for source, _ in other.rows):
             self._answers = {key: answer for key, answer in self._answers.items() if key[1:] != probe.key}
 
     def release(self) -> None:
         """Drop all answers, and the memory of the float64 runs."""
         self._scratch = Scratch()
-        for memo in (self._answers, self._additions, self._traced):
+        for memo in (self._answers, self._additions, self._choices, self._traced):
             memo.clear()
 
     def _note_fused_way(self, probe: Probe, path: str) -> None:

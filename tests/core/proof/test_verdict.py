@@ -205,7 +205,7 @@ def test_integers_that_float32_gets_wrong_prove_nothing() -> None:
     pool.add(OutputRuns([values], values, [], np.where(values < 2, values + 1, values), batch_axis=0))
     evidence = judge(_plan(), _seen(_output("normal", pools={"normal": pool})))
     assert evidence.verdict == "inconclusive"
-    assert "3.1% of scores differ between float32 and float64" in _said(evidence)
+    assert "3.1% of scores hang on a rounding" in _said(evidence)
 
 
 _FIGURES = st.floats(allow_nan=True, allow_infinity=True)

@@ -176,6 +176,7 @@ def test_the_rounding_of_a_mask_excuses_no_index(tmp_path: Path) -> None:
     assert file.prove(mutate=wrong).verdict == "fail"
 
 
+@pytest.mark.slow
 def test_wrong_boxes_at_the_right_places_fail(tmp_path: Path) -> None:
     """Luck of the places on a blank picture excuses nothing on others."""
     file = traced(Peaks(), ("image=float32[batch,3,8,8]",), tmp_path)

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from tasks.core.errors import ExportError, Limits, NarrowedError
-from tasks.core.export.frozen_values import FrozenValues
 from tasks.core.export.scripted import PREFIX, has_script, traced
+from tasks.core.forward.frozen_values import FrozenValues
 from tasks.core.inputs.choice import Inputs
 from tasks.core.inputs.probes import all_sizes, dynamic_dims
 from tasks.core.inputs.sizes import traced_sizes

@@ -14,9 +14,11 @@ _AXES_ARE_INPUTS = 13
 _ON_SHAPES = ("Shape", "Size")
 
 
-def has_branches(proto: Any) -> bool:
-    """Is there an `If` in a model, its loops and functions included?"""
-    return any(node.op_type == "If" for graph in (proto.graph, *proto.functions) for node in _all_nodes(graph))
+def control_flow(path: Path) -> set[str]:
+    """Which of `If`, `Loop` and `Scan` are in a file, in graphs inside nodes and in functions, too."""
+    proto: Any = read_without_weights(path)
+    found = {node.op_type for graph in (proto.graph, *proto.functions) for node in _all_nodes(graph)}
+    return found & {"If", "Loop", "Scan"}
 
 
 def with_counts(path: Path) -> tuple[bytes, list[str]]:

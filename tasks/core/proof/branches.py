@@ -1,27 +1,37 @@
-"""Branches that a file keeps, as `If`: was each of their sides taken by some probe that was compared?"""
+"""Branches on values, of a file and of the module: was each side taken by some probe that was compared?"""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from tasks.core.inputs.probes import Probe
-from tasks.core.onnx_files.conditions import has_branches, with_counts
-from tasks.core.onnx_files.lazy_reading import read_without_weights
+from tasks.core.onnx_files.conditions import control_flow, with_counts
 from tasks.core.proof.plan import Plan
 from tasks.core.reference.reference import Reference
 from tasks.core.runtime import sessions
 
 
 def untaken_sides(plan: Plan, reference: Reference, compared: Sequence[Probe]) -> Iterator[str]:
-    """A sentence for each `If` of which these probes took one side only, as what is on the other was never run.
+    """A sentence for each branch of which these probes took one side only, as the other was never held against.
 
     Args:
         plan: of the proof.
-        reference: whose inputs the probes are drawn from.
+        reference: of the module.
         compared: the probes.
     """
-    if not compared or not has_branches(read_without_weights(plan.graph.path)):
-        return
+    kept = control_flow(plan.graph.path)
+    if "If" in kept and compared:
+        yield from _untaken_in_file(plan, reference, compared)
+    if plan.graph.exporter == "other":  # what an exporter froze before our eyes is a doubt already
+        for line in reference.untaken_lines(compared, kept=bool(kept)):
+            yield (
+                f"the module branches on values at {line}, where a trace keeps one side, and no probe shows whether "
+                f"the file has the other; give inputs that take both sides with --sample, or a range that does"
+            )
+
+
+def _untaken_in_file(plan: Plan, reference: Reference, compared: Sequence[Probe]) -> Iterator[str]:
+    """The same for the file's own branches, counted by a copy of it."""
     counting, titles = with_counts(plan.graph.path)
     if not titles:
         return

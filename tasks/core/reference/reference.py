@@ -12,7 +12,9 @@ from torch import nn
 
 from tasks.core.arrays import Array
 from tasks.core.errors import ModelError, one_line, refusal_of
+from tasks.core.forward.arguments import build_arguments
 from tasks.core.forward.choices import NotedChoices, OtherChoices, run_noted
+from tasks.core.forward.frozen_values import TakenSides, lines_decided_by_values
 from tasks.core.forward.outputs import Thresholds, flatten
 from tasks.core.forward.precision import Scratch, run_as_it_is, run_float32, run_float64, run_perturbed
 from tasks.core.forward.recorder import Receive, Recorder
@@ -69,6 +71,26 @@ class Reference:
         """The outputs that are sized by data, as far as the first two probes tell."""
         pair = [self.float32(probe) for probe in self.inputs.probes[:2]]
         return groups_of(self.output_names, *pair) if self.thresholds.sizes_by_data else ()
+
+    @functools.cached_property
+    def branches(self) -> tuple[str, ...]:
+        """Lines of the module's code, `file.py:LINE`, at which an input's values decide what Python does next."""
+        tensors = self.inputs.tensors(self.inputs.arrays(self.inputs.probes[0]))
+        arguments = functools.partial(build_arguments, self.inputs.argument_paths)
+        return lines_decided_by_values(self.network, tensors, arguments)
+
+    def untaken_lines(self, probes: Sequence[Probe], *, kept: bool) -> list[str]:
+        """Those of `branches` of which these probes do not take both sides.
+
+        Args:
+            probes: at which the file is right.
+            kept: the file has control flow of its own.
+        """
+        sides = TakenSides()
+        for probe in probes if self.branches else ():
+            with sides.watched():
+                self._call(run_float32, probe)
+        return [line for line in self.branches if not sides.are_taken(line, kept=kept)]
 
     @property
     def sized_by_data(self) -> frozenset[int]:

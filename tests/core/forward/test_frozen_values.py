@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.core.export.frozen_values import FrozenValues
+from tasks.core.forward.frozen_values import FrozenValues
 
 BY_SHAPES: dict[str, Callable[[Any], Any]] = {
     "a size": lambda x: bool(x.shape[0] > 5),

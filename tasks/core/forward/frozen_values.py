@@ -8,14 +8,19 @@ import contextlib
 import functools
 import linecache
 import sys
-from collections.abc import Callable, Iterator
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 from unittest.mock import patch
 
 import torch
+from torch import nn
 
+from tasks.core.forward.outputs import flat_forward
+from tasks.core.forward.switches import same_way, uncompiled
 from tasks.core.source_lines import callers, innermost
 
 _KNOWN = tuple(f"{folder}/" for folder in getattr(find_spec("torchvision"), "submodule_search_locations", ()))
@@ -84,9 +89,9 @@ class FrozenValues:
     def _note(self, tensors: list[torch.Tensor], by_size: bool) -> None:
         frame = sys._getframe(2)
         file, line = innermost(callers(frame)) or (frame.f_code.co_filename, frame.f_lineno)
-        # an assertion has no other branch
-        is_harmless = file.startswith(_KNOWN) or linecache.getline(file, line).lstrip().startswith("assert ")
-        decided = not is_harmless and any(self._is_decided(tensor, by_size=by_size) for tensor in tensors)
+        decided = not (file.startswith(_KNOWN) or _is_check(file, line)) and any(
+            self._is_decided(tensor, by_size=by_size) for tensor in tensors
+        )
         noted = f"{Path(file).name}:{line}"
         self.lines[noted] = self.lines.get(noted, False) or decided
 
@@ -115,6 +120,77 @@ class FrozenValues:
                 waiting += ((other, False) for node in _writers(value) for other in node.inputs())
         self._sized_by_shapes |= {key for key in seen if key[1]}
         return False
+
+
+class TakenSides:
+    """Notes to what each line converts tensors while a module runs, in as many runs as there are probes."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, int], set[bool | str]] = {}
+        """By line and how often it came before in the same run: truth values; other Python values as text."""
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Within this context, which is one run, conversions are noted."""
+        counts: Counter[str] = Counter()
+
+        def noting(function: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(function)
+            def noted(*args: Any, **kwargs: Any) -> Any:
+                value = function(*args, **kwargs)
+                file, line = innermost(callers(sys._getframe(1))) or ("", 0)
+                name = f"{Path(file).name}:{line}"
+                self._seen.setdefault((name, counts[name]), set()).add(value if isinstance(value, bool) else str(value))
+                counts[name] += 1
+                return value
+
+            return noted
+
+        with contextlib.ExitStack() as stack:
+            for owner, name in _TO_PYTHON:
+                stack.enter_context(patch.object(owner, name, noting(getattr(owner, name))))
+            yield
+
+    def are_taken(self, line: str, *, kept: bool) -> bool:
+        """Was each truth value at a line true in one run and false in another, and every other value not the same?
+
+        Args:
+            line: as `file.py:LINE`.
+            kept: the file has control flow of its own; else other values may have been compared out of its sight.
+        """
+        found = [values for (noted, _), values in self._seen.items() if noted == line]
+        return bool(found) and all(len(values) > 1 and (kept or values == {True, False}) for values in found)
+
+
+def lines_decided_by_values(model: nn.Module, tensors: Sequence[torch.Tensor], arguments: Any) -> tuple[str, ...]:
+    """Lines at which Python takes a decision, as `file.py:LINE`, that depends on the values of an input.
+
+    Args:
+        model: is traced, as an exporter does it; where that fails, up to there.
+        tensors: one an input.
+        arguments: makes args and kwargs of forward from them.
+    """
+    frozen = FrozenValues(len(tensors))
+    trace: Any = torch.jit._get_trace_graph  # type: ignore[attr-defined]
+    with (
+        contextlib.suppress(Exception),  # whatever the tracer does not take
+        warnings.catch_warnings(action="ignore"),
+        same_way(),
+        uncompiled(),
+        torch.no_grad(),
+        flat_forward(model, arguments),
+        frozen.watched(),
+    ):
+        trace(model, tuple(tensors), strict=False, _force_outplace=False)
+    return tuple(line for line, is_decided in frozen.lines.items() if is_decided)
+
+
+def _is_check(file: str, line: int) -> bool:
+    """Is a line an assertion, or an `if` that does nothing but raise? Neither has another side to be wrong on."""
+    text, after = (linecache.getline(file, number).strip() for number in (line, line + 1))
+    if text.startswith(("assert ", "assert(", "torch._assert(")):
+        return True
+    return text.startswith("if ") and (": raise " in text or (text.endswith(":") and after.startswith("raise ")))
 
 
 def _sources(value: Any, only_size: bool) -> Iterator[tuple[Any, bool]]:

@@ -31,9 +31,12 @@ def add_spec_options(parser: argparse.ArgumentParser) -> None:
     add("--ignore-unexpected", metavar="GLOB", action="append", help="keys that the model may lack; repeatable")
     add("--sample", metavar="FILE.npz", type=Path, help="real inputs, arrays by input name")
     add("--kwargs", metavar="JSON", type=_json_object, help="arguments of the factory")
+    forward = """arguments of forward that are no tensors, e.g. '{"use_cache": false}'"""
+    add("--forward-kwargs", metavar="JSON", type=_json_object, help=forward)
     syntax = INPUT_SYNTAX.replace("%", "%%")
     add("--input", metavar="SPEC", action="append", dest="inputs", help=f"{syntax}; DIM is {DIM_SYNTAX}; repeatable")
-    add("--output", metavar="NAME", action="append", dest="outputs", help="names of the outputs; repeatable")
+    outputs = "outputs to keep, by their own names; or a name for each; repeatable"
+    add("--output", metavar="NAME", action="append", dest="outputs", help=outputs)
     add("--opset", metavar="N", type=int, help=f"default {DEFAULT_OPSET}")
     add("--exporter", choices=("auto", "dynamo", "torchscript"), help="default auto")
     constant = "this output is meant not to depend on the input; repeatable"

@@ -77,7 +77,7 @@ def _output_names(spec: ResolvedSpec, reference: Reference) -> tuple[str, ...]:
         raise SpecError(f"--constant-output {unknown[0]} is no output; the model has {', '.join(names)}.")
     tensors = (*reference.network.named_parameters(), *reference.network.named_buffers())
     taken = {*reference.inputs.names, *(name for name, _ in tensors)}
-    if spec.outputs and (clash := [name for name in names if name in taken]):
+    if names != reference.output_names and (clash := [name for name in names if name in taken]):
         raise SpecError(f"--output {clash[0]} is the name of an input or parameter; give the output another one.")
     return tuple(f"{name}_out" if name in taken else name for name in names)
 

@@ -1,11 +1,14 @@
 """PyTorch's two exporters to ONNX, and what each is known to get wrong without saying so."""
 
 import bisect
+import contextlib
 import functools
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import onnx_ir as ir
 import torch
@@ -72,15 +75,19 @@ def _export_with_torchscript(
     """
     args, kwargs = inputs.traced_arguments()
     frozen = FrozenValues(len(inputs.names))
-    with tempfile.TemporaryDirectory(prefix="assay-") as folder, frozen.watched():
+    with tempfile.TemporaryDirectory(prefix="assay-") as folder, frozen.watched(), contextlib.ExitStack() as stack:
         if has_script(model):
-            model, args, kwargs = *traced(model, inputs), {}
+            model, args = traced(model, inputs)
+        else:
+            # the exporter would give keywords, and defaults of parameters that have no position, by position
+            forward = functools.partial(_by_position, model.forward, len(args), tuple(kwargs))
+            args = (*args, *kwargs.values())
+            stack.enter_context(patch.object(model, "forward", forward))
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
             model,
             args,
             str(path),
-            kwargs=kwargs,
             dynamo=False,
             export_params=False,
             do_constant_folding=False,
@@ -100,6 +107,10 @@ def _export_with_torchscript(
         if is_decided
     ]
     return Exported(graph, tuple(notes.values()), tuple(doubts))
+
+
+def _by_position(forward: Callable[..., Any], num_args: int, names: tuple[str, ...], /, *tensors: torch.Tensor) -> Any:
+    return forward(*tensors[:num_args], **dict(zip(names, tensors[num_args:], strict=True)))
 
 
 EXPORTERS = {"dynamo": _export_with_dynamo, "torchscript": _export_with_torchscript}

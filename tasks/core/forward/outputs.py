@@ -44,7 +44,10 @@ def name_outputs(found: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, .
         names: those asked for, in the same order; empty: none were.
     """
     if names and len(names) != len(found):
-        raise SpecError(f"forward returns {len(found)} tensors ({', '.join(found)}) but {len(names)} names were given.")
+        raise SpecError(
+            f"forward returns {len(found)} tensors ({', '.join(found)}) but {len(names)} names were given; name "
+            f"each, or choose some by these names."
+        )
     return names or found
 
 

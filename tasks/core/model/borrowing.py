@@ -7,7 +7,7 @@ from typing import Any
 from tasks.core.spec.export_spec import ExportSpec
 
 _COMPILED = ("forward", "_compiled_call_impl")
-"""Attributes of a module that `torch.compile` replaces."""
+"""Attributes of a module that `torch.compile`, or an export, replaces."""
 
 
 @contextlib.contextmanager
@@ -17,6 +17,7 @@ def borrowed(spec: ExportSpec) -> Iterator[None]:
     modules: list[Any] = [] if isinstance(model, str) else list(model.modules())
     modes = [module.training for module in modules]
     compiled = [{name: vars(module)[name] for name in _COMPILED if name in vars(module)} for module in modules]
+    hooks = dict(modules[0]._forward_hooks) if modules else {}
     parts = [dict(module._modules) if isinstance(module._modules, dict) else {} for module in modules]
     state = {} if not modules or spec.weights in (None, "as-built") else model.state_dict()
     kept = {key: value.detach().clone() for key, value in state.items() if _has_values(value)}
@@ -30,6 +31,8 @@ def borrowed(spec: ExportSpec) -> Iterator[None]:
             vars(module).update(attributes)
             if children:
                 module._modules.update(children)
+        for key in [key for key in (modules[0]._forward_hooks if modules else ()) if key not in hooks]:
+            del modules[0]._forward_hooks[key]
         own = model.state_dict(keep_vars=True) if kept else {}
         for key, value in kept.items():
             own[key].data.copy_(value)

@@ -19,6 +19,7 @@ from tasks.core.errors import ModelError, one_line
 from tasks.core.families.python import own_source
 from tasks.core.hashes import file_sha256, tensors_sha256
 from tasks.core.inputs.choice import example_of
+from tasks.core.model.call_options import set_call_options
 from tasks.core.model.lazy_modules import settle_lazy_modules
 from tasks.core.model.random_weights import build_with_random_weights
 from tasks.core.model.wrappers import unwrapped, without_replicas
@@ -48,6 +49,7 @@ def build_with_weights(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module,
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # GoogLeNet and Inception announce a new default
         model, loaded, found = _build(spec, weights)
+    set_call_options(model, spec)
     notes = (*notes, *found, *without_replicas(model))
     state = model.state_dict()
     loaded = loaded or Loaded(num_loaded=sum(isinstance(value, torch.Tensor) for value in state.values()))

@@ -48,12 +48,14 @@ class ExportSpec(Record):
     weights in it; `random[:SEED]`, `as-built`, or a state_dict."""
     kwargs: dict[str, Any] = {}
     """Arguments of the factory."""
+    forward_kwargs: dict[str, Any] = {}
+    """Arguments of forward that are no tensors, by keyword, e.g. `{"use_cache": false}`."""
     inputs: tuple[Annotated[InputSpec, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]})], ...] = ()
     """In the order of forward, or by its keyword names."""
     input_names: tuple[str, ...] = ()
     """Names in the file; those beyond the model's inputs label its parameters, in order."""
     outputs: tuple[str, ...] = ()
-    """Names of the outputs, in the order in which forward's structure is flattened."""
+    """Outputs to keep, by the module's own names; or a new name for each, in the order of forward's structure."""
     ignore_missing: tuple[str, ...] = ()
     """Globs of keys that the weights may lack."""
     ignore_unexpected: tuple[str, ...] = ()

@@ -127,6 +127,13 @@ class TorchvisionFamily(Family):
         return max((float(m.meta.get("_ops", 0.0)) for m in models.get_model_weights(model)), default=0.0)
 
 
+def models_of_file(file: str) -> list[str]:
+    """The models that torchvision publishes a file of this base name for."""
+    from torchvision import models
+
+    return [name for name in models.list_models() if TorchvisionFamily().name_of_file(name, file, "")]
+
+
 def recipe_for(name: str) -> dict[str, Any]:
     """Fields of ExportSpec that a model needs besides its name; of the first recipe that matches it, or none."""
     recipes = (recipe for recipe in read_recipes() if any(fnmatch.fnmatchcase(name, glob) for glob in recipe["models"]))

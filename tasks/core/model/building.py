@@ -16,7 +16,9 @@ import torch
 from torch import nn
 
 from tasks.core.errors import ModelError, one_line
+from tasks.core.families.family import Family
 from tasks.core.families.python import own_source
+from tasks.core.families.torchvision import models_of_file
 from tasks.core.hashes import file_sha256, tensors_sha256
 from tasks.core.inputs.choice import example_of
 from tasks.core.model.call_options import set_call_options
@@ -153,7 +155,7 @@ def _build(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module, Loaded | No
             return model, None, notes
         if named and arguments:
             with family.loading(named, lambda: read_sets(weights.path or Path())[0].tensors):
-                return make(), None, notes
+                return make(), None, (*notes, *_name_notes(family, spec.model, weights))
         model = make()
     if weights.kind == "state_dict":
         sets = find_sets(spec.weights, "the state_dict in memory")
@@ -162,7 +164,26 @@ def _build(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module, Loaded | No
     else:
         return model, None, notes
     loaded = load_weights(model, sets, ignore_missing=spec.ignore_missing, ignore_unexpected=spec.ignore_unexpected)
-    return model.eval(), loaded, notes
+    return model.eval(), loaded, (*notes, *_torchvision_notes(model, spec, weights))
+
+
+def _name_notes(family: Family, model: str, weights: Weights) -> tuple[str, ...]:
+    """What a reader should know of a file that its name alone makes one of the family's own."""
+    if not weights.named or weights.path is None or family.name_of_file(model, "", weights.file_sha256 or ""):
+        return ()
+    return (f"{weights.path.name} has the name of {weights.named}, not its SHA-256: built as it, with these weights",)
+
+
+def _torchvision_notes(module: nn.Module, spec: ResolvedSpec, weights: Weights) -> tuple[str, ...]:
+    """Where a file of torchvision's is loaded into a module of torchvision's that somebody else built."""
+    if weights.path is None or weights.named or not type(module).__module__.startswith("torchvision."):
+        return ()
+    if not (names := models_of_file(weights.path.name)):
+        return ()
+    return (
+        f"{weights.path.name} is torchvision's own file; MODEL {names[0]} is built as torchvision builds it for these "
+        f"weights (transform_input, eps of norms), {spec.title} may be another function",
+    )
 
 
 def _source_files(model: object, module: nn.Module, imported_before: set[str]) -> dict[str, str]:

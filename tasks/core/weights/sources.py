@@ -3,26 +3,18 @@
 A further source is a line of `_SCHEMES` and a case of `find_weights`.
 """
 
-import logging
 import re
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from tasks.core.errors import WeightsError
 from tasks.core.families.registry import family_of
-from tasks.core.hashes import tensors_sha256
 from tasks.core.records.steps import Weights
 from tasks.core.weights.download import fetch_to_cache, fetch_to_file
 from tasks.core.weights.folders import WEIGHTS_SUFFIXES, weights_file, weights_files, weights_sha256
-from tasks.core.weights.foreign_files import NoCheckpointError
 from tasks.core.weights.urls import split_part, split_url, without_query
-
-if TYPE_CHECKING:
-    from tasks.core.weights.state_dicts import StateDict
-
-log = logging.getLogger("assay")
+from tasks.core.weights.verified import only_sha256, read_download, read_verified
 
 WEIGHTS_CHOICES = "a file, a folder of shards, a URL, runs:/…, models:/…, random[:SEED] or as-built"
 """What `--weights` takes for any model, in words."""
@@ -126,18 +118,18 @@ def find_weights(spec: _Asked, fetch_from_mlflow: Callable[[str], Path]) -> Weig
             from tasks.core.weights.state_dicts import find_sets
 
             sets = find_sets(spec.weights, "the state_dict in memory")
-            return Weights(kind=kind, origin="in memory", tensors_sha256=_only_sha256(sets))
+            return Weights(kind=kind, origin="in memory", tensors_sha256=only_sha256(sets))
         case "as-built":
             return Weights(kind=kind, origin="as built by the model's own code")
         case "random":
             return Weights(kind=kind, origin=f"random:{_seed(text)}", seed=_seed(text))
         case "mlflow":
-            return _known_to_family(spec, _read(fetch_from_mlflow(text), kind=kind, origin=text, part=part))
+            return _known_to_family(spec, read_verified(fetch_from_mlflow(text), kind=kind, origin=text, part=part))
         case "url":
-            found = _read_download(fetch_to_cache(text), kind=kind, origin=without_query(text), part=part)
+            found = read_download(fetch_to_cache(text), kind=kind, origin=without_query(text), part=part)
             return _known_to_family(spec, found)
         case "file":
-            return _known_to_family(spec, _read(_file(text), kind=kind, origin=_origin(_file(text)), part=part))
+            return _known_to_family(spec, read_verified(_file(text), kind=kind, origin=_origin(_file(text)), part=part))
         case _:
             return _find_named(spec, kind)
 
@@ -146,12 +138,12 @@ def _find_named(spec: _Asked, kind: str) -> Weights:
     """Find weights that the model's family has a name for, as `DEFAULT`."""
     named = family_of(spec.model).weights(spec.model, spec.weights)
     if isinstance(named.location, Path):
-        return _read(named.location, kind=kind, origin=named.origin)
+        return read_verified(named.location, kind=kind, origin=named.origin)
     if named.folder:
         path = fetch_to_file(named.location, named.folder, variable=named.folder_variable)
     else:
         path = fetch_to_cache(named.location)
-    return _read_download(path, kind=kind, origin=named.origin)
+    return read_download(path, kind=kind, origin=named.origin)
 
 
 def _known_to_family(spec: _Asked, weights: Weights) -> Weights:
@@ -162,10 +154,13 @@ def _known_to_family(spec: _Asked, weights: Weights) -> Weights:
     family, path, sha256 = family_of(spec.model), weights.path, weights.file_sha256
     if not family.names_weights or path is None or sha256 is None or weights.part or not weights.tensors_sha256:
         return weights
-    named = family.name_of_file(spec.model, "", sha256)
-    if not named and not spec.kwargs:
-        named = family.name_of_file(spec.model, path.name, sha256)
-    return weights.model_copy(update={"named": named, "origin": f"{weights.origin} ({named})"}) if named else weights
+    if named := family.name_of_file(spec.model, "", sha256):
+        said = named
+    elif not spec.kwargs and (named := family.name_of_file(spec.model, path.name, sha256)):
+        said = f"built as {named}"
+    else:
+        return weights
+    return weights.model_copy(update={"named": named, "origin": f"{weights.origin} ({said})"})
 
 
 def _seed(text: str) -> int:
@@ -191,37 +186,3 @@ def _file(text: str) -> Path:
 def _origin(path: Path) -> str:
     """A file's base name; of a folder, which file of it holds the weights, too."""
     return f"{path.name}/{weights_file(path).relative_to(path)}" if path.is_dir() else path.name
-
-
-def _read(path: Path, *, kind: str, origin: str, part: str = "") -> Weights:
-    """Read the weights, and hash the bytes of their files meanwhile."""
-    from tasks.core.weights.checkpoint_files import read_sets
-
-    path = weights_file(path)
-    with ThreadPoolExecutor(1) as beside:
-        file_hash = beside.submit(weights_sha256, path)
-        tensors_hash = _only_sha256(read_sets(path, part=part))
-    return Weights(
-        kind=kind,
-        origin=f"{origin}#{part}" if part else origin,
-        path=path,
-        part=part,
-        size_bytes=sum(file.stat().st_size for file in weights_files(path)),
-        file_sha256=file_hash.result(),
-        tensors_sha256=tensors_hash,
-    )
-
-
-def _only_sha256(sets: Sequence["StateDict"]) -> str | None:
-    """Hash of the only set of weights; of several the module's keys decide, once it is built."""
-    return tensors_sha256(sets[0].tensors) if len(sets) == 1 else None
-
-
-def _read_download(path: Path, *, kind: str, origin: str, part: str = "") -> Weights:
-    """Read a downloaded file; one that is no checkpoint is removed, or it would block the next try."""
-    log.info("%s lies in %s", path.name, path.parent)
-    try:
-        return _read(path, kind=kind, origin=origin, part=part)
-    except NoCheckpointError:
-        path.unlink(missing_ok=True)
-        raise

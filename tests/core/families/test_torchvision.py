@@ -170,7 +170,7 @@ def test_torchvisions_own_file_is_its_member(name: str, file: str, tmp_path: Pat
     path = saved(builder(weights=None, init_weights=False), tmp_path / file)
     model, weights = built(name, path)
     assert model.transform_input
-    assert str(models.get_model_weights(name)["DEFAULT"]) in weights.origin
+    assert weights.origin == f"{file} (built as {models.get_model_weights(name)['DEFAULT']})"
     assert torch.equal(next(model.parameters()), next(iter(torch.load(path).values())))
     other, weights = built(name, path.rename(tmp_path / "mine.pth"))
     assert (other.transform_input, weights.origin) == (False, "mine.pth")
@@ -224,6 +224,15 @@ def test_a_file_is_its_member_by_its_bytes(tmp_path: Path, monkeypatch: pytest.M
     assert (weights.named, weights.origin) == (str(member), f"renamed.pth ({member})")
 
 
+def test_a_name_without_the_bytes_is_noted(tmp_path: Path) -> None:
+    """What is built as torchvision's own but holds other weights is not told as torchvision's."""
+    path = saved(models.squeezenet1_1(weights=None), tmp_path / "squeezenet1_1-b8a52dc0.pth")
+    spec = resolve(ExportSpec(model="squeezenet1_1", weights=str(path)))
+    _, report = build_with_weights(spec, find_weights(spec, lambda uri: pytest.fail(uri)))
+    (note,) = report.notes
+    assert "has the name of SqueezeNet1_1_Weights.IMAGENET1K_V1, not its SHA-256" in note
+
+
 def test_a_file_of_another_shape_keeps_its_arguments(tmp_path: Path) -> None:
     """Weights of one's own that kept the published name are built with the arguments that were given."""
     path = saved(models.resnet18(num_classes=7), tmp_path / "resnet18-f37072fd.pth")
@@ -263,3 +272,14 @@ def test_the_sentence_for_a_failed_download_is_right(
     builder = models.get_model_builder("googlenet")
     model, _ = built("googlenet", saved(builder(weights=None, init_weights=False), tmp_path / name))
     assert model.transform_input
+
+
+def test_another_builder_of_torchvisions_module_is_noted(tmp_path: Path) -> None:
+    """An import path to torchvision's builder, given torchvision's own file, is not what the name builds."""
+    kwargs = {"aux_logits": False, "init_weights": False}
+    path = saved(models.googlenet(weights=None, **kwargs), tmp_path / "googlenet-1378be20.pth")
+    spec = resolve(ExportSpec(model="torchvision.models:googlenet", weights=str(path), kwargs=kwargs))
+    model, report = build_with_weights(spec, find_weights(spec, lambda uri: pytest.fail(uri)))
+    assert not model.transform_input
+    (note,) = report.notes
+    assert "MODEL googlenet is built as torchvision builds it" in note

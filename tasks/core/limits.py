@@ -57,9 +57,12 @@ OWN_LIMIT = 100.0  # noise ratio of a node's result beyond which it is wrong, ho
 CLOSE = 0.3  # relative difference up to which a node is taken to be meant to compute a value
 NUM_CALLS = 6  # values of the module that a suspect may have been meant to compute, at most
 NUM_FEEDS = 8  # values that it may have been meant to take, at most, for each of those
+SEARCH_SECONDS = 120.0  # of a wrong file, until the search is given up: that in a video model took ten minutes
 
 # --- sizes
 MAX_JOINT_RUNS = 60  # of a module that refuses to have sizes varied alone, to find those that grow together
+
+MAX_REMEDY_SECONDS = 60.0  # exports that took longer are not tried again with fixed sizes, to say what would pass
 
 # --- the last check
 WITNESS_LIMIT = 1e-3  # relative difference between two runs of equal bytes; kernels may split their sums differently

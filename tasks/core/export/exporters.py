@@ -11,7 +11,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from tasks.core.errors import ExportError, one_line
+from tasks.core.errors import ExportError, NarrowedError, one_line
 from tasks.core.export.torch_exporters import EXPORTERS, Exported
 from tasks.core.families.family import Exporter
 from tasks.core.families.registry import family_of
@@ -40,15 +40,20 @@ def run_exporter(
         output_names: labels of what forward returns, in the order of `flatten`.
         opset: of the graph.
     """
+    narrowed: NarrowedError | None = None
     try:
         with _quiet(), same_way(), torch.no_grad(), flat_forward(model, inputs.from_tensors):
             exported = EXPORTERS[exporter](model, inputs, output_names=output_names, opset=opset)
+    except NarrowedError as error:
+        narrowed, exported = error, error.exported
     except ExportError:
         raise
     except Exception as error:  # exporters raise whatever the model's code or the converter raises
         raise ExportError(f"{exporter} failed with {type(error).__name__}: {_cause(error)}") from error
     if difference := _difference(exported.graph, inputs, output_names=output_names, opset=opset):
         raise ExportError(f"{exporter} {difference}")
+    if narrowed is not None:
+        raise narrowed
     return exported
 
 

@@ -1,7 +1,10 @@
 """Export with the exporters in turn until one gives a file that is right at other sizes, too."""
 
+import contextlib
+import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +12,14 @@ import numpy as np
 import onnx_ir as ir
 
 from tasks.core.arrays import Array, eps_of, ratio, rms
-from tasks.core.errors import ExportError, NarrowedError, SpecError
+from tasks.core.errors import ExportError, ModelError, NarrowedError, SpecError
 from tasks.core.export.exporters import exporter_order, run_exporter
+from tasks.core.export.remedies import declared, refuses_beyond, with_fixed_sizes, within
 from tasks.core.export.torch_exporters import Exported
+from tasks.core.families.family import Exporter
 from tasks.core.forward.outputs import name_outputs
 from tasks.core.inputs.probes import Probe, all_sizes
-from tasks.core.limits import BEYOND_LUCK
+from tasks.core.limits import BEYOND_LUCK, MAX_REMEDY_SECONDS
 from tasks.core.onnx_files import cleaning, reading, writing
 from tasks.core.onnx_files.lazy_reading import SIDECAR_KEY
 from tasks.core.records.steps import Candidate, FileAnswers, Graph
@@ -37,25 +42,24 @@ def export(
         provenance: goes into the file's metadata.
         folder: of the file; exists.
     """
-    network, inputs, output_names = reference.network, reference.inputs, _output_names(spec, reference)
+    output_names = _output_names(spec, reference)
     order, reason = exporter_order(spec)
     refused: list[str] = []
     made: tuple[Candidate, ir.Model] | None = None
-    beyond: dict[str, tuple[int, ...]] = {}
+    narrowed: NarrowedError | None = None
     sessions.prepare()
     started = time.perf_counter()
     for exporter in order:
         try:
-            exported = run_exporter(exporter, network, inputs, output_names=output_names, opset=spec.opset)
+            exported = _run(exporter, spec, reference, output_names=output_names)
         except ExportError as error:
             refused.append(str(error))
-            if isinstance(error, NarrowedError):
-                beyond |= error.beyond
+            narrowed = error if isinstance(error, NarrowedError) else narrowed
             continue
         known = {
             "exporter": exporter,
             "exporter_reason": f"{'; '.join(refused)}, so {exporter}" if refused else reason,
-            "beyond": beyond,
+            "beyond": {**({} if narrowed is None else narrowed.beyond), **exported.suspicious},
             **_cleaned(spec, reference, exported),
             "seconds": time.perf_counter() - started,  # writing is not the exporter's
         }
@@ -66,9 +70,67 @@ def export(
         if not wrong:
             return made
         refused.append(f"{exporter} gave a wrong file: {wrong}")
-    if made is not None:
-        return made  # wrong, and the last resort: the proof will say so with its figures
-    raise ExportError(f"{spec.title} could not be exported: {'; '.join(refused)}.")
+    seconds = time.perf_counter() - started
+    remedy = _remedy(spec, reference, narrowed, output_names=output_names, seconds=seconds, has_file=made is not None)
+    if made is not None:  # wrong, and the last resort: the proof will say so with its figures
+        candidate, model = made
+        return replace(candidate, graph=candidate.graph.model_copy(update={"remedy": remedy})), model
+    raise ExportError(f"{spec.title} could not be exported: {'; '.join(filter(None, [*refused, remedy]))}.")
+
+
+def _run(exporter: Exporter, spec: ResolvedSpec, reference: Reference, *, output_names: tuple[str, ...]) -> Exported:
+    """Run an exporter; take what is narrower than asked where the module itself refuses the other sizes."""
+    network, inputs = reference.network, reference.inputs
+    try:
+        return run_exporter(exporter, network, inputs, output_names=output_names, opset=spec.opset)
+    except NarrowedError as error:
+        if not refuses_beyond(reference, error.limits):
+            raise
+        edges = {name: tuple(end for end in ends if end is not None) for name, ends in error.limits.items()}
+        shown = {name: "..".join(str(end or "") for end in ends) for name, ends in error.limits.items()}
+        notes = (
+            f"{name} is limited to {ends}, as the model itself refuses other sizes" for name, ends in shown.items()
+        )
+        return replace(error.exported, notes=(*error.exported.notes, *notes), suspicious=edges)
+
+
+def _remedy(
+    spec: ResolvedSpec,
+    reference: Reference,
+    narrowed: NarrowedError | None,
+    *,
+    output_names: tuple[str, ...],
+    seconds: float,
+    has_file: bool,
+) -> str:
+    """What to declare instead, tried where the exports did not take long; empty: nothing is known to help."""
+    network, inputs, until = reference.network, reference.inputs, time.perf_counter() + MAX_REMEDY_SECONDS
+    if narrowed is not None:
+        limited = within(inputs, narrowed.limits)
+        if _is_right(spec, Reference(network, limited), narrowed.exported):
+            return f"with limits dynamo gives a right file: {declared(limited.specs)}"
+    for words, fixed in with_fixed_sizes(inputs):
+        if seconds > MAX_REMEDY_SECONDS:
+            untried = f"(not tried, as the exports took {seconds:.0f} s)"
+            return f"with {words} it may pass {untried}: {declared(fixed.specs)}" if has_file else ""
+        for exporter in exporter_order(spec)[0]:
+            if time.perf_counter() > until:
+                return ""
+            with contextlib.suppress(ExportError):
+                exported = run_exporter(exporter, network, fixed, output_names=output_names, opset=spec.opset)
+                if _is_right(spec, Reference(network, fixed), exported):
+                    return f"with {words} {exporter} gives a right file: {declared(fixed.specs)}"
+    return ""
+
+
+def _is_right(spec: ResolvedSpec, reference: Reference, exported: Exported) -> bool:
+    """Does a graph do what the module does, as far as running it at the planned sizes tells?"""
+    known = {"exporter": "other", "exporter_reason": "a trial"}
+    with tempfile.TemporaryDirectory(prefix="assay-") as folder, contextlib.suppress(ModelError):
+        known |= _cleaned(spec, reference, exported)
+        graph = _written(exported.graph, Path(folder) / "model.onnx", props={}, known=known)
+        return not _try_other_sizes(graph, reference)[1]
+    return False
 
 
 def _output_names(spec: ResolvedSpec, reference: Reference) -> tuple[str, ...]:

@@ -4,8 +4,8 @@ import bisect
 import contextlib
 import functools
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -36,6 +36,8 @@ class Exported:
     """What a reader of the result should know."""
     doubts: tuple[str, ...] = ()
     """Reasons for which no probe can prove the graph."""
+    suspicious: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Sizes of dynamic dims that are to be proven, too."""
 
 
 def _export_with_dynamo(model: nn.Module, inputs: Inputs, *, output_names: tuple[str, ...], opset: int) -> Exported:

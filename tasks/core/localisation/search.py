@@ -5,6 +5,8 @@ that computes a wrong output from right inputs is suspected, and run by itself o
 tells a node that is wrong from one that is fed the wrong value.
 """
 
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from torch import nn
@@ -12,7 +14,7 @@ from torch import nn
 from tasks.core.arrays import Array
 from tasks.core.errors import CrashError, ModelError, OutOfMemoryError
 from tasks.core.inputs.probes import Probe
-from tasks.core.limits import MATCHING_LIMIT, NUM_CALLS, NUM_FEEDS, SEARCH_LIMITS
+from tasks.core.limits import MATCHING_LIMIT, NUM_CALLS, NUM_FEEDS, SEARCH_LIMITS, SEARCH_SECONDS
 from tasks.core.localisation.defects import Defect, describe, other_parameter
 from tasks.core.localisation.file_values import FileValues
 from tasks.core.localisation.onnx_graph import OnnxGraph
@@ -47,12 +49,16 @@ def localise(
     try:
         onnx_graph = OnnxGraph(graph.path)
         order = output_order or range(len(onnx_graph.outputs))
+        until = math.inf if hidden else time.perf_counter() + SEARCH_SECONDS
         for limit in (MATCHING_LIMIT,) if hidden else SEARCH_LIMITS:
             for probe in probes:
+                _check_time(until)
                 arrays = {name: array for name, array in feeds(probe).items() if name in onnx_graph.feeds}
                 file = FileValues(onnx_graph, reference.traced(probe), arrays, order=order, limit=limit)
-                if defect := _WrongNode(reference.network, file).find(hidden=hidden):
+                if defect := _WrongNode(reference.network, file, until=until).find(hidden=hidden):
                     return defect, []
+    except TimeoutError:
+        return None, [f"where the file goes wrong was not found within {SEARCH_SECONDS:.0f} s"]
     except (CrashError, ModelError, OutOfMemoryError) as error:
         if hidden:
             return None, [f"its nodes could not be looked at one by one: {error}"]
@@ -60,10 +66,16 @@ def localise(
     return None, []
 
 
+def _check_time(until: float) -> None:
+    if time.perf_counter() > until:
+        raise TimeoutError
+
+
 class _WrongNode:
     """Examines the suspected nodes of a file on one probe."""
 
-    def __init__(self, network: nn.Module, file: FileValues) -> None:
+    def __init__(self, network: nn.Module, file: FileValues, *, until: float) -> None:
+        self._until = until
         self._network, self._paths = network, {path for path, _ in network.named_modules()}
         self._file, self._graph, self._traced = file, file.graph, file.traced
         self._present = {number for numbers in file.found.values() for number in numbers}
@@ -117,6 +129,7 @@ class _WrongNode:
         """An input of a node, and the module's value for it, with which the node computes the value `number`."""
         output = self._file.wrong_output(index)
         for name, other, arrays in self._possible_inputs(index, number):
+            _check_time(self._until)
             try:
                 computed = self._graph.evaluate([index], arrays, wanted=[output])
             except SessionError:

@@ -37,6 +37,8 @@ def judge(plan: Plan, seen: Observations) -> Evidence:
         doubts += [f"{d.name} of {d.input} was run at one size only{_way_out(d)}" for d in dims if len({*d.sizes}) < 2]
     if not failures and not doubts:
         doubts += _unaccounted(plan, seen)
+    if failures and plan.graph.remedy:
+        failures.append(plan.graph.remedy)
     return Evidence(
         verdict="fail" if failures else "inconclusive" if doubts else "pass",
         reasons=tuple(dict.fromkeys(failures or doubts)),

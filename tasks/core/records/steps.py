@@ -129,6 +129,8 @@ class Graph(Record):
     """Why no probe can prove this file."""
     notes: tuple[str, ...] = ()
     """What a reader of the file should know, e.g. two dynamic dims that must be equal."""
+    remedy: str = ""
+    """Of a wrong file, what to declare so that an exporter gives a right one; empty: nothing is known to help."""
     seconds: float = 0.0
     """Spent by the exporter, falling back included."""
 

@@ -91,7 +91,8 @@ def _run(exporter: Exporter, spec: ResolvedSpec, reference: Reference, *, output
         notes = (
             f"{name} is limited to {ends}, as the model itself refuses other sizes" for name, ends in shown.items()
         )
-        return replace(error.exported, notes=(*error.exported.notes, *notes), suspicious=edges)
+        exported: Exported = error.exported
+        return replace(exported, notes=(*exported.notes, *notes), suspicious=edges)
 
 
 def _remedy(

@@ -15,7 +15,12 @@ FIXED_BATCH = 1
 
 
 def refuses_beyond(reference: Reference, limits: Mapping[str, Limits]) -> bool:
-    """Does the module itself refuse what an exporter excludes: the sizes next to its limits, and a few farther ones?"""
+    """Does the module itself refuse what an exporter excludes: the sizes next to its limits, and a few farther ones?
+
+    Args:
+        reference: of the module, which is run at these sizes.
+        limits: what the exporter allows, by dimension.
+    """
     dims, first = dynamic_dims(reference.inputs.specs), reference.inputs.probes[0]
     for name, (low, high) in limits.items():
         least, most = max(dims[name].low, 1), dims[name].high
@@ -33,7 +38,12 @@ def refuses_beyond(reference: Reference, limits: Mapping[str, Limits]) -> bool:
 
 
 def within(inputs: Inputs, limits: Mapping[str, Limits]) -> Inputs:
-    """The inputs with narrower bounds, and the probes that lie within them."""
+    """The inputs with narrower bounds, and the probes that lie within them.
+
+    Args:
+        inputs: as asked for.
+        limits: by dimension.
+    """
 
     def narrowed(dim: Dim) -> Dim:
         low, high = limits.get(dim.name or "", (None, None))
@@ -69,7 +79,7 @@ def _with_fixed(inputs: Inputs, fixed: Mapping[str, int]) -> Inputs:
 
     def settled(dim: Dim) -> Dim:
         if not dim.formula:
-            return Dim(size=fixed[dim.name]) if dim.name in fixed else dim
+            return Dim(size=fixed[dim.name]) if dim.name is not None and dim.name in fixed else dim
         formula = re.sub(r"[A-Za-z_]\w*", lambda word: str(fixed.get(word[0], word[0])), dim.formula)
         if re.search(r"[A-Za-z_]", formula):
             return dim.model_copy(update={"formula": formula})

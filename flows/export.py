@@ -4,6 +4,10 @@ python flows/export.py [MODEL...] [options]
 """
 
 if __name__ == "__main__":  # before the imports below: the command line imports them when it needs them
+    import sys
+    from pathlib import Path
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: a user may have an `export`, too
     from flows.command_line.export import main
 
     raise SystemExit(main())

@@ -1,11 +1,12 @@
 """Models in Python code: `package.module:Class`, `path/to/file.py:Class`, or a live `nn.Module`."""
 
+import contextlib
 import importlib
 import importlib.util
 import re
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing_extensions import override
 
 from tasks.core.errors import ModelError, SpecError, one_line
 from tasks.core.families.family import Family
+from tasks.core.families.namesakes import NAMES, Namesakes, plain_name
 from tasks.core.hashes import file_sha256
 from tasks.core.paths import PROJECT_FOLDER
 
@@ -123,15 +125,37 @@ def _is_installed(path: Path) -> bool:
     return any(path.is_relative_to(folder) for folder in (*installed, *own))
 
 
+_namesakes = Namesakes(lambda path: not _is_installed(path))
+
+
+@contextlib.contextmanager
+def as_program(source: str) -> Iterator[None]:
+    """Within this context `sys.argv` is as in `python FILE`: code that parses its arguments gets none of Assay's.
+
+    `source` is the file, or a module's name.
+    """
+    before = sys.argv
+    sys.argv = [source]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
 def _import(name: str) -> ModuleType:
+    _namesakes.look_in(())
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)  # as `python -m` has it, and a script has not
+    known_as = _namesakes.name_of(name)
     try:
-        return importlib.import_module(name)
+        with as_program(name):
+            sys.argv[0] = getattr(importlib.util.find_spec(known_as), "origin", None) or name
+            return importlib.import_module(known_as)
     except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise SpecError(f"No module named {error.name}; install it, or write path/to/file.py:Class.") from error
-        raise ModelError(f"Importing {name} needs the module {error.name}, which is not installed.") from error
+        missing = plain_name(error.name or "")
+        if missing and (name == missing or name.startswith(f"{missing}.")):
+            raise SpecError(f"No module named {missing}; install it, or write path/to/file.py:Class.") from error
+        raise ModelError(f"Importing {name} needs the module {missing}, which is not installed.") from error
     except (Exception, SystemExit) as error:  # the user's code may raise anything; it becomes one sentence
         raise ModelError(f"Importing {name} raised {type(error).__name__}: {one_line(error)}.") from error
 
@@ -142,6 +166,7 @@ def _load_file(path: Path) -> ModuleType:
         raise SpecError(f"There is no file {path}; give path/to/file.py:Class.")
     digest = file_sha256(path)
     _put_first(path.parent)
+    _namesakes.look_in((path.parent, *(folder.parent for folder in path.parents if folder.name in NAMES)))
     plain = path.stem.replace(".", "_")
     for name in (plain, f"{plain}_{digest[:8]}"):
         known = sys.modules.get(name)
@@ -155,9 +180,11 @@ def _load_file(path: Path) -> ModuleType:
         raise SpecError(f"{path} can't be loaded as Python.")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     module.__assay_sha256__ = digest  # type: ignore[attr-defined]  # tells a reload from a changed file
+    _namesakes.adopt(module)
     sys.path.insert(0, str(path.parent))
     try:
-        spec.loader.exec_module(module)
+        with as_program(str(path)):
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # the user's code may raise anything; it becomes one sentence
         del sys.modules[name]
         hint = f" For a module of a package write package.{path.stem}:Class." if "relative import" in str(error) else ""

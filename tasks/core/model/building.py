@@ -17,7 +17,7 @@ from torch import nn
 
 from tasks.core.errors import ModelError, one_line
 from tasks.core.families.family import Family
-from tasks.core.families.python import own_source
+from tasks.core.families.python import as_program, own_source
 from tasks.core.families.torchvision import models_of_file
 from tasks.core.hashes import file_sha256, tensors_sha256
 from tasks.core.inputs.choice import example_of
@@ -77,8 +77,10 @@ def build(factory: Callable[..., nn.Module], kwargs: dict[str, Any], *, title: s
     """
     if isinstance(factory, nn.Module):
         return _copy_of_instance(factory, kwargs, title=title)
+    module = sys.modules.get(getattr(factory, "__module__", None) or "")
     try:
-        model = factory(**kwargs)
+        with as_program(getattr(module, "__file__", None) or title):
+            model = factory(**kwargs)
     except TypeError as error:
         with contextlib.suppress(ValueError, TypeError):
             raise ModelError(

@@ -141,6 +141,39 @@ def test_what_is_not_there_is_one_sentence(model: str, words: str) -> None:
         FAMILY.factory(model)
 
 
+PARSES = """
+    import argparse, sys
+    from torch import nn
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--width", type=int, default=3)
+    options = parser.parse_args()
+
+    def Net():
+        layer = nn.Linear(4, parser.parse_args().width)
+        layer.argv = sys.argv
+        return layer
+"""
+
+
+@pytest.mark.parametrize("form", ["file", "module"])
+def test_a_file_that_parses_arguments_gets_none_of_assays(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is imported, and while the module is built; then they are Assay's again."""
+    monkeypatch.setattr(sys, "argv", before := ["export.py", "--width", "seven", "net.py:Net"])
+    file = (
+        write(
+            tmp_path, parses=PARSES.replace("layer, layer.argv = build()", "layer, argv = build(); layer.argv = argv")
+        )
+        / "parses.py"
+    )
+    monkeypatch.chdir(tmp_path)
+    layer = made(f"{file}:Net" if form == "file" else "parses:Net")
+    assert layer.argv == [str(file)]
+    assert sys.argv is before
+
+
 def test_a_live_module_is_its_own_factory() -> None:
     """A module in memory is taken as it is, named by its class; a class is no module."""
     module = nn.Linear(2, 2)

@@ -98,6 +98,7 @@ def test_a_folder_with_one_weights_file_stands_for_it(tmp_path: Path) -> None:
         read_sets(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_distributed_checkpoint_says_how_to_convert_it(tmp_path: Path) -> None:
     """A folder of torch.distributed.checkpoint is refused for its pickle, and the command in the message works."""

@@ -159,6 +159,7 @@ def test_arrays_that_torch_saved_are_weights(tmp_path: Path) -> None:
     assert equal(dict(read_state_dict(save(arrays(), tmp_path / "w.pth")).tensors), dict(small().state_dict()))
 
 
+@pytest.mark.slow
 def test_parts_of_tensors_say_how_to_save_them_whole(tmp_path: Path) -> None:
     """A file that one process of FSDP wrote by itself is no damaged one."""
     code = (

@@ -36,3 +36,14 @@ def test_a_file_without_named_tensors_says_what_it_holds(content: Any, tmp_path:
 def test_a_state_dict_is_taken_as_it_is() -> None:
     """A plain state dict has no nesting."""
     assert find_sets(small().state_dict(), "w.pth")[0].label == ""
+
+
+def test_parts_of_tensors_are_refused() -> None:
+    """A tensor of which a process of FSDP has only its own part is not taken for the whole."""
+
+    class Part(torch.Tensor):
+        def full_tensor(self) -> torch.Tensor:
+            raise NotImplementedError
+
+    with pytest.raises(WeightsError, match=r"w\.pth holds one process's parts of tensors"):
+        find_sets({"weight": torch.ones(2).as_subclass(Part)}, "w.pth")

@@ -51,7 +51,8 @@ def export(
     started = time.perf_counter()
     for exporter in order:
         try:
-            exported = _run(exporter, spec, reference, output_names=output_names)
+            with reference.inputs.kept():
+                exported = _run(exporter, spec, reference, output_names=output_names)
         except ExportError as error:
             refused.append(str(error))
             narrowed = error if isinstance(error, NarrowedError) else narrowed

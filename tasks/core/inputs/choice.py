@@ -1,7 +1,9 @@
 """Choose the inputs of a model: names, dtypes, sizes, and how forward takes them."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,10 +14,12 @@ from tasks.core.arrays import Array
 from tasks.core.errors import InputsError, SpecError, refusal_of
 from tasks.core.families.registry import family_of
 from tasks.core.forward.arguments import ArgumentPath, Arguments, argument_paths, build_arguments, forward_order
+from tasks.core.forward.loaded_state import LoadedState
 from tasks.core.forward.outputs import flatten
 from tasks.core.forward.precision import run_float32
 from tasks.core.forward.taken_instructions import instructions_of, numbers_of
 from tasks.core.inputs.equations import with_equations
+from tasks.core.inputs.first_call import overwritten, sentence
 from tasks.core.inputs.other_ways import Module, Search
 from tasks.core.inputs.probes import Probe, all_sizes, base_family, draw, plan_probes
 from tasks.core.inputs.samples import checked_sample, declared_inputs, read_sample
@@ -40,6 +44,10 @@ class Inputs:
     notes: tuple[str, ...] = ()
     """What a reader of the proof should know of the sizes."""
     sample: Mapping[str, Array] | None = None
+    loaded: LoadedState | None = field(default=None, compare=False, repr=False)
+    """The state that each run begins with, of a module whose first call overwrites it."""
+    overwritten: str = ""
+    """What the first call overwrites, in one sentence; empty: nothing that matters."""
     run_bytes: int = 0
     """By how much the process grew while the module ran in float32 at the sizes to prove."""
     _drawn: dict[tuple[object, ...], dict[str, Array]] = field(default_factory=dict, compare=False, repr=False)
@@ -84,6 +92,10 @@ class Inputs:
         tensors = self.tensors(_drawn(self, base_family(self.specs), 0))
         return build_arguments(self.argument_paths, tensors) if self.from_tensors is None else (tuple(tensors), {})
 
+    def kept(self) -> AbstractContextManager[None]:
+        """A context in which the module runs, after which it has the state that was loaded, if a run overwrites it."""
+        return contextlib.nullcontext() if self.loaded is None else self.loaded.kept()
+
     def example(self) -> Arguments:
         """Args and kwargs of forward to trace with: the traced sizes, with values that no probe has."""
         return self.arguments(_drawn(self, base_family(self.specs), 0))
@@ -101,9 +113,15 @@ def choose_inputs(spec: ResolvedSpec, model: nn.Module) -> Inputs:
     """
     sample = read_sample(spec.sample) if spec.sample else None
     chosen = _unproven_inputs(spec, model, sample)
-    if error := _refusal(model, chosen, traced_sizes(chosen.specs)):
+    loaded = LoadedState(model)
+    with loaded.watched():
+        error = _refusal(model, chosen, traced_sizes(chosen.specs))
+    if error:
         shown = ", ".join(map(str, chosen.specs))
         raise InputsError(f"{type(model).__name__} does not run on {shown}: {error}.")
+    if names := overwritten(loaded, functools.partial(_answer, model, chosen)):
+        loaded.restore()
+        chosen = replace(chosen, loaded=loaded, overwritten=sentence(names))
     chosen, sizes, refused = _with_equations(model, chosen)
     if sample is not None:
         sample = checked_sample(sample, chosen.specs)
@@ -197,12 +215,19 @@ def _with_other_ways(model: nn.Module, inputs: Inputs) -> Inputs:
     return replace(inputs, probes=(*inputs.probes, *further), doubts=tuple(found.doubts), notes=notes)
 
 
+def _answer(model: nn.Module, inputs: Inputs, seed: int) -> list[torch.Tensor]:
+    """Copies of what the module gives at the traced sizes."""
+    output = run_float32(model, *inputs.arguments(_drawn(inputs, base_family(inputs.specs), seed)))
+    return [tensor.clone() for _, tensor in flatten(output)]
+
+
 def _refusal(model: nn.Module, inputs: Inputs, sizes: dict[str, int], *, is_finite: bool = False) -> str:
     """What the module raises at these sizes, in one line; empty: it runs, and its answer `is_finite` if it must be."""
     probe = Probe(family=base_family(inputs.specs), seed=0, sizes=sizes)
     args, kwargs = inputs.arguments(draw(inputs.specs, probe))
     try:
-        output = run_float32(model, args, kwargs)
+        with inputs.kept():
+            output = run_float32(model, args, kwargs)
     except Exception as error:  # the user's forward may raise anything; it becomes one sentence
         return refusal_of(error, model, where=probe.sizes_in_words)
     finite = not is_finite or all(bool(torch.isfinite(tensor).all()) for _, tensor in flatten(output))

@@ -48,7 +48,8 @@ class Matcher:
             specs, file_inputs, notes = _match_forward(self._model, graph, self._known, sample=self._sample or {})
         if specs not in self._chosen:
             inputs = choose_inputs(self._spec.model_copy(update={"inputs": specs, "input_names": ()}), self._model)
-            output = run_float32(self._model, *inputs.example())
+            with inputs.kept():
+                output = run_float32(self._model, *inputs.example())
             self._chosen[specs] = inputs, tuple(name for name, _ in flatten(output))
         inputs, output_names = self._chosen[specs]
         taken = {file_inputs.get(name, name) for name in inputs.names}

@@ -119,7 +119,7 @@ def _observe(
         failures=[*candidate.failures],
         notes=[*notes, *reference.inputs.notes, *candidate.notes],
     )
-    if reason := reference.unrepeatable(names):
+    if reason := reference.unrepeatable(names) or reference.inputs.overwritten:
         seen.doubts.append(reason)
     else:
         seen.failures += structural_findings(plan.graph)

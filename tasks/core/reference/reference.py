@@ -77,7 +77,8 @@ class Reference:
         """Lines of the module's code, `file.py:LINE`, at which an input's values decide what Python does next."""
         tensors = self.inputs.tensors(self.inputs.arrays(self.inputs.probes[0]))
         arguments = functools.partial(build_arguments, self.inputs.argument_paths)
-        return lines_decided_by_values(self.network, tensors, arguments)
+        with self.inputs.kept():
+            return lines_decided_by_values(self.network, tensors, arguments)
 
     def untaken_lines(self, probes: Sequence[Probe], *, kept: bool) -> list[str]:
         """Those of `branches` of which these probes do not take both sides.
@@ -273,7 +274,7 @@ class Reference:
         args, kwargs = self.inputs.arguments(self.inputs.arrays(probe))
         try:
             watched = recorder.watching() if recorder else contextlib.nullcontext()
-            with contextlib.nullcontext() if self._names else self.thresholds, watched:
+            with contextlib.nullcontext() if self._names else self.thresholds, self.inputs.kept(), watched:
                 output = run(self.network, args, kwargs, **options)
         except Exception as error:  # the user's forward may raise anything
             where = f"{probe.sizes_in_words} ({probe.family} inputs, {run.__name__})"

@@ -1,0 +1,148 @@
+"""The state of a module as it was loaded: which of it a run changes, and how to have it back."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_leaves
+
+from tasks.core.forward.operator_mode import OperatorMode
+
+_CONTAINERS = (dict, list, set)
+_OWN = frozenset(vars(nn.Module()))
+"""Attributes that PyTorch itself keeps on every module, tensors by name among them."""
+
+
+class LoadedState:
+    """Tensors and attributes of a module; a tensor is copied only when a watched run is about to write into it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        """Note what there is; nothing is copied yet but dicts, lists and sets."""
+        self._network = network
+        self._attributes = [(module, {**vars(module)}) for module in network.modules()]
+        kept = (value for _, state in self._attributes for value in state.values() if type(value) in _CONTAINERS)
+        self._inside = [(value, value.copy()) for value in kept]
+        self._names = dict(_named_tensors(network))
+        self._data = {name: tensor.data for name, tensor in self._names.items()}
+        """What each holds, also where `.data` is set to something else."""
+        self._copies: dict[str, torch.Tensor] = {}
+        self._names_in: dict[int, list[str]] = {}
+        """By storage."""
+        for name, data in self._data.items():
+            self._names_in.setdefault(data.untyped_storage()._cdata, []).append(name)
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Within this context a tensor is copied before an operator writes into it."""
+        with _Writes(self._keep):
+            yield
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Within this context the module may change its state; afterwards it has what was loaded."""
+        try:
+            with self.watched():
+                yield
+        finally:
+            self.restore()
+
+    def changed(self) -> list[str]:
+        """Names of the tensors and attributes that are no longer as they were."""
+        tensors = dict(_named_tensors(self._network))
+        found = [
+            name for name, data in self._data.items() if not _same(self._copies.get(name, data), tensors.get(name))
+        ]
+        inside = {id(value): items for value, items in self._inside}
+        paths = {module: path for path, module in self._network.named_modules()}
+        for module, before in self._attributes:
+            now, prefix = vars(module), f"{paths[module]}." if paths.get(module) else ""
+            for name in dict.fromkeys((*before, *now)):
+                old = inside.get(id(before.get(name)), before.get(name))
+                if name not in _OWN and ((name in before) != (name in now) or not _same(old, now[name])):
+                    found.append(f"{prefix}{name}")
+        return list(dict.fromkeys(found))
+
+    def are_parameters(self, names: list[str]) -> bool:
+        """Is one of these a parameter, which only training should change?"""
+        return any(isinstance(self._names.get(name), nn.Parameter) for name in names)
+
+    def restore(self) -> None:
+        """Give the module its attributes back, caches in lists and dicts included, and its tensors their values."""
+        for module, state in self._attributes:
+            vars(module).clear()
+            vars(module).update(state)
+        for value, items in self._inside:
+            value.clear()
+            (value.extend if isinstance(value, list) else value.update)(items)
+
+        for name, tensor in self._names.items():
+            tensor.data = self._data[name]
+            if name in self._copies:
+                self._data[name].copy_(self._copies[name])
+
+    def restore_weights(self) -> None:
+        """Give the tensors of the state_dict the values back that were loaded, and leave all else as it is now.
+
+        One that has another shape now is no weight but a cache that has grown.
+        """
+        for name, tensor in self._network.state_dict(keep_vars=True).items():
+            loaded = self._copies.get(name, self._data.get(name))
+            if isinstance(tensor, torch.Tensor) and loaded is not None and loaded.shape == tensor.shape:
+                tensor.data.copy_(loaded)
+
+    def _keep(self, storage: int) -> None:
+        """Copy the tensors that lie in a storage, unless they were copied before."""
+        for name in self._names_in.get(storage, ()):
+            if name not in self._copies:
+                self._copies[name] = self._data[name].clone()
+
+
+class _Writes(OperatorMode):
+    """Tells of each storage before an operator writes into it."""
+
+    def __init__(self, tell: Any) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: PLR0917
+        schema = getattr(func, "_schema", None)
+        if schema is not None and schema.is_mutable:
+            given = {argument.name: value for argument, value in zip(schema.arguments, args, strict=False)}
+            given |= kwargs or {}
+            written = [a.name for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+            with _disable_current_modes():
+                for value in tree_leaves([given.get(name) for name in written]):
+                    if isinstance(value, torch.Tensor):
+                        self._tell(value.untyped_storage()._cdata)
+        return self.call(func, args, kwargs)
+
+
+def _named_tensors(network: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Parameters, buffers and tensors in plain attributes, by name; those that have no storage yet are left out."""
+    for path, module in network.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            own = {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
+        else:
+            own = {**vars(module), **module._parameters, **module._buffers}
+        for name, value in own.items():
+            if isinstance(value, torch.Tensor) and not nn.parameter.is_lazy(value) and not value.is_sparse:
+                yield f"{path}.{name}" if path else name, value
+
+
+def _same(before: Any, now: Any) -> bool:
+    """Are two values of an attribute equal?"""
+    if isinstance(before, torch.Tensor) and isinstance(now, torch.Tensor):
+        if before.shape != now.shape or before.dtype != now.dtype:
+            return False
+        a, b = (tensor.detach().reshape(-1).contiguous().view(torch.uint8) for tensor in (before, now))
+        return before.data_ptr() == now.data_ptr() or bool(torch.equal(a, b))  # byte by byte: NaN equals itself
+    if type(before) is not type(now):
+        return False
+    if isinstance(before, list | tuple):
+        return len(before) == len(now) and all(map(_same, before, now))
+    if isinstance(before, dict):
+        return list(before) == list(now) and all(map(_same, before.values(), now.values()))
+    return before is now or (isinstance(before, int | float | str | set) and before == now)

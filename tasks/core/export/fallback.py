@@ -153,7 +153,7 @@ def _cleaned(spec: ResolvedSpec, reference: Reference, exported: Exported) -> di
         (all_sizes(reference.inputs.specs, probe.sizes), [array.shape for array in reference.float32(probe)])
         for probe in probes
     ]
-    cleaning.name_output_dims(exported.graph, observed)
+    cleaning.name_output_dims(exported.graph, observed, _fixed_dims(exported.graph, observed, reference))
     cleaning.clean_metadata(exported.graph)
     given = spec.input_names[len(exported.graph.graph.inputs) :]
     pairs = zip(given, (name for name, _ in reference.network.named_parameters()), strict=False)
@@ -162,6 +162,17 @@ def _cleaned(spec: ResolvedSpec, reference: Reference, exported: Exported) -> di
     lost = [f"{label} has no parameter of its own in the graph" for label in given if label not in labels]
     notes = (*static, *exported.notes, *lost)
     return {"notes": notes, "doubts": exported.doubts, "opset": spec.opset}
+
+
+def _fixed_dims(graph: ir.Model, observed: cleaning.ObservedShapes, reference: Reference) -> dict[cleaning.Place, int]:
+    """Output dims that a graph leaves open, though the module, followed with symbols for sizes, has them fixed."""
+    unvaried, inputs = cleaning.unvaried_dims(graph, observed), reference.inputs
+    if not unvaried:
+        return {}
+    from tasks.core.forward.size_conditions import fixed_output_dims  # imports half a second of PyTorch
+
+    known = fixed_output_dims(reference.network, inputs.arguments_without_values, inputs.probes[0].sizes)
+    return {(index, axis): size for (index, axis), size in unvaried.items() if known and known[index][axis] == size}
 
 
 def _written(model: ir.Model, path: Path, *, props: Mapping[str, str], known: Mapping[str, Any]) -> Graph:

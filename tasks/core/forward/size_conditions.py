@@ -25,6 +25,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 
 from tasks.core.errors import one_line
 from tasks.core.forward.arguments import Arguments
+from tasks.core.forward.outputs import flatten
 from tasks.core.forward.switches import same_way
 from tasks.core.source_lines import callers, innermost, without_folder
 
@@ -102,16 +103,41 @@ def way_at(model: nn.Module, arguments: Callable[[Mapping[str, Any]], Arguments]
         arguments: makes args and kwargs of forward from a symbol a dynamic dimension.
         sizes: of these dimensions.
     """
+    watch, _, blind = _followed(model, arguments, sizes)
+    return Way(tuple(watch.conditions.values()), blind or watch.made_numbers)
+
+
+def fixed_output_dims(
+    model: nn.Module, arguments: Callable[[Mapping[str, Any]], Arguments], sizes: Mapping[str, int]
+) -> list[tuple[int | None, ...]]:
+    """The size of each output dimension that is the same at all sizes, else None, an output each; empty: not known.
+
+    Args:
+        model: in eval mode; what it sets on itself meanwhile is undone.
+        arguments: makes args and kwargs of forward from a symbol a dynamic dimension.
+        sizes: of these dimensions.
+    """
+    watch, output, blind = _followed(model, arguments, sizes)
+    if blind or watch.made_numbers or watch.conditions:
+        return []
+    shapes = [tensor.shape for _, tensor in flatten(output)]
+    return [tuple(size if isinstance(size, int) else None for size in shape) for shape in shapes]
+
+
+def _followed(
+    model: nn.Module, arguments: Callable[[Mapping[str, Any]], Arguments], sizes: Mapping[str, int]
+) -> tuple["_Watch", Any, str]:
+    """Run a module on tensors without values: what was watched, what it returned, and why it may be half-known."""
     watch = _Watch()
     mode = FakeTensorMode(shape_env=watch, allow_non_fake_inputs=True)
-    blind = ""
+    output, blind = None, ""
     with state_kept(model), _silent(), same_way(), torch.no_grad(), mode, enable_python_dispatcher():
         try:
             args, kwargs = arguments({name: watch.dimension(name, size) for name, size in sizes.items()})
-            model(*args, **kwargs)
+            output = model(*args, **kwargs)
         except Exception as error:  # the module may need values, or an operator may know no symbols
             blind = one_line(f"{type(error).__name__}: {error}")
-    return Way(tuple(watch.conditions.values()), blind or watch.made_numbers)
+    return watch, output, blind
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,14 @@ class Inputs:
         """Args and kwargs of forward for these arrays."""
         return build_arguments(self.argument_paths, self.tensors(arrays))
 
+    def arguments_without_values(self, symbols: Mapping[str, Any]) -> Arguments:
+        """Args and kwargs of forward whose dynamic dimensions have these symbols for sizes."""
+        sizes = all_sizes(self.specs, symbols)
+        shapes = [[dim.size_at(sizes) for dim in spec.dims] for spec in self.specs]
+        dtypes = (getattr(torch, spec.dtype) for spec in self.specs)
+        tensors = [torch.empty(shape, dtype=dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
+        return build_arguments(self.argument_paths, tensors)
+
     @property
     def from_tensors(self) -> Callable[[Sequence[torch.Tensor]], Arguments] | None:
         """What makes args and kwargs of one tensor an input, as exporters need; None: forward takes these itself."""
@@ -189,20 +197,13 @@ def _with_other_ways(model: nn.Module, inputs: Inputs) -> Inputs:
         return inputs
     from tasks.core.forward.size_conditions import state_kept, way_at  # imports half a second of PyTorch
 
-    def arguments(symbols: Mapping[str, Any]) -> Arguments:
-        sizes = all_sizes(inputs.specs, symbols)
-        shapes = [[sizes[d.name] if d.name else d.size or 0 for d in spec.dims] for spec in inputs.specs]
-        dtypes = (getattr(torch, spec.dtype) for spec in inputs.specs)
-        tensors = [torch.empty(shape, dtype=dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
-        return build_arguments(inputs.argument_paths, tensors)
-
     def refusal(sizes: dict[str, int]) -> str:
         with state_kept(model):
             return _refusal(model, inputs, sizes, is_finite=True)
 
     module = Module(
         refusal,
-        way=functools.partial(way_at, model, arguments),
+        way=functools.partial(way_at, model, inputs.arguments_without_values),
         instructions=lambda sizes: instructions_of(lambda: refusal(sizes)),
         numbers=functools.partial(numbers_of, model),
     )

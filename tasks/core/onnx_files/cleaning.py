@@ -1,6 +1,7 @@
 """What is done to a graph before it is written: what is not used, private metadata, labels, names of dims."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import onnx_ir as ir
@@ -11,6 +12,8 @@ from tasks.core.source_lines import innermost, lines_of_trace, without_folder
 
 ObservedShapes = Sequence[tuple[Mapping[str, int], Sequence[tuple[int, ...]]]]
 """One pair per run: sizes of the dynamic input dims by name, and shapes of all outputs."""
+Place = tuple[int, int]
+"""Index of an output, and axis."""
 _STACK_TRACE = "pkg.torch.onnx.stack_trace"
 
 
@@ -74,19 +77,42 @@ def label_parameters(model: ir.Model, labels: Mapping[str, str]) -> dict[str, st
     return found
 
 
-def name_output_dims(model: ir.Model, observed: ObservedShapes) -> None:
-    """Give dynamic output dims the name of the input dim that they follow, else OUTPUT_AXIS.
+def name_output_dims(
+    model: ir.Model, observed: ObservedShapes, fixed: Mapping[Place, int] = MappingProxyType({})
+) -> None:
+    """Give open output dims the name of the input dim that they follow, else OUTPUT_AXIS.
 
     Args:
         model: is changed.
         observed: what at least one run showed.
+        fixed: sizes of those that the exporter left open, though they are always the same.
     """
     for index, output in enumerate(model.graph.outputs):
         if output.shape is not None:
             output.shape = ir.Shape(
-                dim if isinstance(dim, int) else _followed(observed, index, axis) or f"{output.name}_{axis}"
+                dim
+                if isinstance(dim, int)
+                else _followed(observed, index, axis) or fixed.get((index, axis)) or f"{output.name}_{axis}"
                 for axis, dim in enumerate(output.shape)
             )
+
+
+def unvaried_dims(model: ir.Model, observed: ObservedShapes) -> dict[Place, int]:
+    """Output dims that the exporter left open, and that had the same size in every run though each input dim varied.
+
+    Args:
+        model: as the exporter made it: shape inference of a traced graph ends at many a reshape.
+        observed: what at least one run showed.
+    """
+    if any(len({sizes[name] for sizes, _ in observed}) < 2 for name in observed[0][0]):
+        return {}
+    found = {}
+    for index, output in enumerate(model.graph.outputs):
+        for axis, dim in enumerate(output.shape or ()):
+            seen = {shapes[index][axis] for _, shapes in observed if axis < len(shapes[index])}
+            if not isinstance(dim, int) and len(seen) == 1:
+                found[index, axis] = seen.pop()
+    return found
 
 
 def _followed(observed: ObservedShapes, index: int, axis: int) -> str | None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from tasks.core.export.exporters import run_exporter
 from tasks.core.inputs.choice import choose_inputs
-from tasks.core.onnx_files.cleaning import clean_metadata, label_parameters, name_output_dims
+from tasks.core.onnx_files.cleaning import clean_metadata, label_parameters, name_output_dims, unvaried_dims
 from tasks.core.onnx_files.writing import write
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
@@ -146,6 +146,17 @@ def test_output_dims_are_called_as_the_input_dims_that_they_follow(
     sizes = ({"batch": 2, "length": 10}, {"batch": 3, "length": 12})
     name_output_dims(model, [(size, [shape]) for size, shape in zip(sizes, shapes, strict=True)])
     assert [getattr(dim, "value", dim) for dim in y.shape] == dims
+
+
+def test_output_dims_that_never_varied_are_told() -> None:
+    """Where each input dim did; those that are known to be fixed then have a number."""
+    y = ir.Value(name="y", shape=ir.Shape(["s0", 10, "s1"]), type=ir.TensorType(ir.DataType.FLOAT))
+    model = ir.Model(ir.Graph([], [y], nodes=[], opset_imports={"": 20}), ir_version=10)
+    observed = [({"batch": size, "n": size + 2}, [(size, 10, 7)]) for size in (2, 3)]
+    assert unvaried_dims(model, observed) == {(0, 2): 7}
+    assert unvaried_dims(model, [({"batch": 2, "n": 4}, [(2, 10, 7)]), ({"batch": 3, "n": 4}, [(3, 10, 7)])]) == {}
+    name_output_dims(model, observed, {(0, 2): 7})
+    assert [getattr(dim, "value", dim) for dim in y.shape or ()] == ["batch", 10, 7]
 
 
 class TwoSplits(nn.Module):

@@ -3,7 +3,7 @@
 `copy.deepcopy(model).double()` is no sound float64 reference: deepcopy raises on modules that keep non-leaf tensors or
 weight norm, and `.double()` is undone wherever forward casts. Here the module itself runs: each submodule's own tensors
 are cast to float64 while that submodule is running, and a dispatch mode casts every other float32 tensor and dtype
-argument of an operator. At most the tensors of the modules now on the call stack exist twice.
+argument of an operator; half precision, too. At most the tensors of the modules now on the call stack exist twice.
 """
 
 import contextlib
@@ -27,7 +27,9 @@ from tasks.core.forward.switches import same_way, uncompiled
 
 _SIGN_PERIOD = 8191
 """Signs repeat after a prime number of weights, so that rows of a matrix get different ones."""
-_MOVED = (torch.float32, torch.float64)
+_RAISED = (torch.float32, torch.float16, torch.bfloat16)
+"""Dtypes that the float64 run computes in float64."""
+_MOVED = (*_RAISED, torch.float64)
 """Dtypes of the tensors that one rounding moves."""
 
 Args = tuple[Any, ...]
@@ -39,7 +41,7 @@ _PLAIN_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d,
 
 
 class _RaiseToFloat64(OperatorMode):
-    """Cast what every operator takes from float32 to float64; of one that refuses, as custom ones do, what it gives."""
+    """Cast what every operator takes to float64; of one that refuses, as custom ones do, what it gives in float32."""
 
     def __init__(self, rounded: set[str]) -> None:
         super().__init__()
@@ -57,15 +59,15 @@ class _RaiseToFloat64(OperatorMode):
             return tree_map(_raised, answer)
 
 
-def _cast(value: Any, source: torch.dtype, target: torch.dtype) -> Any:
-    """Cast a tensor of the source dtype, or replace that dtype itself; anything else stays."""
+def _cast(value: Any, sources: Collection[torch.dtype], target: torch.dtype) -> Any:
+    """Cast a tensor of a source dtype, or replace that dtype itself; anything else stays."""
     if isinstance(value, torch.Tensor):
-        return value.to(target) if value.dtype == source else value
-    return target if value is source else value
+        return value.to(target) if value.dtype in sources else value
+    return target if isinstance(value, torch.dtype) and value in sources else value
 
 
-_raised = functools.partial(_cast, source=torch.float32, target=torch.float64)
-_lowered = functools.partial(_cast, source=torch.float64, target=torch.float32)
+_raised = functools.partial(_cast, sources=_RAISED, target=torch.float64)
+_lowered = functools.partial(_cast, sources=(torch.float64,), target=torch.float32)
 
 
 def run_float32(model: nn.Module, args: Args, kwargs: Kwargs) -> Any:
@@ -112,12 +114,12 @@ class Scratch:
 def run_float64(
     model: nn.Module, args: Args, kwargs: Kwargs, *, scratch: Scratch | None = None, rounded: set[str] | None = None
 ) -> Any:
-    """Call a module with float32 inputs, weights, constants and intermediate values cast to float64.
+    """Call a module with inputs, weights, constants and intermediate values cast to float64, from half precision, too.
 
     Args:
         model: any module.
-        args: of forward, float32.
-        kwargs: of forward, float32.
+        args: of forward.
+        kwargs: of forward.
         scratch: buffer to use again.
         rounded: the names of operators that refused float64 and ran in float32 are added to it.
     """
@@ -143,17 +145,17 @@ def run_float64(
 
 
 def run_perturbed(model: nn.Module, args: Args, kwargs: Kwargs, *, seed: int, move_inputs: bool = False) -> Any:
-    """Call a module as another float32 implementation might: weights off by one rounding, other kernels.
+    """Call a module as another implementation might: weights off by one rounding of their dtype, other kernels.
 
-    Each weight w becomes float32(w +- w * eps32 / 2); eps32 / 2 is the largest relative error of one rounding, and
-    float32 represents the result as the next number.
+    Each weight w becomes w +- w * eps / 2; eps / 2 is the largest relative error of one rounding, and the dtype
+    represents the result as the next number.
 
     Args:
         model: any module.
         args: of forward.
         kwargs: of forward.
         seed: of the signs, and of the choice of kernels.
-        move_inputs: perturb the float32 inputs, too.
+        move_inputs: perturb the inputs, too.
     """
 
     def moved_input(value: torch.Tensor) -> torch.Tensor:
@@ -187,7 +189,7 @@ def _off_by_half_eps(tensor: torch.Tensor, seed: str) -> torch.Tensor:
 def _leafwise(
     model: nn.Module,
     transform: Callable[[nn.Module, list[_Own]], list[torch.Tensor]],
-    dtypes: Collection[torch.dtype] = (torch.float32,),
+    dtypes: Collection[torch.dtype] = _RAISED,
 ) -> Iterator[None]:
     """Within this context each submodule's own tensors of these dtypes have transformed data while it runs.
 

@@ -26,10 +26,33 @@ def structural_findings(graph: Graph) -> list[str]:
     try:
         onnx.checker.check_model(checked, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
-        findings.append(f"onnx.checker finds: {one_line(error)}")
+        findings.append(with_remedy(graph, f"onnx.checker finds: {one_line(error)}"))
     model = ir.from_proto(proto)
     ir.external_data.set_base_dir(model.graph, graph.path.parent)
     return [*findings, *_training_findings(model)]
+
+
+def with_remedy(graph: Graph, said: str) -> str:
+    """What was said against a file, and what to do where it computes in bfloat16.
+
+    Args:
+        graph: the file.
+        said: by the checker, or by ONNX Runtime.
+    """
+    if not _computes_in_bfloat16(ir.from_proto(read_without_weights(graph.path))):
+        return said
+    return (
+        f"the file computes in bfloat16, which ONNX Runtime does not do here; export the module in float32 "
+        f"(module.float()) or in float16 (module.half()), with inputs of that dtype ({said})"
+    )
+
+
+def _computes_in_bfloat16(model: ir.Model) -> bool:
+    """Is anything that it is given, holds or casts to bfloat16?"""
+    values = (*model.graph.inputs, *model.graph.initializers.values())
+    casts = (node.attributes.get("to") for node in model.graph.all_nodes() if node.op_type == "Cast")
+    dtypes = [*(value.dtype for value in values), *(cast.as_int() for cast in casts if cast is not None)]
+    return ir.DataType.BFLOAT16 in dtypes
 
 
 def _training_findings(model: ir.Model) -> Iterator[str]:

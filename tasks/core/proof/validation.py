@@ -12,7 +12,7 @@ from tasks.core.inputs.probes import Probe
 from tasks.core.limits import CLOSER_LOOK, SLICE_LIMIT, WITNESS_LIMIT
 from tasks.core.localisation.defects import Defect
 from tasks.core.localisation.search import localise
-from tasks.core.onnx_files.checks import structural_findings
+from tasks.core.onnx_files.checks import structural_findings, with_remedy
 from tasks.core.proof.branches import untaken_sides
 from tasks.core.proof.observations import Observations, Observed
 from tasks.core.proof.plan import Plan, make_plan
@@ -127,7 +127,7 @@ def _observe(
         try:
             ProbeRun(plan, reference, seen, known=candidate.answers, keep=keep).run()
         except sessions.SessionError as error:
-            seen.failures.append(f"ONNX Runtime refuses it: {error}")
+            seen.failures.append(with_remedy(plan.graph, f"ONNX Runtime refuses it: {error}"))
     if not seen.failures and not seen.doubts:
         seen.doubts += untaken_sides(plan, reference, seen.compared)
     seen.doubts += filter(None, [reference.fused_way])

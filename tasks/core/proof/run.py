@@ -52,7 +52,10 @@ class ProbeRun:
         self._look_again()
 
     def _module_runs(self, probe: Probe) -> bool:
-        """Does the module itself run? On the planned sizes and ordinary values it must, on others it need not."""
+        """Does the module itself run? On the planned sizes and ordinary values it must, on others it need not.
+
+        Nor need it be within the range of half precision, beyond which a file that computes in float32 is better.
+        """
         if probe in self._reference.inputs.probes and probe.family not in ("zeros", "wide"):
             return True
         try:
@@ -60,6 +63,11 @@ class ProbeRun:
         except ModelError as error:
             self._seen.notes.append(f"left out: {error}")
             self._seen.skipped.append((probe, "the module itself refuses it"))
+            return False
+        if name := self._reference.overflown(probe):
+            why = "overflows half precision in PyTorch itself"
+            self._seen.note(f"left out: {probe.family} inputs on which {name} {why}")
+            self._seen.skipped.append((probe, f"{name} {why}"))
             return False
         return True
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tasks.core.arrays import Array
+from tasks.core.arrays import EPS32, Array
 from tasks.core.errors import ModelError, one_line, refusal_of
 from tasks.core.forward.arguments import build_arguments
 from tasks.core.forward.choices import NotedChoices, OtherChoices, run_noted
@@ -30,6 +30,7 @@ from tasks.core.reference.traced_values import TracedValues
 from tasks.core.reference.ways import (
     OwnError,
     attention_masks,
+    coarsest_eps,
     difference,
     first_module_apart,
     first_operator_apart,
@@ -217,6 +218,15 @@ class Reference:
         """
         others = OtherChoices([choice.margins for choice in self.choices(probe)], seed)
         return self._answer(f"otherwise {seed}", probe, run_noted, choices=others)
+
+    def overflown(self, probe: Probe) -> str:
+        """Name of an output that is not finite only because the module is in half precision; empty: there is none."""
+        answer = self.float32(probe)
+        if coarsest_eps(self.network) <= EPS32 or all(np.isfinite(array).all() for array in answer):
+            return ""
+        outputs = zip(self.output_names, answer, self.float64(probe), strict=True)
+        same = ((name, a, b) for name, a, b in outputs if a.shape == b.shape)
+        return next((name for name, a, b in same if not np.isfinite(a[np.isfinite(b)]).all()), "")
 
     def additions(self, probe: Probe) -> list[Addition]:
         """Residual additions of the float64 run on one of the first two probes; none where it can't be recorded."""

@@ -144,9 +144,13 @@ class OwnError:
 
 def noise_limit_of(network: nn.Module) -> float:
     """Share of the scale beyond which the error of a module's own arithmetic is not believed; more in half."""
+    return max(NOISE_OF_SCALE, 4 * coarsest_eps(network))
+
+
+def coarsest_eps(network: nn.Module) -> float:
+    """Spacing at 1.0 of the coarsest dtype that a module has weights in; 0: it has none."""
     tensors = itertools.chain(network.parameters(), network.buffers())
-    coarsest = max((eps_of(tensor.dtype) for tensor in tensors if tensor.is_floating_point()), default=0.0)
-    return max(NOISE_OF_SCALE, 4 * coarsest)
+    return max((eps_of(tensor.dtype) for tensor in tensors if tensor.is_floating_point()), default=0.0)
 
 
 def first_module_apart(network: nn.Module, first: Run, second: Run) -> str:

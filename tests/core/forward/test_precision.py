@@ -91,3 +91,26 @@ def test_a_float64_module_is_perturbed_by_one_rounding_of_float64() -> None:
     moved = (run_perturbed(layer, (x,), {}, seed=0) - run_float32(layer, (x,), {})).abs().max()
     assert 0 < moved < 1e-14
     assert 1e-15 < (run_perturbed(norm, (x,), {}, seed=0) - run_float32(norm, (x,), {})).abs().max() < 1e-11
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_raised_and_perturbed_by_its_own_rounding(dtype: torch.dtype) -> None:
+    """The float64 run computes nothing in it, casts and constants included; weights move by one rounding of it."""
+    torch.manual_seed(0)
+    layer, x = nn.Linear(8, 8).to(dtype), torch.randn(16, 8).to(dtype)
+
+    class Casts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x).to(dtype) + torch.full((8,), 0.1, dtype=dtype)
+
+    exact = nn.functional.linear(x.double(), layer.weight.double(), layer.bias.double()) + 0.1
+    answer = run_float64(Casts(), (x,), {})
+    assert answer.dtype == torch.float64
+    assert torch.allclose(answer, exact, rtol=1e-12, atol=1e-12)
+    moved = run_perturbed(layer, (x,), {}, seed=0)
+    assert moved.dtype == layer.weight.dtype == dtype
+    assert 0 < float((moved - layer(x)).detach().abs().max()) < 20 * torch.finfo(dtype).eps

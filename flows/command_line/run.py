@@ -18,6 +18,7 @@ from flows.command_line.options import Parser
 from flows.outcomes import failed, flattened
 from tasks.core.errors import AssayError, ServiceError, SpecError, VerdictError, exit_status_of
 from tasks.core.records.steps import ExportResult
+from tasks.core.runtime.descriptors import leave_descriptors
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.resolve import check
 
@@ -43,6 +44,7 @@ def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, d
     arguments = sys.argv[1:] if arguments is None else arguments
     target = _json_target(arguments)
     standard_output = _only_results_to_standard_output() if target == "-" else None
+    leave_descriptors()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to end as with Ctrl-C: tidily, the JSON written
     results: list[ExportResult] = []
     display = display_class(to_stderr=target == "-")

@@ -18,6 +18,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, ParamSpec, TypeVar
 
 from tasks.core.errors import CrashError, cause_of_death
+from tasks.core.runtime.descriptors import leave_descriptors
 from tasks.core.runtime.owned_processes import end_with_owner
 
 P = ParamSpec("P")
@@ -159,5 +160,6 @@ def _prepare(num_threads: int | None, is_silent: bool) -> None:
         torch.set_num_threads(num_threads)
     if is_silent:
         os.dup2(2, 1)  # what a model prints is no result
+    leave_descriptors()
     if is_silent and not os.environ.get("PREFECT_LOGGING_EXTRA_LOGGERS"):
         logging.getLogger("assay").propagate = False  # what the steps say would mix with the lines of the sweep

@@ -18,6 +18,7 @@ from tasks.core.families.registry import family_of
 from tasks.core.forward.outputs import flat_forward
 from tasks.core.forward.switches import same_way
 from tasks.core.inputs.choice import Inputs
+from tasks.core.runtime.descriptors import silenced
 from tasks.core.spec.export_spec import ResolvedSpec
 
 
@@ -80,6 +81,9 @@ def _quiet() -> Iterator[None]:
     """Silence the exporters' deprecation, tracer and progress messages: the proof judges, not they."""
     with contextlib.ExitStack() as stack, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        stack.enter_context(silenced())
+        stack.callback(torch._C._jit_set_onnx_log_enabled, torch._C._jit_is_onnx_log_enabled())
+        torch._C._jit_set_onnx_log_enabled(False)  # pages of a graph that can't be converted
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
         for logger in map(logging.getLogger, ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch")):

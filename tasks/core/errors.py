@@ -161,8 +161,13 @@ def exit_status_of(class_name: str) -> int:
 
 
 def one_line(said: object) -> str:
-    """The text of an exception or another object on one line, cut at 300 characters, without a final full stop."""
-    return " ".join(str(said).split())[:300].rstrip(".")
+    """The text of an exception or another object on one line, cut at 300 characters, without a final full stop.
+
+    Of TorchScript's pages, the last line: the error that it met.
+    """
+    text = str(said).strip()
+    text = text.splitlines()[-1] if "Traceback of TorchScript" in text else text
+    return " ".join(text.split())[:300].rstrip(".")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,11 +1,14 @@
 """The line of a model's own code behind a call of PyTorch: the innermost frame outside PyTorch."""
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
+_ASSAY = f"{Path(__file__).parents[1]}/"
+_INSTALLED = re.compile(r"/(site|dist)-packages/|/lib/python\d\.\d+/")
 SourceLine = tuple[str, int]
 """Path of a file as Python knows it, and the number of a line."""
 _TORCH = f"{Path(str(getattr(find_spec('torch'), 'origin', ''))).parent}/"
@@ -27,6 +30,17 @@ def lines_of_trace(text: str) -> list[SourceLine]:
 def innermost(lines: Iterable[SourceLine]) -> SourceLine | None:
     """The first line, of those given innermost first, that is in a file outside PyTorch; None if there is none."""
     return next(((file, line) for file, line in lines if is_outside_torch(file)), None)
+
+
+def innermost_own(lines: Iterable[SourceLine]) -> SourceLine | None:
+    """The first line, of those given innermost first, that is no installed library's; else as `innermost`.
+
+    What called the model, Assay's own code, is left aside.
+    """
+    called = itertools.dropwhile(lambda line: line[0].startswith(_ASSAY), lines)
+    inside = list(itertools.takewhile(lambda line: not line[0].startswith(_ASSAY), called))
+    own = [line for line in inside if is_outside_torch(line[0]) and not _INSTALLED.search(line[0])]
+    return own[0] if own else innermost(inside)
 
 
 def is_outside_torch(file: str) -> bool:

@@ -43,3 +43,9 @@ def test_a_message_becomes_one_line() -> None:
     """Newlines and runs of spaces become one space, the final full stop goes, and 300 characters are enough."""
     assert one_line(ValueError("bad\n  shape:\t(3, 4).")) == "bad shape: (3, 4)"
     assert len(one_line("x" * 999)) == 300
+
+
+def test_a_message_of_torchscript_is_what_it_met() -> None:
+    """Not the trace of its interpreter, in which it is the last line."""
+    pages = "It failed.\nTraceback of TorchScript (most recent call last):\n  File x\nRuntimeError: no."
+    assert one_line(f"RuntimeError: {pages}\n") == "RuntimeError: no"

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from tasks.core.source_lines import callers, innermost, lines_of_trace, without_folder
+from tasks.core import source_lines
+from tasks.core.source_lines import callers, innermost, innermost_own, lines_of_trace, without_folder
 
 TORCH = Path(torch.__file__).parent
 TRACE = f"""
@@ -21,6 +22,15 @@ def test_the_innermost_line_outside_pytorch_is_found_in_a_trace() -> None:
     """PyTorch's own frames and code without a file are passed over."""
     found = innermost(lines_of_trace(TRACE))
     assert found == ("/venv/lib/python3.11/site-packages/torchvision/models/resnet.py", 92)
+
+
+def test_the_models_own_line_is_named_before_a_librarys() -> None:
+    """Whatever library its code calls; a library's own model is named by the library's line."""
+    library, own = ("/venv/lib/python3.11/site-packages/einops/einops.py", 9), ("/home/me/net.py", 5)
+    assay = (source_lines.__file__, 1)
+    assert innermost_own([assay, (f"{TORCH}/nn/a.py", 1), library, own, ("/home/me/run.py", 3), assay]) == own
+    assert innermost_own([library, (f"{TORCH}/nn/a.py", 1), assay, ("/home/me/run.py", 3)]) == library
+    assert innermost_own([(f"{TORCH}/nn/a.py", 1), assay]) is None
 
 
 def test_a_line_in_a_folder_called_torch_is_the_models_own() -> None:

@@ -12,7 +12,6 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Self
 from unittest.mock import patch
 
@@ -21,7 +20,7 @@ from torch import nn
 
 from tasks.core.forward.outputs import flat_forward
 from tasks.core.forward.switches import same_way, uncompiled
-from tasks.core.source_lines import callers, innermost
+from tasks.core.source_lines import callers, innermost, innermost_own, without_folder
 
 _KNOWN = tuple(f"{folder}/" for folder in getattr(find_spec("torchvision"), "submodule_search_locations", ()))
 """torchvision's code is exempt: it branches on whether there are boxes at all, with the same result either way."""
@@ -92,7 +91,7 @@ class FrozenValues:
         decided = not (file.startswith(_KNOWN) or _is_check(file, line)) and any(
             self._is_decided(tensor, by_size=by_size) for tensor in tensors
         )
-        noted = f"{Path(file).name}:{line}"
+        noted = without_folder(innermost_own(callers(frame)) or (file, line))
         self.lines[noted] = self.lines.get(noted, False) or decided
 
     def _is_decided(self, tensor: torch.Tensor, *, by_size: bool) -> bool:
@@ -138,8 +137,7 @@ class TakenSides:
             @functools.wraps(function)
             def noted(*args: Any, **kwargs: Any) -> Any:
                 value = function(*args, **kwargs)
-                file, line = innermost(callers(sys._getframe(1))) or ("", 0)
-                name = f"{Path(file).name}:{line}"
+                name = without_folder(innermost_own(callers(sys._getframe(1))))
                 self._seen.setdefault((name, counts[name]), set()).add(value if isinstance(value, bool) else str(value))
                 counts[name] += 1
                 return value

@@ -18,6 +18,7 @@ UNSTABLE_LIMIT = 0.01  # share of integers that torch32 itself gets wrong, above
 # --- power: could the probes have seen a difference?
 MOVEMENT_LIMIT = 100.0  # multiple of the noise by which an output must move with its input to be compared
 JUDGED_FAMILIES = ("normal", "range", "sample")  # zeros and wide inputs may silence or saturate a sound model
+LENIENT_FAMILIES = ("special", "extreme", "rows", "masks")  # values on which the module itself may give NaN, or raise
 LUCKY_SHARE = 0.05  # share of the largest errors that may be luck, as where the nearest of many codes is taken
 SATURATION_LIMIT = 0.99  # share of elements at an extreme whatever the input, above which too few are compared
 

@@ -1,6 +1,7 @@
 """Files that somebody else made: traced, which takes a moment, and perhaps of another module than the one at hand."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +15,9 @@ from tasks.core.spec.resolve import resolve
 from tests.core.proof.proving import Exported
 
 
-def traced(model: nn.Module, inputs: tuple[str, ...], folder: Path, *, file_of: nn.Module | None = None) -> Exported:
+def traced(
+    model: nn.Module, inputs: tuple[str, ...], folder: Path, *, file_of: nn.Module | None = None, **fields: Any
+) -> Exported:
     """Trace a module, or another in its place, into `model.onnx`, and choose inputs to hold it against the module.
 
     Args:
@@ -22,8 +25,9 @@ def traced(model: nn.Module, inputs: tuple[str, ...], folder: Path, *, file_of: 
         inputs: of both.
         folder: of the file.
         file_of: what is traced; None: the module itself.
+        **fields: further ones of the spec.
     """
-    chosen = choose_inputs(resolve(ExportSpec(model=model, name="tiny", inputs=inputs)), model.eval())
+    chosen = choose_inputs(resolve(ExportSpec(model=model, name="tiny", inputs=inputs, **fields)), model.eval())
     reference = Reference(model, chosen)
     args = tuple(chosen.tensors(chosen.arrays(chosen.probes[0])))
     with torch.no_grad():

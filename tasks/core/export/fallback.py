@@ -3,7 +3,7 @@
 import contextlib
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from tasks.core.onnx_files import cleaning, reading, writing
 from tasks.core.onnx_files.lazy_reading import SIDECAR_KEY
 from tasks.core.records.steps import Candidate, FileAnswers, Graph
 from tasks.core.reference.reference import Reference
-from tasks.core.reference.structure import structural_failure
+from tasks.core.reference.structure import structural_failure, without_nan
 from tasks.core.runtime import sessions
 from tasks.core.spec.export_spec import ResolvedSpec
 
@@ -194,7 +194,7 @@ def _written(model: ir.Model, path: Path, *, props: Mapping[str, str], known: Ma
 
 def _try_other_sizes(graph: Graph, reference: Reference) -> tuple[FileAnswers, str]:
     """Run the file at other sizes of each dynamic dim: its answers, and what is grossly wrong with them; else empty."""
-    probes = _other_sizes(reference)
+    probes = [*_other_sizes(reference), *_masked(reference)]
     try:
         found = sessions.answers(graph.path, map(reference.inputs.arrays, probes), level="off")
     except sessions.SessionError as error:
@@ -203,7 +203,12 @@ def _try_other_sizes(graph: Graph, reference: Reference) -> tuple[FileAnswers, s
     names = [output.name for output in graph.outputs]
     for probe, answer in zip(probes, found, strict=True):
         torch32 = reference.float32(probe)
-        if wrong := structural_failure(answer, torch32, names, sized_by_data=reference.sized_by_data):
+        left_out = np.isnan if probe.family == "masks" else None
+        if probe.family == "masks":
+            rows = reference.inputs.masks.hidden_whole(reference.inputs.arrays(probe))
+            answer = without_nan(answer, torch32, rows)  # as the proof does
+        sized = reference.sized_by_data
+        if wrong := structural_failure(answer, torch32, names, sized_by_data=sized, left_out=left_out):
             return answers, wrong
         for index, name in enumerate(names):
             if index in reference.sized_by_data:
@@ -212,7 +217,8 @@ def _try_other_sizes(graph: Graph, reference: Reference) -> tuple[FileAnswers, s
             if not off <= BEYOND_LUCK:  # rare enough for a further run of the module
                 off = _gross_ratio(answer[index], torch32[index], reference.perturbed(probe, seed=0)[index])
             if not off <= BEYOND_LUCK:
-                return answers, f"{name} is off by {off:.3g} times the noise at {probe.sizes}"
+                where = f"at {probe.sizes}{' (masks)' if probe.family == 'masks' else ''}"
+                return answers, f"{name} is off by {off:.3g} times the noise {where}"
     return answers, ""
 
 
@@ -220,7 +226,9 @@ def _gross_ratio(onnx: Array, torch32: Array, perturbed: Array | None = None) ->
     """Difference from torch32 as a multiple of one rounding, or of what perturbed weights make where that is more."""
     if torch32.dtype.kind != "f" or (perturbed is not None and perturbed.shape != torch32.shape):
         return 0.0
-    wanted = torch32.astype(np.float64)
+    finite = np.isfinite(torch32)
+    onnx, wanted = onnx[finite], torch32[finite].astype(np.float64)
+    perturbed = None if perturbed is None else perturbed[finite]
     noise = 0.0 if perturbed is None else rms(perturbed - wanted)
     return ratio(rms(onnx - wanted), max(noise, eps_of(torch32.dtype) * rms(wanted)))
 
@@ -229,3 +237,11 @@ def _other_sizes(reference: Reference) -> list[Probe]:
     first, *others = reference.inputs.probes
     kept = [p for p in others if p.family == first.family and p.sizes != first.sizes and not p.optional]
     return kept or [first]
+
+
+def _masked(reference: Reference) -> Iterator[Probe]:
+    """Probes whose masks hide rows whole, or not at all, as far as the module takes them."""
+    for probe in (probe for probe in reference.inputs.probes if probe.family == "masks"):
+        with contextlib.suppress(ModelError):
+            reference.float32(probe)
+            yield probe

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tasks.core.arrays import Array
-from tasks.core.errors import InputsError, SpecError, refusal_of
+from tasks.core.errors import InputsError, SpecError, is_own_fault, refusal_of
 from tasks.core.families.registry import family_of
 from tasks.core.forward.arguments import ArgumentPath, Arguments, argument_paths, build_arguments, forward_order
 from tasks.core.forward.loaded_state import LoadedState
@@ -20,10 +20,13 @@ from tasks.core.forward.precision import run_float32
 from tasks.core.forward.taken_instructions import instructions_of, numbers_of
 from tasks.core.inputs.equations import with_equations
 from tasks.core.inputs.first_call import overwritten, sentence
+from tasks.core.inputs.masks import NOT_FINITE, Masks, find_masks
 from tasks.core.inputs.other_ways import Module, Search
-from tasks.core.inputs.probes import Probe, all_sizes, base_family, draw, plan_probes
+from tasks.core.inputs.probes import Probe, all_sizes, base_family, batch_name, draw, dynamic_dims, plan_probes
 from tasks.core.inputs.samples import checked_sample, declared_inputs, read_sample
-from tasks.core.inputs.sizes import Sizes, sizes_to_prove, traced_sizes, with_sizes
+from tasks.core.inputs.sizes import Refusal, Sizes, sizes_to_prove, traced_sizes, with_sizes
+from tasks.core.inputs.special_probes import Specials, legal
+from tasks.core.inputs.special_values import SpecialValues
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.input_spec import InputSpec
 
@@ -42,7 +45,7 @@ class Inputs:
     doubts: tuple[str, ...] = ()
     """Branches on sizes of which no probe can show both sides."""
     notes: tuple[str, ...] = ()
-    """What a reader of the proof should know of the sizes."""
+    """What a reader of the proof should know of the sizes, and of values that are left out."""
     sample: Mapping[str, Array] | None = None
     loaded: LoadedState | None = field(default=None, compare=False, repr=False)
     """The state that each run begins with, of a module whose first call overwrites it."""
@@ -50,6 +53,9 @@ class Inputs:
     """What the first call overwrites, in one sentence; empty: nothing that matters."""
     run_bytes: int = 0
     """By how much the process grew while the module ran in float32 at the sizes to prove."""
+    specials: Specials = field(default_factory=Specials, compare=False, repr=False)
+    """Values that the module treats in a way of their own, which some probes have."""
+    masks: Masks = field(default_factory=Masks, compare=False, repr=False)
     _drawn: dict[tuple[object, ...], dict[str, Array]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -63,8 +69,16 @@ class Inputs:
             assert self.sample is not None
             return dict(self.sample)
         if probe.key not in self._drawn:
-            self._drawn[probe.key] = draw(self.specs, probe)
+            self._drawn[probe.key] = self.draw(probe)
         return dict(self._drawn[probe.key])
+
+    def draw(self, probe: Probe) -> dict[str, Array]:
+        """Draw the arrays of a probe of any family but `sample`, by input name; nothing is kept."""
+        arrays = draw(self.specs, probe, first=self.masks.first)
+        self.specials.set_in(arrays, probe)
+        if probe.family == "masks":
+            self.masks.set_in(arrays, probe)
+        return arrays
 
     def batch_size(self, probe: Probe) -> int | None:
         """Size of the dimension that leads the first input, by custom the batch; None: it has none."""
@@ -130,23 +144,46 @@ def choose_inputs(spec: ResolvedSpec, model: nn.Module) -> Inputs:
     if names := overwritten(loaded, functools.partial(_answer, model, chosen)):
         loaded.restore()
         chosen = replace(chosen, loaded=loaded, overwritten=sentence(names))
-    chosen, sizes, refused = _with_equations(model, chosen)
+    chosen, is_finite = _with_special(model, chosen)
+    chosen, sizes, refused = _with_equations(model, chosen, is_finite=is_finite)
     if sample is not None:
         sample = checked_sample(sample, chosen.specs)
     probes = plan_probes(chosen.specs, sizes, has_sample=sample is not None)
+    batch = batch_name(chosen.specs)
+    batch = None if batch in refused else batch
+    probes += (*chosen.specials.plan(probes, batch=batch), *chosen.masks.plan(probes[0], batch=batch))
     chosen = replace(chosen, probes=probes, refused=refused, sample=sample)
     return chosen if family_of(spec.model).has_known_sizes else _with_other_ways(model, chosen)
 
 
-def _with_equations(model: nn.Module, chosen: Inputs) -> tuple[Inputs, Sizes, Sizes]:
-    """Choose the sizes to prove; where dimensions can't be varied alone, find the equations that they are bound by."""
-    refusal = functools.partial(_refusal, model, chosen)
+def _with_equations(model: nn.Module, chosen: Inputs, *, is_finite: bool) -> tuple[Inputs, Sizes, Sizes]:
+    """Choose the sizes to prove; where dimensions can't be varied alone, find the equations that they are bound by.
+
+    Sizes at which the answer is not finite are left out, if it `is_finite` at the traced ones.
+    """
+    refusal = functools.partial(_refusal, model, chosen, is_finite=is_finite)
     sizes, refused = sizes_to_prove(chosen.specs, refusal)
     specs, notes = with_equations(chosen.specs, {name: sizes[name] for name in refused}, refusal)
-    if not notes:
-        return chosen, sizes, refused
-    chosen = replace(chosen, specs=specs, notes=notes)
-    return chosen, *sizes_to_prove(specs, functools.partial(_refusal, model, chosen))
+    if notes:
+        specials, masks = replace(chosen.specials, specs=specs), replace(chosen.masks, specs=specs)
+        chosen = replace(chosen, specs=specs, notes=(*chosen.notes, *notes), specials=specials, masks=masks)
+        refusal = functools.partial(_refusal, model, chosen, is_finite=is_finite)
+        sizes, refused = sizes_to_prove(specs, refusal)
+    left_out = _left_out(chosen.specs, refused, refusal) if is_finite else ()
+    return replace(chosen, notes=(*chosen.notes, *left_out)), sizes, refused
+
+
+def _left_out(specs: tuple[InputSpec, ...], refused: Sizes, refusal: Refusal) -> Iterator[str]:
+    """A sentence for each dimension at some sizes of which the module is not finite, with the way to leave them out."""
+    traced = traced_sizes(specs)
+    for name, sizes in refused.items():
+        left_out = [size for size in sizes if refusal({**traced, name: size}) == NOT_FINITE]
+        if left_out:
+            dim, shown = dynamic_dims(specs)[name], ", ".join(map(str, left_out))
+            low = max((size + 1 for size in left_out if size < traced[name]), default=dim.low)
+            high = min((size - 1 for size in left_out if size > traced[name]), default=dim.high)
+            declared = dim.model_copy(update={"low": low, "high": high})
+            yield f"{name}={shown} is left out: PyTorch itself gives NaN or Inf there; declare {declared} to say so"
 
 
 def example_of(spec: ResolvedSpec, model: nn.Module) -> Arguments:
@@ -173,7 +210,7 @@ def example_of(spec: ResolvedSpec, model: nn.Module) -> Arguments:
 
 def _drawn(inputs: Inputs, family: str, seed: int) -> dict[str, Array]:
     """Arrays of the traced sizes, by input name."""
-    return draw(inputs.specs, Probe(family=family, seed=seed, sizes=traced_sizes(inputs.specs)))
+    return inputs.draw(Probe(family=family, seed=seed, sizes=traced_sizes(inputs.specs)))
 
 
 def _unproven_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> Inputs:
@@ -222,14 +259,45 @@ def _answer(model: nn.Module, inputs: Inputs, seed: int) -> list[torch.Tensor]:
     return [tensor.clone() for _, tensor in flatten(output)]
 
 
+def _with_special(model: nn.Module, inputs: Inputs) -> tuple[Inputs, bool]:
+    """The inputs with what is special about them; and is the module's answer finite at the traced sizes?"""
+    base = Probe(family=base_family(inputs.specs), seed=0, sizes=traced_sizes(inputs.specs))
+    drawn = inputs.draw(base)
+    tensors = inputs.tensors(drawn)
+    watch = SpecialValues(tensors)
+    try:
+        with inputs.kept(), watch:
+            args, kwargs = build_arguments(inputs.argument_paths, tensors)
+            outcome = _finiteness(run_float32(model, args, kwargs))
+    except Exception as error:  # of the user's forward, which runs but perhaps can't be watched
+        if is_own_fault(error):
+            raise
+        watch, outcome = SpecialValues(()), NOT_FINITE
+    looked_up = {table.input for table in watch.tables}
+    masks = find_masks(inputs.specs, looked_up, drawn=drawn, run=lambda arrays: _outcome(model, inputs, arrays))
+    specials = legal(watch.specials, watch.tables, inputs.specs)
+    inputs = replace(inputs, specials=specials, masks=masks, notes=(*inputs.notes, *masks.notes))
+    return inputs, not (outcome and _outcome(model, inputs, inputs.draw(base)))
+
+
 def _refusal(model: nn.Module, inputs: Inputs, sizes: dict[str, int], *, is_finite: bool = False) -> str:
     """What the module raises at these sizes, in one line; empty: it runs, and its answer `is_finite` if it must be."""
-    probe = Probe(family=base_family(inputs.specs), seed=0, sizes=sizes)
-    args, kwargs = inputs.arguments(draw(inputs.specs, probe))
+    outcome = _outcome(model, inputs, inputs.draw(Probe(family=base_family(inputs.specs), seed=0, sizes=sizes)))
+    return "" if outcome == NOT_FINITE and not is_finite else outcome
+
+
+def _outcome(model: nn.Module, inputs: Inputs, arrays: Mapping[str, Array]) -> str:
+    """What the module raises on these arrays, in one line, or `NOT_FINITE`; empty: its answer is finite."""
+    args, kwargs = inputs.arguments(arrays)
     try:
         with inputs.kept():
-            output = run_float32(model, args, kwargs)
+            return _finiteness(run_float32(model, args, kwargs))
     except Exception as error:  # the user's forward may raise anything; it becomes one sentence
-        return refusal_of(error, model, where=probe.sizes_in_words)
-    finite = not is_finite or all(bool(torch.isfinite(tensor).all()) for _, tensor in flatten(output))
-    return "" if finite else "its answer is not finite"
+        dims = [zip(spec.dims, arrays[spec.name].shape, strict=True) for spec in inputs.specs]
+        sizes = {dim.name: size for pairs in dims for dim, size in pairs if dim.name is not None}
+        return refusal_of(error, model, where=Probe(family="normal", seed=0, sizes=sizes).sizes_in_words)
+
+
+def _finiteness(output: Any) -> str:
+    """`NOT_FINITE` where some number of an answer is NaN or infinite."""
+    return "" if all(bool(torch.isfinite(tensor).all()) for _, tensor in flatten(output)) else NOT_FINITE

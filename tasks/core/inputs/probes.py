@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -20,7 +21,7 @@ class Probe(Record):
     """The inputs of one call of the module: family and seed of their values, and sizes."""
 
     family: str
-    """normal, range, wide, zeros or sample."""
+    """normal, range, wide, zeros, sample; special, extreme, rows or masks, which hold values that the module names."""
     seed: int
     sizes: dict[str, int] = {}
     """Size of each dynamic dimension."""
@@ -113,21 +114,25 @@ def plan_probes(
     return tuple(probes)
 
 
-def draw(specs: tuple[InputSpec, ...], probe: Probe) -> dict[str, Array]:
+def draw(
+    specs: tuple[InputSpec, ...], probe: Probe, *, first: Mapping[str, bool] = MappingProxyType({})
+) -> dict[str, Array]:
     """Draw the arrays of a probe of any family but `sample`, by input name and in its dtype, bfloat16 as float32.
 
     Args:
         specs: the inputs, sizes chosen.
         probe: family, seed and sizes, which determine the values.
+        first: by name of a mask, what the first element of each row is; by default True where it is bool.
     """
     if probe.rows:
-        return _put_together(specs, probe)
+        return _put_together(specs, probe, first)
     arrays: dict[str, Array] = {}
     sizes = all_sizes(specs, probe.sizes)
     for spec in specs:
         shape = tuple(dim.size_at(sizes) for dim in spec.dims)
         seed = zlib.crc32(f"{probe.family}/{probe.seed}/{spec.name}/{shape}".encode())
-        arrays[spec.name] = np.asarray(_draw_input(spec, probe.family, shape, generator=np.random.default_rng(seed)))
+        drawn = np.asarray(_draw_input(spec, probe.family, shape, generator=np.random.default_rng(seed)))
+        arrays[spec.name] = _first_set(drawn, spec, first)
     return arrays
 
 
@@ -164,16 +169,19 @@ def _rows_for(probe: Probe, probes: list[Probe], batch: str) -> tuple[tuple[Prob
     return tuple(rows[-index % len(rows)] for index in range(1, probe.sizes[batch] + 1))
 
 
-def _put_together(specs: tuple[InputSpec, ...], probe: Probe) -> dict[str, Array]:
+def _put_together(specs: tuple[InputSpec, ...], probe: Probe, first: Mapping[str, bool]) -> dict[str, Array]:
     """Concatenate the rows of other probes."""
-    drawn = {source.key: draw(specs, source) for source in {source.key: source for source, _ in probe.rows}.values()}
+    drawn = {
+        source.key: draw(specs, source, first=first)
+        for source in {source.key: source for source, _ in probe.rows}.values()
+    }
     sources = [(drawn[source.key], row) for source, row in probe.rows]
     batch = batch_name(specs)
     arrays = {}
     for spec in specs:
         axis = [dim.name for dim in spec.dims].index(batch)
         rows = [arrays[spec.name].take([row], axis=axis) for arrays, row in sources]
-        arrays[spec.name] = _some_true(np.concatenate(rows, axis=axis), spec)
+        arrays[spec.name] = _first_set(np.concatenate(rows, axis=axis), spec, first)
     return arrays
 
 
@@ -181,7 +189,7 @@ def _draw_input(spec: InputSpec, family: str, shape: tuple[int, ...], *, generat
     dtype = "float32" if spec.dtype == "bfloat16" else spec.dtype
     bounds = spec.value_range
     if family == "zeros":
-        return _some_true(np.full(shape, bounds[0] if bounds else 0, dtype=dtype), spec)
+        return np.full(shape, bounds[0] if bounds else 0, dtype=dtype)
     if bounds is None:
         scale = WIDE_SCALE if family == "wide" else 1.0
         return (generator.standard_normal(shape) * scale).astype(dtype)
@@ -193,12 +201,12 @@ def _draw_input(spec: InputSpec, family: str, shape: tuple[int, ...], *, generat
     if family == "wide":
         extremes = np.where(generator.random(shape) < 0.5, low, high)
         values = np.where(generator.random(shape) < 0.5, extremes, values)
-    return _some_true(values.astype(dtype), spec)
+    return values.astype(dtype)
 
 
-def _some_true(array: Array, spec: InputSpec) -> Array:
-    """Set the first element of each row of a mask: one that is all False gives NaN or raises in PyTorch, too."""
-    may_be_true = spec.value_range is not None and spec.value_range[1] > 0
-    if spec.dtype == "bool" and may_be_true and array.ndim and array.shape[-1] > 0:
-        array[..., 0] = True
+def _first_set(array: Array, spec: InputSpec, first: Mapping[str, bool]) -> Array:
+    """Set the first element of each row of a mask: one that hides a row whole gives NaN or raises in PyTorch, too."""
+    value = first.get(spec.name, True if spec.dtype == "bool" else None)
+    if value is not None and spec.value_range and spec.value_range[value] == value and array.ndim and array.shape[-1]:
+        array[..., 0] = value
     return array

@@ -1,7 +1,8 @@
 """Hold one probe's answers against the module's, output by output."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from tasks.core.arrays import Array, ratio, rms
 from tasks.core.inputs.probes import Probe
 from tasks.core.limits import (
     JUDGED_FAMILIES,
+    LENIENT_FAMILIES,
     NUM_OTHER_CHOICES,
     NUM_PERTURBED,
     NUM_SEEDS,
@@ -23,7 +25,7 @@ from tasks.core.proof.parity import ExactPool, FloatPool, OutputRuns, Runs
 from tasks.core.proof.plan import Plan
 from tasks.core.reference.choices import Choice
 from tasks.core.reference.reference import Reference
-from tasks.core.reference.structure import Group, structural_failure
+from tasks.core.reference.structure import Group, structural_failure, without_nan
 
 Answers = Sequence[list[Array]]
 """A file's outputs for one probe, in the module's order, one list an optimisation level."""
@@ -45,8 +47,11 @@ class Comparison:
         torch32, sized_by_data = self._reference.float32(probe), self._reference.sized_by_data
         where = f"{probe.family} at {probe.sizes_in_words}"
         names = [output.name for output in self._seen.outputs]
+        answers = self._excused(probe, answers)
+        left_out = self._left_out(probe, torch32, where)
+        options: dict[str, Any] = {"sized_by_data": sized_by_data, "left_out": left_out}
         for level_answers in answers:
-            if failure := structural_failure(level_answers, torch32, names, sized_by_data=sized_by_data):
+            if failure := structural_failure(level_answers, torch32, names, **options):
                 self._seen.failures.append(f"{failure} ({where})")
                 self._seen.failed_at = probe
                 return
@@ -58,6 +63,33 @@ class Comparison:
         self._note_movement(probe)
         self._seen.compared.append(probe)
 
+    def _excused(self, probe: Probe, answers: Answers) -> Answers:
+        """The file's answers, without NaN where a mask hides a row whole: that is no wrong number, and it is noted."""
+        if probe.family != "masks":
+            return answers
+        inputs, torch32 = self._reference.inputs, self._reference.float32(probe)
+        rows = inputs.masks.hidden_whole(inputs.arrays(probe))
+        excused = [without_nan(answer, torch32, rows) for answer in answers]
+        pairs = [
+            pair for answer, other in zip(answers, excused, strict=True) for pair in zip(answer, other, strict=True)
+        ]
+        if any(not np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in pairs):
+            self._seen.note("where a mask has one value all along a row, the file gives NaN and PyTorch does not")
+        return excused
+
+    def _left_out(self, probe: Probe, torch32: list[Array], where: str) -> Callable[[Array], Array] | None:
+        """What tells the elements that say nothing: on values that a module names it may itself give NaN."""
+        if probe.family not in LENIENT_FAMILIES:
+            return None
+        given = self._reference.inputs.arrays(probe).values()
+        is_finite = all(np.isfinite(array).all() for array in given)
+        left_out: Callable[[Array], Array] = np.isnan if is_finite else lambda array: ~np.isfinite(array)
+        for output, array in zip(self._seen.outputs, torch32, strict=False):
+            if array.dtype.kind == "f" and (num := int(left_out(array).sum())):
+                said = f"{num} of {array.size} elements of {output.name} are not finite in PyTorch itself"
+                self._seen.note(f"{said} ({where}), so they are left out")
+        return left_out
+
     def add(self, probe: Probe, answers: Answers, *, num_perturbed: int, again: bool = False) -> None:
         """Add one probe to the pools of its family.
 
@@ -68,7 +100,7 @@ class Comparison:
             again: its scale and noise were noted before.
         """
         runs = Runs(
-            onnx=answers,
+            onnx=self._excused(probe, answers),
             torch32=self._reference.float32(probe),
             float64=self._reference.float64(probe),
             perturbed=[self._reference.perturbed(probe, seed=seed) for seed in range(num_perturbed)],
@@ -113,13 +145,15 @@ class Comparison:
         pool = output.pools.setdefault(probe.family, kind(probe.family))
         pool.add(replace(runs, batch_axis=0 if leads_with_batch else None))
         if probe.family in JUDGED_FAMILIES and not again:
-            output.observe(runs)
+            output.observe(runs, probe)
             self._note_noise(probe, index, runs)
 
     def _note_noise(self, probe: Probe, index: int, runs: OutputRuns) -> None:
         """Where the error of float32 itself is suspiciously large, and the largest so far."""
         if index in self._reference.sized_by_data or runs.torch32.dtype.kind != "f":
             return  # items on the edge of a threshold come and go
+        if not np.isfinite(runs.torch32).all():
+            return  # noted as such
         off = ratio(self._seen.outputs[index].noise_rms[-1], rms(runs.float64))
         if off > max(SUSPICIOUS_NOISE, self._seen.suspicious.get(index, (0.0, probe))[0]):
             self._seen.suspicious[index] = off, probe

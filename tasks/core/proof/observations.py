@@ -101,21 +101,30 @@ class Observed:
     """Per family: change of the output between two inputs, as a multiple of its noise."""
     still_share: float = 1.0
     """Smallest share of elements that stay at the output's largest or smallest value between two inputs."""
-    finite: bool = True
+    not_finite: dict[str, str] = field(default_factory=dict)
+    """By judged family whose answers are not finite throughout: how many elements are NaN or infinite, and where."""
     num_elements: int = 0
     """Over the judged probes."""
     num_zeros: int = 0
 
-    def observe(self, runs: OutputRuns) -> None:
-        """Note scale, noise, zeros, finiteness and task metrics of one answer of a judged family."""
+    def observe(self, runs: OutputRuns, probe: Probe) -> None:
+        """Note scale, noise, zeros, finiteness and task metrics of one answer of a judged family.
+
+        Args:
+            runs: the values.
+            probe: what was answered.
+        """
         torch32, float64 = runs.torch32, runs.float64
         is_float = torch32.dtype.kind == "f"
         self.num_elements += torch32.size
         if is_float or not self.items:  # a class of detected items may be zero
             self.num_zeros += int(np.count_nonzero(torch32 == 0))
         if is_float:
-            self.finite = self.finite and bool(np.isfinite(torch32).all())
             self.eps = eps_of(torch32.dtype)
+            if num := int(torch32.size - np.isfinite(torch32).sum()):
+                where = f"{num} of {torch32.size} elements at {probe.sizes_in_words} ({probe.family} inputs)"
+                self.not_finite.setdefault(probe.family, where)
+                return
             self.noise_rms.append(rms(torch32.astype(np.float64) - float64))
         self.metrics.add(runs)
 

@@ -52,23 +52,42 @@ def doubts_of(output: OutputEvidence, observed: Observed, constant_outputs: Coll
         observed: what they were made of.
         constant_outputs: names of outputs that are meant not to move.
     """
-    compared = [f.family for f in output.families if f.family in JUDGED_FAMILIES and f.num_elements > 0]
+    families = [f.family for f in output.families if f.family in JUDGED_FAMILIES and f.num_elements > 0]
+    # where one family is finite, others are left out; where none is, that is the doubt
+    compared = [family for family in families if family not in observed.not_finite] or families
     uncompared = _uncompared_items(observed)
     if compared or not uncompared:
         movements = [output.power.families.get(family, 0.0) for family in compared]
-        yield from _dead(output.name, output.power, movements, is_constant=output.name in constant_outputs)
+        where = next(iter(observed.not_finite.values()), "") if {*compared} <= {*observed.not_finite} else ""
+        is_constant = output.name in constant_outputs
+        yield from _dead(output.name, output.power, movements, not_finite=where, is_constant=is_constant)
     if uncompared:
         yield uncompared
 
 
-def _dead(name: str, power: Power, movements: list[float], *, is_constant: bool) -> Iterator[str]:
+def notes_of(output: OutputEvidence, observed: Observed) -> Iterator[str]:
+    """Which families are left out, as the module itself is not finite there, beside others that are judged.
+
+    Args:
+        output: its figures.
+        observed: what they were made of.
+    """
+    if len(observed.not_finite) < len({f.family for f in output.families if f.family in JUDGED_FAMILIES}):
+        for where in observed.not_finite.values():
+            yield f"{output.name} is not finite in PyTorch itself: {where}; power is judged on the other families"
+
+
+def _dead(name: str, power: Power, movements: list[float], *, not_finite: str, is_constant: bool) -> Iterator[str]:
     """The first of these that is true: the output is empty, not finite, not compared, zero, still, saturated."""
     families = " and ".join(power.families) or "any"
     movement = worst(movements)
     if power.num_elements == 0:
         yield f"{name} is empty on every probe ({families}); give inputs on which it is not with --sample"
-    elif not power.finite:
-        yield f"{name} is not finite in PyTorch itself"
+    elif not_finite:
+        yield (
+            f"{name} is not finite in PyTorch itself: {not_finite}; narrow the range of the inputs "
+            f"(NAME=DTYPE[DIMS]@LOW..HIGH) or their sizes (WORD:LOW..HIGH), or give real ones with --sample"
+        )
     elif not movements:
         yield f"no element of {name} is finite in both float32 and float64 ({families}), so none was compared"
     elif is_constant:

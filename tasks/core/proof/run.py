@@ -5,7 +5,14 @@ import time
 from tasks.core.arrays import Array
 from tasks.core.errors import ModelError
 from tasks.core.inputs.probes import Probe
-from tasks.core.limits import BEYOND_LUCK, JUDGED_FAMILIES, MIN_PROVING_SECONDS, NUM_SECOND_RUNS, UNSTABLE_LIMIT
+from tasks.core.limits import (
+    BEYOND_LUCK,
+    JUDGED_FAMILIES,
+    LENIENT_FAMILIES,
+    MIN_PROVING_SECONDS,
+    NUM_SECOND_RUNS,
+    UNSTABLE_LIMIT,
+)
 from tasks.core.proof.comparison import Comparison
 from tasks.core.proof.observations import Observations
 from tasks.core.proof.parity import FloatPool
@@ -56,7 +63,7 @@ class ProbeRun:
 
         Nor need it be within the range of half precision, beyond which a file that computes in float32 is better.
         """
-        if probe in self._reference.inputs.probes and probe.family not in ("zeros", "wide"):
+        if probe in self._reference.inputs.probes and probe.family not in ("zeros", "wide", *LENIENT_FAMILIES):
             return True
         try:
             self._reference.float32(probe)

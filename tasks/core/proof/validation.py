@@ -9,7 +9,7 @@ import numpy as np
 
 from tasks.core.arrays import Array, ratio, rms
 from tasks.core.inputs.probes import Probe
-from tasks.core.limits import CLOSER_LOOK, SLICE_LIMIT, WITNESS_LIMIT
+from tasks.core.limits import CLOSER_LOOK, LENIENT_FAMILIES, SLICE_LIMIT, WITNESS_LIMIT
 from tasks.core.localisation.defects import Defect
 from tasks.core.localisation.search import localise
 from tasks.core.onnx_files.checks import structural_findings, with_remedy
@@ -154,7 +154,8 @@ def _search(
     if evidence.verdict == "fail":
         defect, notes = localise(reference, plan.graph, probes=_failing(reference.inputs.probes, seen), **handed)
         return defect, [], notes
-    families = [family for output in evidence.outputs for family in output.families]
+    # of values that the module names some are NaN on the way, where nodes can't be compared
+    families = [f for output in evidence.outputs for f in output.families if f.family not in LENIENT_FAMILIES]
     worst = max(families, key=lambda family: max(family.noise_ratio, family.borrowed_ratio), default=None)
     if evidence.verdict == "inconclusive" or worst is None or not _is_suspicious(worst):
         return None, [], []

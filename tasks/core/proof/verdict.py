@@ -7,7 +7,7 @@ from tasks.core.inputs.probes import Probe, all_sizes
 from tasks.core.limits import JUDGED_FAMILIES, MOVEMENT_LIMIT, NOISE_LIMIT, SLICE_LIMIT, UNSTABLE_LIMIT
 from tasks.core.proof.observations import ItemCount, Observations, Observed
 from tasks.core.proof.plan import Plan
-from tasks.core.proof.power import doubts_of, doubts_of_blocks, notes_of_blocks
+from tasks.core.proof.power import doubts_of, doubts_of_blocks, notes_of, notes_of_blocks
 from tasks.core.records.evidence import Detections, DimProof, Evidence, FamilyParity, OutputEvidence, Power, ProbeRecord
 from tasks.core.spec.input_spec import InputSpec
 
@@ -21,7 +21,7 @@ def judge(plan: Plan, seen: Observations) -> Evidence:
     """
     outputs = [_summarise(output) for output in seen.outputs] if seen.compared else []
     dims = _prove_dims(plan, seen.compared)
-    failures, doubts = [*seen.failures], [*seen.doubts, *plan.doubts, *plan.graph.doubts]
+    failures, doubts, notes = [*seen.failures], [*seen.doubts, *plan.doubts, *plan.graph.doubts], [*seen.notes]
     for output, observed in zip(outputs, seen.outputs, strict=False):
         failures += _failures_of(output, observed)
         doubts += doubts_of(output, observed, plan.constant_outputs)
@@ -31,6 +31,7 @@ def judge(plan: Plan, seen: Observations) -> Evidence:
             for family in output.families
             if family.family in JUDGED_FAMILIES and not family.unstable_share <= UNSTABLE_LIMIT
         ]
+        notes += notes_of(output, observed)
     failures += [f"{d.name} of {d.input} was to be dynamic but is fixed in the file" for d in dims if not d.in_file]
     doubts += doubts_of_blocks(seen.blocks)
     if seen.compared:
@@ -50,7 +51,7 @@ def judge(plan: Plan, seen: Observations) -> Evidence:
         ),
         skipped=tuple(f"{p.family} seed {p.seed} at {p.sizes_in_words}: {why}" for p, why in seen.skipped),
         blocks=tuple(seen.blocks),
-        notes=(*seen.notes, *_dims_held_equal(plan), *notes_of_blocks(seen.blocks)),
+        notes=(*notes, *_dims_held_equal(plan), *notes_of_blocks(seen.blocks)),
         floor=seen.floor,
         noise_limit=NOISE_LIMIT,
         slice_limit=SLICE_LIMIT,
@@ -76,7 +77,10 @@ def is_wrong(family: FamilyParity) -> bool:
 
 def _summarise(output: Observed) -> OutputEvidence:
     families = tuple(pool.result() for pool in output.pools.values())
-    movements = {family: value for family, value in output.movements.items() if family in JUDGED_FAMILIES}
+    judged = [f for f in output.movements if f in JUDGED_FAMILIES]
+    movements = {
+        f: output.movements[f] for f in judged if f not in output.not_finite or {*judged} <= {*output.not_finite}
+    }
     return OutputEvidence(
         name=output.name,
         noise_ratio=worst(f.noise_ratio for f in families),
@@ -87,7 +91,7 @@ def _summarise(output: Observed) -> OutputEvidence:
         power=Power(
             movement=worst(movements.values()),
             families=movements,
-            finite=output.finite,
+            finite=not output.not_finite,
             num_elements=output.num_elements,
             zero_share=output.num_zeros / max(output.num_elements, 1),
             saturated_share=output.still_share if movements else 0.0,

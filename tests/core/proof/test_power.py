@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 
 from tasks.core.arrays import EPS32, Array
+from tasks.core.inputs.probes import Probe
 from tasks.core.proof.observations import ItemCount, Observed
 from tasks.core.proof.parity import OutputRuns
 from tasks.core.proof.power import next_rows, note_movement
 from tasks.core.reference.structure import Group
 
+PROBE = Probe(family="normal", seed=1, sizes={"batch": 2})
 VALUES = np.random.default_rng(0).standard_normal((4, 8))
 
 
 def _observed(torch32: Array, float64: Array) -> Observed:
     output = Observed("scores")
-    output.observe(OutputRuns([], torch32, [], float64))
+    output.observe(OutputRuns([], torch32, [], float64), PROBE)
     return output
 
 
@@ -91,14 +93,15 @@ def test_zeros_are_counted_but_for_classes_of_items() -> None:
     labels = np.zeros(4, np.int64)
     assert _observed(labels, labels).num_zeros == 4
     items = Observed("labels", items={"normal": ItemCount()})
-    items.observe(OutputRuns([], labels, [], labels))
+    items.observe(OutputRuns([], labels, [], labels), PROBE)
     assert (items.num_zeros, items.num_elements) == (0, 4)
 
 
 def test_one_element_that_is_not_finite_is_noted() -> None:
     """The module's own NaN or infinity."""
-    assert _observed(VALUES.astype(np.float32), VALUES).finite
-    assert not _observed(np.array([1.0, np.inf], np.float32), np.array([1.0, 1e40])).finite
+    assert not _observed(VALUES.astype(np.float32), VALUES).not_finite
+    noted = _observed(np.array([1.0, np.inf], np.float32), np.array([1.0, 1e40])).not_finite
+    assert noted == {"normal": "1 of 2 elements at batch=2 (normal inputs)"}
 
 
 def test_rows_of_a_sample_stand_for_another_input() -> None:

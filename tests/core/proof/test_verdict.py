@@ -143,7 +143,7 @@ def test_an_item_without_a_partner_fails() -> None:
     ("changes", "says"),
     [
         ({"num_elements": 0, "pools": {"normal": _pool("normal", num_rows=0)}}, "is empty on every probe"),
-        ({"finite": False}, "is not finite in PyTorch itself"),
+        ({"not_finite": {"normal": "1 of 9"}}, "is not finite in PyTorch itself: 1 of 9"),
         ({"num_zeros": 64}, "is exactly zero on every probe"),
         ({"movements": {"normal": MOVEMENT_LIMIT / 2}}, "moves with the input by only 50 times the noise"),
         ({"movements": {"normal": float("nan")}}, "moves with the input by only nan times the noise"),
@@ -173,7 +173,7 @@ def test_a_constant_output_needs_no_movement_but_a_comparison() -> None:
     plan = _plan(constant_outputs=("scores",))
     assert judge(plan, _seen(_output("normal", movements={"normal": 0.0}))).verdict == "pass"
     assert judge(plan, _seen(_output("normal", pools={}))).verdict == "inconclusive"
-    assert judge(plan, _seen(_output("normal", finite=False))).verdict == "inconclusive"
+    assert judge(plan, _seen(_output("normal", not_finite={"normal": "1 of 9"}))).verdict == "inconclusive"
 
 
 def test_a_planned_probe_that_was_lost_prevents_a_pass() -> None:
@@ -218,7 +218,7 @@ _OUTPUTS = st.builds(
     ),
     movements=st.dictionaries(st.sampled_from(FAMILIES), _FIGURES, max_size=3),
     still_share=st.floats(0, 1),
-    finite=st.booleans(),
+    not_finite=st.dictionaries(st.sampled_from(FAMILIES), st.just("1 of 9"), max_size=3),
     num_elements=st.sampled_from([0, 64]),
     num_zeros=st.sampled_from([0, 10, 64]),
     items=st.dictionaries(

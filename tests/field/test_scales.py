@@ -52,6 +52,23 @@ class Pose(nn.Module):
         return torch.cat([self.metres(y) * 5.4e6, self.angles(y).sigmoid()], dim=1)
 
 
+class Clipped(Pose):
+    """Its angles have a limit that only wide inputs reach."""
+
+    limit = 1.5
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Beside metres."""
+        y = torch.relu(self.trunk(x))
+        return torch.cat([self.metres(y) * 5.4e6, self.angles(y).clamp(-self.limit, self.limit)], dim=1)
+
+
+class Unclipped(Clipped):
+    """The limit is lost."""
+
+    limit = 1e6
+
+
 class Offset(nn.Module):
     """A score that is lost in a large constant."""
 
@@ -128,6 +145,13 @@ def test_scores_beside_metres(tmp_path: Path) -> None:
         evidence = file.prove(mutate=weight("angles.weight", change))
         assert evidence.verdict == "fail"
         assert "output at axis 1, index" in " ".join(evidence.reasons)
+
+
+def test_a_lost_limit_beside_metres(tmp_path: Path) -> None:
+    """Wide inputs have scales of their own, too: one rounding of the metres is 6 there."""
+    evidence = traced(Clipped(), FEATURES, tmp_path, file_of=Unclipped()).prove()
+    assert evidence.verdict == "fail"
+    assert {family.family for family in evidence.outputs[0].families if family.slice_ratio > 16} == {"wide"}
 
 
 def test_an_output_that_moves_a_little_is_not_constant(tmp_path: Path) -> None:

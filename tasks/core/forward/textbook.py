@@ -19,9 +19,15 @@ def _elu(x: torch.Tensor, alpha: float = 1.0, *scales: float) -> torch.Tensor:
     return torch.where(x > 0, x * scale, ((x * input_scale).exp() - 1) * (alpha * scale))
 
 
+def _glu(x: torch.Tensor, dim: int = -1) -> torch.Tensor:
+    value, gate = x.chunk(2, dim)
+    return value * _sigmoid(gate)
+
+
 _FORMULAS: dict[str, Callable[..., Any]] = {
     "aten::sigmoid": _sigmoid,
     "aten::silu": lambda x: x * _sigmoid(x),
+    "aten::glu": _glu,
     "aten::elu": _elu,
     "aten::celu": lambda x, alpha=1.0: _elu(x, alpha, 1.0, 1 / alpha),
     "aten::expm1": lambda x: x.exp() - 1,

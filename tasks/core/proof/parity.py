@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.arrays import Array, eps_of, ratio, rms
-from tasks.core.limits import CANCELLED, EDGE, JUDGED_FAMILIES
+from tasks.core.limits import CANCELLED, EDGE
 from tasks.core.proof.squares import Floats, Slices, Squares, usual_rms
 from tasks.core.records.evidence import FamilyParity
 
@@ -65,7 +65,7 @@ class FloatPool:
 
     def __init__(self, family: str) -> None:
         self._family = family
-        self._whole, self._slices = Squares(), Slices(own_scales=family in JUDGED_FAMILIES)
+        self._whole, self._slices = Squares(), Slices(own_scales=family != "zeros")
         self._max_abs = self._max_rel = 0.0
         self._dots = np.zeros(3)
         self._num_elements = self._num_probes = self._num_unstable = 0

@@ -10,6 +10,7 @@ from tasks.core.forward.other_kernels import OtherKernels
 
 OPERATORS = (
     functional.elu,
+    functional.glu,
     functional.elu_,
     functional.selu,
     functional.celu,

@@ -42,26 +42,16 @@ def rms(values: Array) -> float:
     return math.sqrt(float(np.square(finite).mean())) if finite.size else 0.0
 
 
-_LEAST_EXPONENT = -1090
-"""Below the exponent of the smallest number of float64."""
+NUM_MAGNITUDES = 256
+"""Orders of magnitude of float64, each a factor of 256 wide: the upper bits of the exponent."""
 
 
-def magnitudes(values: Array, exponents: int) -> NDArray[np.int64]:
-    """Number of the order of magnitude of each element, from 1; that of zeros is 0.
-
-    Args:
-        values: finite.
-        exponents: of two that make one order.
-    """
-    numbers = (np.frexp(values)[1].astype(np.int64) - _LEAST_EXPONENT) // exponents
-    return np.where(values == 0, 0, numbers)
+def magnitudes(values: Array) -> NDArray[np.int64]:
+    """Number of the order of magnitude of each element; that of zeros is 0."""
+    bits = np.ascontiguousarray(values, dtype=np.float64).view(np.int64)
+    return bits >> 55 & NUM_MAGNITUDES - 1
 
 
-def least_of(magnitude: int, exponents: int) -> float:
-    """The smallest size of an order of magnitude.
-
-    Args:
-        magnitude: its number, from 1.
-        exponents: of two that make one order.
-    """
-    return math.ldexp(0.5, magnitude * exponents + _LEAST_EXPONENT)
+def least_of(magnitude: int) -> float:
+    """The smallest size of an order of magnitude, by its number."""
+    return math.ldexp(1.0, 8 * magnitude - 1023) if magnitude else 0.0

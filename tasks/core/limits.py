@@ -7,9 +7,6 @@ NOISE_LIMIT = 8.0  # of the pooled noise ratio: true exports gave up to 4, wrong
 SLICE_LIMIT = 16.0  # of the noise ratio of one slice, which pools fewer elements
 MAX_SLICES = 4096  # axes longer than this are not judged slice by slice
 CANCELLED = 1e-3  # noise of a slice, as a share of its own rms, from which it has no scale of its own
-MAGNITUDES = 10
-"""Elements whose sizes are within a factor of two to this power are a slice, too, wherever they stand: metres
-beside angles, logits beside a mask of -1e4."""
 MIN_SLICE_ELEMENTS = 8
 """Elements of torch32's noise without which a slice's floor is luck: Student's t at 8 degrees of
 freedom exceeds 16 once in four million slices, at 2 once in two hundred and fifty."""

@@ -84,11 +84,10 @@ class FloatPool:
             return np.where(finite, values, 0.0).astype(np.float64)
 
         exact, base = known(runs.float64), known(runs.torch32)
-        errors = [known(answer) - exact for answer in runs.onnx]
-        noise = [known(answer) - exact for answer in (runs.torch32, *runs.perturbed)]
-        self._whole.add(errors, noise, [exact])
-        largest = max((float(np.abs(own).max(initial=0.0)) for own in noise), default=0.0)
-        self.jumps |= largest > CANCELLED * rms(exact)
+        errors = [np.square(known(answer) - exact) for answer in runs.onnx]
+        noise = [np.square(known(answer) - exact) for answer in (runs.torch32, *runs.perturbed)]
+        self._whole.add(errors, noise, [np.square(exact)])
+        self.jumps |= math.sqrt(max(float(own.max(initial=0.0)) for own in noise)) > CANCELLED * rms(exact)
         self._slices.add(errors, noise, exact, batch_axis=runs.batch_axis)
         self._num_elements += int(finite.sum())
         self._num_probes += 1

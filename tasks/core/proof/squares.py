@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.arrays import Array, eps_of, least_of, magnitudes, ratio, rms
-from tasks.core.limits import CANCELLED, LUCKY_SHARE, MAGNITUDES, MAX_SLICES, MIN_SLICE_ELEMENTS, SLICE_LIMIT
+from tasks.core.arrays import NUM_MAGNITUDES, Array, eps_of, least_of, magnitudes, ratio, rms
+from tasks.core.limits import CANCELLED, LUCKY_SHARE, MAX_SLICES, MIN_SLICE_ELEMENTS, SLICE_LIMIT
 
 Floats = NDArray[np.float64]
 Summed = Callable[[Floats], Floats]
@@ -33,9 +33,8 @@ def _along(axis: int, num_axes: int) -> Summed:
 
 def _by_magnitude(exact: Floats) -> Summed:
     """Sums over the elements of one order of magnitude; zeros come first."""
-    groups = magnitudes(exact, MAGNITUDES).reshape(-1)
-    last = int(magnitudes(np.array(np.finfo(np.float64).max), MAGNITUDES))
-    return lambda values: np.bincount(groups, weights=values.reshape(-1), minlength=last + 1).astype(np.float64)
+    groups = magnitudes(exact).reshape(-1)
+    return lambda values: np.bincount(groups, weights=values.reshape(-1), minlength=NUM_MAGNITUDES).astype(np.float64)
 
 
 class Squares:
@@ -46,16 +45,16 @@ class Squares:
         self.counts: list[Floats] = [np.zeros(1)] * 3
 
     def add(self, *values: Sequence[Floats], summed: Summed = _whole) -> None:
-        """Add arrays of equal shape.
+        """Add squares, arrays of equal shape.
 
         Args:
-            values: errors of the file, errors of the module, references.
+            values: of errors of the file, of errors of the module, of references.
             summed: how an array is summed, slice by slice.
         """
-        sizes = summed(np.ones(values[2][0].shape))
+        sizes = summed(np.broadcast_to(1.0, values[2][0].shape))
         for index, arrays in enumerate(values):
             for array in arrays:
-                self._sums[index] = self._sums[index] + summed(np.square(array))
+                self._sums[index] = self._sums[index] + summed(array)
             self.counts[index] = self.counts[index] + sizes * len(arrays)
 
     def rms(self) -> list[Floats]:
@@ -76,17 +75,18 @@ class Slices:
         """Add one probe.
 
         Args:
-            errors: of the file, float64 [as the output].
-            noise: errors of the module's own runs, the same.
+            errors: squares of the file's, float64 [as the output].
+            noise: squares of errors of the module's own runs, the same.
             exact: the reference, the same.
             batch_axis: the axis without slices; None: there is none.
         """
+        square = np.square(exact)
         for axis, size in enumerate(exact.shape):
             if axis != batch_axis and 1 < size <= MAX_SLICES:
                 squares = self._by_axis.setdefault((axis, size), Squares())
-                squares.add(errors, noise, [exact], summed=_along(axis, exact.ndim))
+                squares.add(errors, noise, [square], summed=_along(axis, exact.ndim))
         if exact.size:
-            self._by_magnitude.add(errors, noise, [exact], summed=_by_magnitude(exact))
+            self._by_magnitude.add(errors, noise, [square], summed=_by_magnitude(exact))
 
     def worst(self, dtype: str, whole: float) -> tuple[float, str, float]:
         """The worst ratio of a slice, where it is, and the worst that is small only because the floor is of the whole.
@@ -134,4 +134,4 @@ def _place(kind: str, index: int) -> str:
         return f"{kind}, index {index}"
     if index == 0:
         return "its zeros"
-    return f"sizes of {least_of(index, MAGNITUDES):.1g} to {least_of(index + 1, MAGNITUDES):.1g}"
+    return f"sizes of {least_of(index):.1g} to {least_of(index) * NUM_MAGNITUDES:.1g}"

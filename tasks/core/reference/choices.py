@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tasks.core.arrays import Array, magnitudes
 from tasks.core.forward.choices import NotedChoices
-from tasks.core.limits import EDGE, MAGNITUDES
+from tasks.core.limits import EDGE
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,6 @@ def _margins(values: torch.Tensor, exact: torch.Tensor) -> Array:
     known = exact.double().numpy()
     finite = np.isfinite(known) & np.isfinite(values.numpy())
     noise = np.where(finite, values.double().numpy() - np.where(finite, known, 0.0), 0.0)
-    groups = magnitudes(np.where(finite, known, 0.0), MAGNITUDES).reshape(-1)
+    groups = magnitudes(np.where(finite, known, 0.0)).reshape(-1)
     squares = np.bincount(groups, weights=np.square(noise).reshape(-1)) / np.maximum(np.bincount(groups), 1)
     return EDGE * np.sqrt(squares)[groups].reshape(known.shape)

@@ -59,6 +59,16 @@ SEARCH_SECONDS = 120.0  # of a wrong file, until the search is given up: that in
 
 # --- sizes
 MAX_JOINT_RUNS = 60  # of a module that refuses to have sizes varied alone, to find those that grow together
+MAX_SYMBOLIC_SECONDS = 20.0  # of the processor: shifted and padded windows nest sizes so deep that they take longer
+MAX_SYMBOLIC_RUNS = 16  # runs with symbols for sizes, each beyond another branch; nothing known needs more than four
+MAX_OTHER_WAYS = 8  # further cases: a loop that counts by doubling has a branch at every power of two
+MAX_TRIES = 12  # cases at which the module is run for one branch, until it takes one
+MAX_RUN_SECONDS = 10.0  # of the processor, estimated, of a run at further sizes: a proof takes some five times as long
+MAX_WATCHED_SECONDS = 10.0  # of the processor, of all runs whose instructions are compared
+MAX_RUN_ELEMENTS = 1 << 24  # over all inputs of a run at further sizes
+MAX_LIMIT_SECONDS = 2.0  # of the processor, estimated, of a run at the last size that the module takes
+MAX_LIMIT_GROWTH = 64  # multiple of the traced size up to which the last size that the module takes is looked for
+LARGEST_SIZE = 1 << 40  # up to which branches are looked into where no bound is declared
 
 MAX_REMEDY_SECONDS = 60.0  # exports that took longer are not tried again with fixed sizes, to say what would pass
 

@@ -152,6 +152,23 @@ class Area(Two):
         return shapes[0][1] * shapes[0][2] > 5000
 
 
+class Parts(Two):
+    """Parts of 50, of which the first has a layer of its own."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Put together again."""
+        first, *others = x.split(50, 1)
+        return torch.cat([self.first(first), *map(self.second, others)], 1)
+
+
+class Chosen(Two):
+    """A layer for one length, taken from a dict: no instruction differs."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """One layer."""
+        return {300: self.second}.get(int(x.shape[1]), self.first)(x)  # type: ignore[no-any-return]
+
+
 class Positions(nn.Module):
     """A table of 512 learned positions."""
 
@@ -196,6 +213,8 @@ def _evidence(model: nn.Module, inputs: tuple[str, ...], folder: Path, **fields:
         (Long(), ("x=float32[batch,length=16:1..512,8]",)),
         (AtOneLength(), LENGTH),
         (BigBatch(), LENGTH),
+        (Parts(), LENGTH),
+        (Chosen(), LENGTH),
         (LongInside(), LENGTH),
         (Rotary(keeps=False), LENGTH),
         (Rotary(keeps=True), LENGTH),
@@ -243,9 +262,11 @@ def test_a_true_file_passes(model: nn.Module, tmp_path: Path) -> None:
 
 
 def test_a_foreign_file_is_run_at_the_declared_bound(tmp_path: Path) -> None:
-    """Its table ends at 128 where the module's has 512: true up to there, and 512 is declared."""
+    """Its table ends at 128 where the module's has 512: true up to there, whether 512 is declared or not."""
     inputs = ("ids=int64[batch,length=16:1..512]@0..99",)
     assert traced(Positions(), inputs, tmp_path, file_of=Positions(128)).prove().verdict == "fail"
+    undeclared = ("ids=int64[batch,length=16]@0..99",)
+    assert traced(Positions(), undeclared, tmp_path, file_of=Positions(128)).prove().verdict == "fail"
     assert traced(Positions(), inputs, tmp_path).prove().verdict == "pass"
 
 

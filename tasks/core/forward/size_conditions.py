@@ -6,8 +6,10 @@ is not: it decides anew at each size, in a file, too.
 """
 
 import contextlib
+import itertools
 import logging
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -27,15 +29,13 @@ from tasks.core.errors import one_line
 from tasks.core.forward.arguments import Arguments
 from tasks.core.forward.outputs import flatten
 from tasks.core.forward.switches import same_way
+from tasks.core.limits import MAX_SYMBOLIC_SECONDS
 from tasks.core.source_lines import callers, innermost, without_folder
 
 _TORCH = Path(torch.__file__).parent
 _SYMBOLS = f"{_TORCH}/__init__.py"
 """Where PyTorch's symbols are asked for a Python value; its C++ code asks elsewhere."""
 _INSIDE_OPERATORS = tuple(f"{_TORCH}/_{part}" for part in ("decomp", "meta", "prims", "refs", "subclasses"))
-
-MAX_SECONDS = 20.0
-"""Of the processor; sizes of windows that are shifted and padded nest so deep that they take longer."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,8 @@ class Way:
     """In the order in which they were decided, each once."""
     blind: str = ""
     """Why further ones may be unknown; empty: they are not."""
+    limits: tuple[Condition, ...] = ()
+    """Those of one size that operators decided inside themselves, such as where a slice of a table ends."""
 
 
 def way_at(model: nn.Module, arguments: Callable[[Mapping[str, Any]], Arguments], sizes: Mapping[str, int]) -> Way:
@@ -104,7 +106,7 @@ def way_at(model: nn.Module, arguments: Callable[[Mapping[str, Any]], Arguments]
         sizes: of these dimensions.
     """
     watch, _, blind = _followed(model, arguments, sizes)
-    return Way(tuple(watch.conditions.values()), blind or watch.made_numbers)
+    return Way(tuple(watch.conditions.values()), blind or watch.made_numbers, tuple(watch.limits.values()))
 
 
 def fixed_output_dims(
@@ -136,7 +138,7 @@ def _followed(
             args, kwargs = arguments({name: watch.dimension(name, size) for name, size in sizes.items()})
             output = model(*args, **kwargs)
         except Exception as error:  # the module may need values, or an operator may know no symbols
-            blind = one_line(f"{type(error).__name__}: {error}")
+            blind = re.split(r"[.(;] ", one_line(f"{type(error).__name__}: {error}"))[0]
     return watch, output, blind
 
 
@@ -157,9 +159,10 @@ class _Watch(ShapeEnv):
     def __init__(self) -> None:
         super().__init__(specialize_zero_one=False, duck_shape=False)
         self.conditions: dict[tuple[str, bool], Condition] = {}
+        self.limits: dict[sympy.Basic, Condition] = {}
         self.made_numbers = ""
         self._names: dict[sympy.Symbol, sympy.Symbol] = {}
-        self._until = time.process_time() + MAX_SECONDS
+        self._until = time.process_time() + MAX_SYMBOLIC_SECONDS
 
     def dimension(self, name: str, size: int) -> torch.SymInt:
         """A size for use in shapes."""
@@ -172,30 +175,33 @@ class _Watch(ShapeEnv):
 
     def evaluate_expr(self, orig_expr: sympy.Basic, hint: Any = None, *args: Any, **kwargs: Any) -> sympy.Basic:
         if time.process_time() > self._until:
-            raise TimeoutError(f"its sizes were still being followed after {MAX_SECONDS:.0f} s")
+            raise TimeoutError(f"its sizes were still being followed after {MAX_SYMBOLIC_SECONDS:.0f} s")
         if hint is None or not orig_expr.free_symbols <= self._names.keys():
             return super().evaluate_expr(orig_expr, hint, *args, **kwargs)
-        if orig_expr.free_symbols and (line := _asking_line()) is not None:
-            if isinstance(hint, bool):
-                expression = orig_expr.xreplace(self._names)
-                condition = Condition(expression, hint, line)
-                self.conditions.setdefault((str(expression), hint), condition)
-            else:
-                self.made_numbers = self.made_numbers or f"{line} makes a number of a size"
+        if orig_expr.free_symbols:
+            self._note(orig_expr, hint)
         return sympy.sympify(hint)
 
+    def _note(self, asked: sympy.Basic, value: Any) -> None:
+        line, by_python, by_operator = _asking()
+        expression = asked.xreplace(self._names)
+        if not isinstance(value, bool):
+            # of an operator it is the number of its results, as of a split
+            self.made_numbers = self.made_numbers or ("" if by_operator else f"{line} makes a number of a size")
+            expression, value, by_python = sympy.Eq(expression, value), True, True
+        if by_python:
+            self.conditions.setdefault((str(expression), value), Condition(expression, value, line))
+        elif len(asked.free_symbols) == 1:
+            self.limits.setdefault(expression, Condition(expression, value, line))
 
-def _asking_line() -> str | None:
-    """The model's line whose Python code asks for the value of a symbol; None: an operator does, inside itself."""
-    line = innermost(callers(sys._getframe(2)))
-    is_asked = False
-    for file, number in callers(sys._getframe(2)):
-        if (file, number) == line:
-            return without_folder(line) if is_asked else None
-        is_asked |= file == _SYMBOLS
-        if file.startswith(_INSIDE_OPERATORS):
-            return None
-    return None
+
+def _asking() -> tuple[str, bool, bool]:
+    """The model's line that asks for the value of a symbol; does Python code ask, does an operator, inside itself?"""
+    lines = list(callers(sys._getframe(3)))
+    found = innermost(lines)
+    inner = [file for file, _ in itertools.takewhile(lambda line: line != found, lines)]
+    by_operator = any(file.startswith(_INSIDE_OPERATORS) for file in inner)
+    return without_folder(found), _SYMBOLS in inner and not by_operator, by_operator
 
 
 @contextlib.contextmanager

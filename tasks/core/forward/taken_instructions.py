@@ -9,20 +9,23 @@ from types import CodeType, FrameType
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from tasks.core.source_lines import is_outside_torch
 
-Instructions = frozenset[tuple[CodeType, int]]
-"""Instructions of Python code outside PyTorch, by code object and offset."""
+Instructions = frozenset[tuple[CodeType | nn.Module, int]]
+"""Instructions of Python code outside PyTorch, by code object and offset; and each of its modules that was called."""
 
 
-def instructions_of(call: Callable[[], object]) -> Instructions:
+def instructions_of(model: nn.Module, call: Callable[[], object]) -> Instructions:
     """Run a function, and note each instruction of Python code outside PyTorch that was run.
 
     Args:
-        call: runs the module; what it raises is raised.
+        model: the module; of others, which its code may make anew, the calls are not noted.
+        call: runs it; what it raises is raised.
     """
-    seen = set[tuple[CodeType, int]]()
+    own = {*model.modules()}
+    seen = set[tuple[CodeType | nn.Module, int]]()
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         if event == "call":
@@ -34,11 +37,13 @@ def instructions_of(call: Callable[[], object]) -> Instructions:
         return trace
 
     before = sys.gettrace()
+    called = register_module_forward_pre_hook(lambda module, _: seen.update({(module, 0)} if module in own else ()))
     sys.settrace(trace)
     try:
         call()
     finally:
         sys.settrace(before)
+        called.remove()
     return frozenset(seen)
 
 
@@ -49,7 +54,7 @@ def numbers_of(model: nn.Module, instructions: Instructions) -> set[int]:
         model: the module.
         instructions: which it ran.
     """
-    codes = {code for code, _ in instructions}
+    codes = {code for code, _ in instructions if isinstance(code, CodeType)}
     named = {value for code in codes for value in code.co_consts}
     named |= {value for module in model.modules() for value in vars(module).values() if isinstance(value, int | float)}
     sizes = {size for tensor in (*model.parameters(), *model.buffers()) for size in tensor.shape}

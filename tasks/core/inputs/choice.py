@@ -241,8 +241,9 @@ def _with_other_ways(model: nn.Module, inputs: Inputs) -> Inputs:
     module = Module(
         refusal,
         way=functools.partial(way_at, model, inputs.arguments_without_values),
-        instructions=lambda sizes: instructions_of(lambda: refusal(sizes)),
+        instructions=lambda sizes: instructions_of(model, lambda: refusal(sizes)),
         numbers=functools.partial(numbers_of, model),
+        tables={part.num_embeddings for part in model.modules() if isinstance(part, nn.Embedding)},
     )
     found = Search(inputs.specs, module, proven=(probe.sizes for probe in inputs.probes if probe.sizes)).run()
     further = (

@@ -7,36 +7,26 @@ not lead through the whole module, it runs as it is at many sizes, and the instr
 
 import functools
 import itertools
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tasks.core.errors import OutOfMemoryError
 from tasks.core.forward.taken_instructions import Instructions
 from tasks.core.inputs.breaking_sizes import Case, breaking_cases
-from tasks.core.inputs.probes import all_sizes, batch_name, dynamic_dims
-from tasks.core.inputs.sizes import traced_sizes
+from tasks.core.inputs.runs import Runs
+from tasks.core.limits import (
+    MAX_LIMIT_GROWTH,
+    MAX_LIMIT_SECONDS,
+    MAX_OTHER_WAYS,
+    MAX_SYMBOLIC_RUNS,
+    MAX_TRIES,
+    MAX_WATCHED_SECONDS,
+)
 from tasks.core.spec.input_spec import InputSpec
 
 if TYPE_CHECKING:
     from tasks.core.forward.size_conditions import Condition, Way
-
-MAX_WAYS = 16
-"""Runs with symbols: nothing known here needs more than four."""
-MAX_CASES = 6
-"""Cases found by comparing instructions; values may decide, too, and make every run another way."""
-MAX_TRIES = 12
-"""Cases at which the module is run for one condition, until it takes one."""
-MAX_SECONDS = 10.0
-"""Of the processor, estimated, of one run of the module: a proof takes some five times as long for it."""
-MAX_WATCHED_SECONDS = 10.0
-"""Of the processor, of all runs whose instructions are compared."""
-MAX_ELEMENTS = 1 << 24
-"""Over all inputs of a run."""
-LARGEST = 1 << 40
-"""Size up to which conditions are looked into where no bound is declared."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +41,8 @@ class Module:
     """Runs it and says which of its code ran."""
     numbers: Callable[[Instructions], set[int]]
     """Numbers in that code, and in the module, that a size may be compared with."""
+    tables: set[int]
+    """Lengths of its tables."""
 
 
 @dataclass
@@ -68,12 +60,9 @@ class Search:
 
     def __init__(self, specs: tuple[InputSpec, ...], module: Module, *, proven: Iterable[Case]) -> None:
         """Take the inputs, the module, and the cases that are proven anyway, the traced one first."""
-        self._specs, self._module = specs, module
-        self._dims, self._batch = dynamic_dims(specs), batch_name(specs)
-        self._traced = traced_sizes(specs)
+        self._module, self._runs = module, Runs(specs, module.refusal)
+        self._dims, self._traced = self._runs.dims, self._runs.traced
         self._proven = [*proven]
-        self._largest = 0, 0.0
-        """Elements and seconds of the largest run so far."""
         self.found = OtherWays()
 
     def run(self) -> OtherWays:
@@ -95,10 +84,10 @@ class Search:
                 continue
             least = {other: min(case[other] for case in self._proven) for other in self._dims}
             wanted = [*self._cheaper({**self._traced, name: dim.high}, keep=(name,)), {**least, name: dim.high}]
-            case = next((case for case in wanted if self._takes(case)), None)
+            case = next(filter(self._runs.takes, wanted), None)
             if case is not None:
                 yield case
-            elif not any(map(self._is_affordable, wanted)):
+            elif not any(map(self._runs.is_affordable, wanted)):
                 self.found.notes.append(f"{name}={dim.high}, its upper bound, was not run: it takes too much")
 
     def _break_conditions(self) -> str:
@@ -108,18 +97,37 @@ class Search:
             Why some conditions may be unknown; empty: they are not.
         """
         waiting, known, blind = [self._traced], set[str](), ""
-        for _ in range(MAX_WAYS):
+        for _ in range(MAX_SYMBOLIC_RUNS):
             if not waiting:
                 return blind
             sizes = waiting.pop(0)
             way = self._module.way(sizes)
             blind = blind or way.blind
+            if sizes == self._traced:
+                self._find_limits(way)
             for index, condition in enumerate(way.conditions):
+                if len(self.found.cases) >= MAX_OTHER_WAYS:
+                    return blind or "it branches on its sizes in too many places"
                 if str(condition.expression) not in known:
                     known.add(str(condition.expression))
                     case = self._beyond(condition, way.conditions[:index], sizes)
                     waiting += [case] if case is not None else []
-        return blind or "it branches on its sizes in too many places"
+        return blind or "it takes too many ways"
+
+    def _find_limits(self, way: "Way") -> None:
+        """Add the last size that the module takes, where operators or the lengths of its tables tell of one."""
+        for name, size in self._traced.items():
+            edges = {edge for limit in way.limits if limit.names == (name,) for edge in limit.edges(name, self._traced)}
+            near = {e for e in (*edges, *self._module.tables) if size < e <= MAX_LIMIT_GROWTH * size}
+            for edge in sorted(near) if name != self._runs.batch else ():
+                last, beyond = (self._cheaper({**self._traced, name: edge + step}, keep=(name,))[0] for step in (0, 1))
+                if last in self._proven or not self._runs.is_allowed(name, edge + 1):
+                    continue
+                is_cheap = self._runs.is_affordable(beyond) and self._runs.seconds_of(beyond) <= MAX_LIMIT_SECONDS
+                if is_cheap and not self._runs.takes(beyond):
+                    if self._runs.takes(last):
+                        self._add(last)
+                    break
 
     def _beyond(self, condition: "Condition", before: "tuple[Condition, ...]", sizes: Case) -> Case | None:
         """A case that breaks a condition and, if one can, none of those before it; None: the module takes none."""
@@ -132,12 +140,12 @@ class Search:
             return known
         broken = [
             self._cheaper(case, keep=condition.names)
-            for case in breaking_cases(condition, sizes, self._is_allowed, keeping=before)
+            for case in breaking_cases(condition, sizes, self._runs.is_allowed, keeping=before)
         ]
-        ranked = sorted(itertools.chain(*broken), key=lambda case: (num_lost(case), self._num_elements(case)))
-        affordable = [case for case in ranked if self._is_affordable(case)]
+        ranked = sorted(itertools.chain(*broken), key=lambda case: (num_lost(case), self._runs.num_elements(case)))
+        affordable = [case for case in ranked if self._runs.is_affordable(case)]
         for case in affordable[:MAX_TRIES]:
-            if self._takes(case):
+            if self._runs.takes(case):
                 self._add(case)
                 return case
         if known is None and ranked and not affordable:
@@ -154,10 +162,10 @@ class Search:
         ever, always = frozenset(itertools.chain(*ran)), functools.reduce(frozenset.intersection, ran)
         reached = {name: max(case[name] for case in self._proven) for name in self._dims}
         until = time.process_time() + MAX_WATCHED_SECONDS
-        for case in sorted(self._suggested(self._module.numbers(ever)), key=self._num_elements):
-            if len(self.found.cases) > MAX_CASES or time.process_time() + 2 * self._seconds_of(case) > until:
+        for case in sorted(self._suggested(self._module.numbers(ever)), key=self._runs.num_elements):
+            if len(self.found.cases) >= MAX_OTHER_WAYS or time.process_time() + 2 * self._runs.seconds_of(case) > until:
                 break
-            if not self._takes(case):
+            if not self._runs.takes(case):
                 continue
             reached = {name: max(size, case[name]) for name, size in reached.items()}
             if not always <= (other := self._module.instructions(case)) <= ever:
@@ -180,43 +188,12 @@ class Search:
             changed = ((other, other), (one, one), (other, one))
             pairs = ({**self._traced, first: new, second: newer} for new, newer in changed)
             cases += (self._cheaper(case, keep=(first, second))[0] for case in pairs)
-        cases = [case for case in cases if all(self._is_allowed(*item) for item in case.items())]
+        cases = [case for case in cases if all(self._runs.is_allowed(*item) for item in case.items())]
         return [*{tuple(case.items()): case for case in cases if case not in self._proven}.values()]
 
     def _cheaper(self, case: Case, *, keep: tuple[str, ...]) -> list[Case]:
         """The case with as small a batch as can be, unless that is to be kept; and the case itself."""
-        if self._batch is None or self._batch in keep:
+        batch = self._runs.batch
+        if batch is None or batch in keep:
             return [case]
-        return [{**case, self._batch: min(other[self._batch] for other in self._proven)}, case]
-
-    def _takes(self, case: Case) -> bool:
-        """Is it affordable, and does the module run?"""
-        return self._is_affordable(case) and self._run(case)
-
-    def _run(self, case: Case) -> bool:
-        started, size = time.process_time(), self._num_elements(case)
-        try:
-            if self._module.refusal(case):
-                return False
-        except OutOfMemoryError:
-            return False
-        if size >= self._largest[0]:
-            self._largest = size, time.process_time() - started
-        return True
-
-    def _is_allowed(self, name: str, size: int) -> bool:
-        dim = self._dims[name]
-        return max(dim.low, 1) <= size <= (LARGEST if dim.high is None else dim.high)
-
-    def _is_affordable(self, case: Case) -> bool:
-        return self._num_elements(case) <= MAX_ELEMENTS and self._seconds_of(case) <= MAX_SECONDS
-
-    def _seconds_of(self, case: Case) -> float:
-        if not self._largest[0]:
-            self._run(self._traced)
-        size, seconds = self._largest
-        return seconds * max(1.0, self._num_elements(case) / max(size, 1))
-
-    def _num_elements(self, case: Mapping[str, int]) -> int:
-        sizes = all_sizes(self._specs, case)
-        return sum(math.prod(sizes[d.name] if d.name else d.size or 1 for d in spec.dims) for spec in self._specs)
+        return [{**case, batch: min(other[batch] for other in self._proven)}, case]

@@ -51,7 +51,20 @@ def test_what_operators_decide_is_not_noted(layer: nn.Module) -> None:
     """PyTorch's layers have no branch on sizes that a file could lose."""
     found = way(lambda network, x: network.layer(x if not isinstance(network.layer, nn.Conv1d) else x[:, :16]),
                 model=nn.ModuleDict({"layer": layer.eval()}), length=32)  # fmt: skip
-    assert found == Way()
+    assert (found.conditions, found.blind) == ((), "")
+
+
+def test_a_number_of_results_is_a_condition() -> None:
+    """A split keeps as many parts as there were; of two parts of a fixed size nothing depends on sizes."""
+    parts = way(lambda _, x: torch.cat(x.split(50, 1), 1)).conditions
+    assert [condition.is_broken_at({"length": size}) for condition in parts for size in (50, 51)] == [False, True]
+    assert way(lambda _, x: torch.cat(x.chunk(2, -1), 1)).conditions == ()
+
+
+def test_the_end_of_a_table_is_a_limit() -> None:
+    """A slice asks whether it ends before the table does."""
+    limits = way(lambda _, x: x + torch.zeros(96, 8)[: x.shape[1]]).limits
+    assert 96 in {edge for limit in limits for edge in limit.edges("length", {"length": 16, "batch": 2})}
 
 
 def test_where_code_needs_values_or_numbers_further_conditions_may_be_unknown() -> None:
@@ -64,7 +77,7 @@ def test_where_code_needs_values_or_numbers_further_conditions_may_be_unknown() 
 
 def test_sizes_that_nest_too_deep_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Symbols may cost more than an export."""
-    monkeypatch.setattr(size_conditions, "MAX_SECONDS", 0.0)
+    monkeypatch.setattr(size_conditions, "MAX_SYMBOLIC_SECONDS", 0.0)
     assert "still being followed" in way(lambda network, x: x * 2 if x.shape[1] > 4 else x).blind
 
 

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from tasks.core.inputs.choice import Inputs
+from tasks.core.limits import MAX_OTHER_WAYS
 from tests.core.inputs.choosing import chosen
 
 LENGTH = "x=float32[batch,length=16,8]"
@@ -40,6 +41,13 @@ def _grows(network: Case, x: torch.Tensor) -> torch.Tensor:
     return x + network.table[: x.shape[1], None]
 
 
+def _halves(_: Case, x: torch.Tensor) -> torch.Tensor:
+    num_halves, size = 0, x.shape[1]
+    while size > 1:
+        num_halves, size = num_halves + 1, size // 2
+    return x * num_halves
+
+
 def _nests(_: Case, x: torch.Tensor) -> torch.Tensor:
     if x.shape[1] > 64:
         return x.tanh() if x.shape[1] > 300 else x * 2
@@ -58,6 +66,9 @@ def _padded(_: Case, x: torch.Tensor) -> torch.Tensor:
         (lambda _, x: x * 2 if x.shape[1] != 1024 else x, [1024]),
         (lambda _, x: x * 2 if int(x.shape[1]) > 100 else x, [101]),
         (lambda _, x: sum((x * step for step in range(x.shape[1] // 50)), x), [50]),
+        (lambda n, x: {300: n.linear}.get(int(x.shape[1]), nn.Identity())(x), [300]),
+        (lambda _, x: torch.cat([part * step for step, part in enumerate(x.split(50, 1))], 1), [51]),
+        (lambda _, x: x * 2 if torch.tensor(x.shape[1]) > 90 else x, [91]),
         (_grows, [65]),
         (_nests, [65, 301]),
         (_padded, [204, 201]),
@@ -95,6 +106,31 @@ def test_what_the_module_itself_refuses_is_no_other_way() -> None:
     found, cases = further(lambda _, x: x / 0 if x.shape[1] > 100 else x)
     assert cases == []
     assert found.doubts == ()
+
+
+@pytest.mark.parametrize("positions", [lambda n, x: n.weight[: x.shape[1]], lambda n, x: n(torch.arange(x.shape[1]))])
+def test_the_last_size_that_a_table_allows_is_probed(positions: Any) -> None:
+    """Positions end at 96: no bound was declared, and a file may end before."""
+    table = nn.Embedding(96, 8)
+
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = table
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            """Add them."""
+            return x + positions(table, x)
+
+    found = chosen(Positions(), LENGTH)
+    assert [probe.sizes for probe in found.probes if probe.seed >= 40] == [{"batch": 1, "length": 96}]
+
+
+def test_a_loop_that_counts_by_doubling_ends_the_search() -> None:
+    """Each power of two is another way; a few are probed, and a note says so."""
+    found, cases = further(_halves)
+    assert len(cases) == MAX_OTHER_WAYS
+    assert "in too many places" in found.notes[0]
 
 
 def test_a_branch_at_sizes_too_large_to_run_is_a_doubt() -> None:

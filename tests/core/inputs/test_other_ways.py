@@ -144,6 +144,7 @@ def test_a_branch_at_sizes_too_large_to_run_is_a_doubt() -> None:
     assert found.doubts == ()
 
 
+@pytest.mark.slow
 def test_where_symbols_end_a_note_says_how_far_was_looked() -> None:
     """A packed sequence needs values: the module runs as it is, at sizes around its own numbers and growing ones."""
     rnn = nn.LSTM(8, 8, batch_first=True)

@@ -120,6 +120,45 @@ def test_a_file_that_uses_the_equation_passes(tmp_path: Path) -> None:
     assert evidence.verdict == "pass", evidence.reasons
 
 
+class Broadcast(nn.Module):
+    """Adds what is as long, or of length 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """One for all, or one each."""
+        return self.layer(x) + y
+
+
+class NoBroadcast(Broadcast):
+    """Adds the last of what is of length 1 to the last only."""
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Filled up with zeros."""
+        filled = torch.cat([torch.zeros_like(x), y], 1)[:, -x.shape[1] :]
+        return super().forward(x, filled)
+
+
+def test_a_size_of_one_is_proven_beside_the_equation(tmp_path: Path) -> None:
+    """What is broadcast may be 1 though nothing else than the other size."""
+    inputs = ("x=float32[batch,n=6,4]", "y=float32[batch,m=6,4]")
+    file = traced(Broadcast(), inputs, tmp_path)
+    evidence = file.prove()
+    assert evidence.verdict == "pass", evidence.reasons
+    assert any("m was taken for n" in note for note in evidence.notes)
+    assert any(probe.sizes == {"batch": 2, "n": 6, "m": 1} for probe in evidence.probes)
+
+
+def test_a_file_that_is_wrong_at_a_size_of_one_fails(tmp_path: Path) -> None:
+    """Though it is right wherever the equation holds."""
+    inputs = ("x=float32[batch,n=6,4]", "y=float32[batch,m=6,4]")
+    evidence = traced(Broadcast(), inputs, tmp_path, file_of=NoBroadcast()).prove()
+    assert evidence.verdict == "fail"
+
+
 @pytest.mark.parametrize(
     ("model", "inputs"),
     [

@@ -148,10 +148,12 @@ def _output_names(spec: ResolvedSpec, reference: Reference) -> tuple[str, ...]:
 
 def _cleaned(spec: ResolvedSpec, reference: Reference, exported: Exported) -> dict[str, Any]:
     """Clean the graph in place; return what is to be said of it, by field of `Graph`."""
-    probes = {probe.key: probe for probe in (reference.inputs.probes[0], *_other_sizes(reference))}.values()
+    first = reference.inputs.probes[0]
+    probes = {probe.key: probe for probe in (first, *_other_sizes(reference))}.values()
     observed = [
         (all_sizes(reference.inputs.specs, probe.sizes), [array.shape for array in reference.float32(probe)])
         for probe in probes
+        if probe.sizes.keys() == first.sizes.keys()  # else one has another size than it follows from
     ]
     cleaning.name_output_dims(exported.graph, observed, _fixed_dims(exported.graph, observed, reference))
     cleaning.clean_metadata(exported.graph)

@@ -28,7 +28,7 @@ from tasks.core.inputs.sizes import Refusal, Sizes, sizes_to_prove, traced_sizes
 from tasks.core.inputs.special_probes import Specials, legal
 from tasks.core.inputs.special_values import SpecialValues
 from tasks.core.spec.export_spec import ResolvedSpec
-from tasks.core.spec.input_spec import InputSpec
+from tasks.core.spec.input_spec import InputSpec, derived_dims
 
 
 @dataclass(frozen=True)
@@ -145,32 +145,39 @@ def choose_inputs(spec: ResolvedSpec, model: nn.Module) -> Inputs:
         loaded.restore()
         chosen = replace(chosen, loaded=loaded, overwritten=sentence(names))
     chosen, is_finite = _with_special(model, chosen)
-    chosen, sizes, refused = _with_equations(model, chosen, is_finite=is_finite)
+    chosen, sizes, refused, broadcast = _with_equations(model, chosen, is_finite=is_finite)
     if sample is not None:
         sample = checked_sample(sample, chosen.specs)
     probes = plan_probes(chosen.specs, sizes, has_sample=sample is not None)
     batch = batch_name(chosen.specs)
     batch = None if batch in refused else batch
+    probes += tuple(
+        probes[0].model_copy(update={"seed": seed, "sizes": {**probes[0].sizes, name: 1}})
+        for seed, name in enumerate(broadcast, start=30)
+    )
     probes += (*chosen.specials.plan(probes, batch=batch), *chosen.masks.plan(probes[0], batch=batch))
     chosen = replace(chosen, probes=probes, refused=refused, sample=sample)
     return chosen if family_of(spec.model).has_known_sizes else _with_other_ways(model, chosen)
 
 
-def _with_equations(model: nn.Module, chosen: Inputs, *, is_finite: bool) -> tuple[Inputs, Sizes, Sizes]:
+def _with_equations(model: nn.Module, chosen: Inputs, *, is_finite: bool) -> tuple[Inputs, Sizes, Sizes, list[str]]:
     """Choose the sizes to prove; where dimensions can't be varied alone, find the equations that they are bound by.
 
-    Sizes at which the answer is not finite are left out, if it `is_finite` at the traced ones.
+    Sizes at which the answer is not finite are left out, if it `is_finite` at the traced ones. Dimensions that may be 1
+    beside an equation, as what is broadcast may, come last.
     """
     refusal = functools.partial(_refusal, model, chosen, is_finite=is_finite)
     sizes, refused = sizes_to_prove(chosen.specs, refusal)
+    broadcast = list[str]()
     specs, notes = with_equations(chosen.specs, {name: sizes[name] for name in refused}, refusal)
     if notes:
         specials, masks = replace(chosen.specials, specs=specs), replace(chosen.masks, specs=specs)
         chosen = replace(chosen, specs=specs, notes=(*chosen.notes, *notes), specials=specials, masks=masks)
         refusal = functools.partial(_refusal, model, chosen, is_finite=is_finite)
+        broadcast = [name for name in derived_dims(specs) if 1 in sizes.get(name, ())[1:]]
         sizes, refused = sizes_to_prove(specs, refusal)
     left_out = _left_out(chosen.specs, refused, refusal) if is_finite else ()
-    return replace(chosen, notes=(*chosen.notes, *left_out)), sizes, refused
+    return replace(chosen, notes=(*chosen.notes, *left_out)), sizes, refused, broadcast
 
 
 def _left_out(specs: tuple[InputSpec, ...], refused: Sizes, refusal: Refusal) -> Iterator[str]:

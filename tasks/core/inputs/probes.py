@@ -54,11 +54,11 @@ def all_sizes(specs: tuple[InputSpec, ...], sizes: Mapping[str, int]) -> dict[st
 
     Args:
         specs: the inputs, sizes chosen.
-        sizes: of the dimensions that do not.
+        sizes: of the dimensions that do not; of one that does, if it is to have another one.
     """
     known = {**sizes}
     for name, dim in derived_dims(specs).items():
-        known[name] = dim.size_at(known)
+        known.setdefault(name, dim.size_at(known))
     return known
 
 

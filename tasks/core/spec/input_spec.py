@@ -91,9 +91,11 @@ class Dim(Record):
         return set(re.findall(r"[A-Za-z_]\w*", self.formula, re.ASCII))
 
     def size_at(self, sizes: Mapping[str, int]) -> int:
-        """Its size where others have these, by name, those that it follows from among them."""
-        if not self.formula:
-            return (self.size or 0) if self.name is None else sizes[self.name]
+        """Its size where dimensions have these, by name: itself, or those that it follows from."""
+        if self.name is None:
+            return self.size or 0
+        if self.name in sizes:
+            return sizes[self.name]
         terms = (term.split("*") for term in self.formula.split("+"))
         return sum(math.prod(int(part) if part.isdigit() else sizes[part] for part in term) for term in terms)
 

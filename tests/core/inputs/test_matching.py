@@ -3,15 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from torch import nn
 
 from tasks.core.errors import InputsError
 from tasks.core.inputs.choice import Inputs
-from tasks.core.inputs.matching import Matcher
+from tasks.core.inputs.matching import Matcher, _formula
 from tasks.core.records.steps import Candidate, Graph, TensorType
 from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.input_spec import Dim
 from tasks.core.spec.resolve import resolve
+from tests.core.inputs.choosing import sample_file
+from tests.core.inputs.test_sizes import Two
 from tests.models.foreign_models import Blend, Heads, NamedHeads
 
 
@@ -79,3 +83,21 @@ def test_equal_inputs_are_chosen_once() -> None:
     )
     assert first is second
     assert first is not fixed
+
+
+def test_a_formula_of_the_file_is_a_formula() -> None:
+    """As torch.export writes it, if it names dims of the file; a sample says the sizes."""
+    graph = _graph({"x": ("N", "past"), "y": ("N", "2*past + N")}, "output")
+    _, inputs = _match(Two(), graph, "x=float32[N,past=3]", "y=float32[N,m=8]")
+    assert [str(spec) for spec in inputs.specs] == ["x=float32[N=2,past=3]", "y=float32[N=2,m=8]"]
+    assert _formula("2*past + N") == Dim(name="2*past+N", formula="2*past+N")
+    assert [_formula(text) for text in ("past", "floor(past/2)", "past - 1", "?", "")] == [None] * 5
+
+
+def test_sizes_that_a_file_leaves_open_are_the_sample_s(tmp_path: Path) -> None:
+    """Of a catalog entry's inputs, too, which may leave them out."""
+    sample = sample_file(tmp_path, x=np.zeros((2, 3), "float32"), y=np.zeros((2, 8), "float32"))
+    spec = resolve(ExportSpec(model=Two(), inputs=("x=float32[N,a]", "y=float32[N,b]"), sample=sample))
+    graph = _graph({"x": ("N", "a"), "y": ("N", "2*a + N")}, "output")
+    _, inputs = Matcher(spec, Two(), declared=False).match(graph)
+    assert [str(spec) for spec in inputs.specs] == ["x=float32[N=2,a=3]", "y=float32[N=2,2*a+N]"]

@@ -83,4 +83,4 @@ def test_the_search_ends() -> None:
     """A module that takes one size of each of many dimensions is run a bounded number of times."""
     module = Bound(lambda *sizes: sizes == (4, 8, 12, 24))
     chosen(module, *(f"{n}=float32[batch,{n}1={s}]" for n, s in zip("abcd", (4, 8, 12, 24), strict=True)))
-    assert module.num_calls < 150
+    assert module.num_calls < 250

@@ -110,6 +110,7 @@ def test_rows_that_are_nan_in_pytorch_are_left_out(tmp_path: Path) -> None:
     assert any(probe.family == "masks" for probe in evidence.probes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inputs", [MASKED, NUMBERED])
 def test_a_row_that_is_hidden_whole(inputs: tuple[str, ...], tmp_path: Path) -> None:
     """A file that gives a mean there is wrong where PyTorch gives zeros, and true where it gives NaN."""

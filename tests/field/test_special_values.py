@@ -102,6 +102,7 @@ def _with_row(row: int) -> Wrong:
     return change
 
 
+@pytest.mark.slow
 def test_rows_that_a_table_calls_special_are_looked_up(tmp_path: Path) -> None:
     """A true file passes; one whose row of the padding, or whose first or last row, is wrong does not."""
     true = traced(Bag(), IDS, tmp_path)
@@ -137,6 +138,7 @@ def test_tables_of_single_columns_are_looked_up_whole(row: int, tmp_path: Path) 
         assert true.prove(mutate=weight(f"tables.{table}.weight", _with_row(row))).verdict == "fail"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [3, 77, 159])
 def test_a_table_with_offsets_is_looked_up_whole(row: int, tmp_path: Path) -> None:
     """No single row that some column can reach may be wrong."""

@@ -113,7 +113,7 @@ def test_random_weights_are_drawn_for_it() -> None:
     build_with_random_weights(Signed, lambda _: ((torch.randn(3, 6),), {}), seed=0)
 
 
-@pytest.mark.parametrize("kind", [Repeated, Signed])
+@pytest.mark.parametrize("kind", [pytest.param(Repeated, marks=pytest.mark.slow), Signed])
 def test_a_true_file_passes(kind: type[nn.Module], tmp_path: Path) -> None:
     """Of a loop, and of a branch whose two sides were taken."""
     assert prove(kind(), FEATURES, tmp_path).reasons == ()

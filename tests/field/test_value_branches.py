@@ -102,6 +102,16 @@ class Steps(Pixels):
         return self.layer(x)  # type: ignore[no-any-return]
 
 
+class InALargeBatch(Pixels):
+    """Branches on values where a trace of a small batch does not see it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scores."""
+        if x.shape[0] > 4 and x.max() > 100:
+            x = x / 255.0
+        return self.layer(x)  # type: ignore[no-any-return]
+
+
 class BySize(Pixels):
     """Branches on sizes, which probes at other sizes show."""
 
@@ -141,7 +151,7 @@ def _looped(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", [Pixels, Rounds])
+@pytest.mark.parametrize("kind", [Pixels, Rounds, InALargeBatch])
 def test_a_frozen_side_is_a_doubt(kind: type[nn.Module], tmp_path: Path) -> None:
     """Where no probe takes the other one; the line is named."""
     evidence = _verified(kind(), _traced(kind(), tmp_path / "traced.onnx"), ORDINARY)

@@ -149,6 +149,11 @@ class TakenSides:
                 stack.enter_context(patch.object(owner, name, noting(getattr(owner, name))))
             yield
 
+    @property
+    def lines(self) -> set[str]:
+        """Lines at which something was converted, as `file.py:LINE`."""
+        return {line for line, _ in self._seen}
+
     def are_taken(self, line: str, *, kept: bool) -> bool:
         """Was each truth value at a line true in one run and false in another, and every other value not the same?
 
@@ -160,8 +165,8 @@ class TakenSides:
         return bool(found) and all(len(values) > 1 and (kept or values == {True, False}) for values in found)
 
 
-def lines_decided_by_values(model: nn.Module, tensors: Sequence[torch.Tensor], arguments: Any) -> tuple[str, ...]:
-    """Lines at which Python takes a decision, as `file.py:LINE`, that depends on the values of an input.
+def frozen_lines(model: nn.Module, tensors: Sequence[torch.Tensor], arguments: Any) -> dict[str, bool]:
+    """Lines at which a trace freezes a Python value, as `file.py:LINE`: does it depend on the values of an input?
 
     Args:
         model: is traced, as an exporter does it; where that fails, up to there.
@@ -180,7 +185,7 @@ def lines_decided_by_values(model: nn.Module, tensors: Sequence[torch.Tensor], a
         frozen.watched(),
     ):
         trace(model, tuple(tensors), strict=False, _force_outplace=False)
-    return tuple(line for line, is_decided in frozen.lines.items() if is_decided)
+    return frozen.lines
 
 
 def _is_check(file: str, line: int) -> bool:

@@ -14,7 +14,7 @@ from tasks.core.arrays import EPS32, Array
 from tasks.core.errors import ModelError, one_line, refusal_of
 from tasks.core.forward.arguments import build_arguments
 from tasks.core.forward.choices import NotedChoices, OtherChoices, run_noted
-from tasks.core.forward.frozen_values import TakenSides, lines_decided_by_values
+from tasks.core.forward.frozen_values import TakenSides, frozen_lines
 from tasks.core.forward.outputs import Thresholds, flatten
 from tasks.core.forward.precision import Scratch, run_as_it_is, run_float32, run_float64, run_perturbed
 from tasks.core.forward.recorder import Receive, Recorder
@@ -57,6 +57,8 @@ class Reference:
         self._no_float64 = ""
         self._rounded: set[str] = set()
         self._scratch = Scratch()
+        self._converting: dict[str, Probe] = {}
+        """Lines at which float32 runs converted tensors to Python values, each with the first probe that did."""
         self.fused_way = ""
         """How the module answers otherwise with PyTorch's fused attention, in one sentence; empty: nowhere yet."""
 
@@ -75,11 +77,19 @@ class Reference:
 
     @functools.cached_property
     def branches(self) -> tuple[str, ...]:
-        """Lines of the module's code, `file.py:LINE`, at which an input's values decide what Python does next."""
-        tensors = self.inputs.tensors(self.inputs.arrays(self.inputs.probes[0]))
+        """Lines of the module's code, `file.py:LINE`, at which an input's values decide what Python does next.
+
+        Traced where the float32 runs so far converted something, at sizes at which they did.
+        """
         arguments = functools.partial(build_arguments, self.inputs.argument_paths)
-        with self.inputs.kept():
-            return lines_decided_by_values(self.network, tensors, arguments)
+        first = [self.inputs.probes[0]] if self._converting or self.thresholds.sizes_by_data else []
+        decided: dict[str, None] = {}
+        for probe in {probe.key: probe for probe in (*first, *self._converting.values())}.values():
+            with self.inputs.kept():
+                tensors = self.inputs.tensors(self.inputs.arrays(probe))
+                lines = frozen_lines(self.network, tensors, arguments)
+            decided |= dict.fromkeys(line for line, is_decided in lines.items() if is_decided)
+        return tuple(decided)
 
     def untaken_lines(self, probes: Sequence[Probe], *, kept: bool) -> list[str]:
         """Those of `branches` of which these probes do not take both sides.
@@ -133,8 +143,10 @@ class Reference:
         if key not in self._answers:
             if probe.rows:
                 release_free_memory()  # what smaller batches took, before the largest
-            with attention_masks(self.network) as masked:
+            sides = TakenSides()
+            with attention_masks(self.network) as masked, sides.watched():
                 self._answers[key] = self._call(run_float32, probe)
+            self._converting = dict.fromkeys(sides.lines, probe) | self._converting
             if masked and not self.fused_way:
                 self._note_fused_way(probe, masked[0])
         return self._answers[key]

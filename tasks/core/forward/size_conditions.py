@@ -67,18 +67,21 @@ class Condition:
         """
         values = {s: sympy.Integer(sizes[str(s)]) for s in self.expression.free_symbols if str(s) != name}
         found = set[int]()
-        for relation in self.expression.xreplace(values).atoms(sympy.core.relational.Relational):
-            symbols = list(relation.free_symbols)
-            difference = relation.lhs - relation.rhs
-            if len(symbols) == 1 and difference.is_polynomial(*symbols):
-                roots = sympy.Poly(difference, *symbols).nroots() if difference.has(*symbols) else ()
-                found |= {math.floor(float(root) + 1e-6) for root in roots if root.is_real}
+        with contextlib.suppress(ArithmeticError, TypeError, ValueError, sympy.PolynomialError):
+            for relation in self.expression.xreplace(values).atoms(sympy.core.relational.Relational):
+                symbols, difference = relation.free_symbols, relation.lhs - relation.rhs
+                if len(symbols) == 1 and difference.has(*symbols) and difference.is_polynomial(*symbols):
+                    roots = sympy.Poly(difference, *symbols).nroots()
+                    found |= {math.floor(float(root) + 1e-6) for root in roots if root.is_real}
         return found
 
     def is_broken_at(self, sizes: Mapping[str, int]) -> bool:
-        """Is it decided the other way at these sizes?"""
+        """Is it decided the other way at these sizes? Where it divides by zero it is not decided."""
         values = {symbol: sympy.Integer(sizes[str(symbol)]) for symbol in self.expression.free_symbols}
-        return bool(self.expression.xreplace(values)) != self.holds
+        try:
+            return bool(self.expression.xreplace(values)) != self.holds
+        except (ArithmeticError, TypeError, ValueError):  # sympy has a number or relation that is none
+            return False
 
     def __str__(self) -> str:
         broken = sympy.Not(self.expression) if self.holds else self.expression

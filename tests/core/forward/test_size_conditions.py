@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+import sympy
 import torch
 from torch import nn
+from torch.utils._sympy.functions import FloorDiv
 
 from tasks.core.forward import size_conditions
-from tasks.core.forward.size_conditions import Way, way_at
+from tasks.core.forward.size_conditions import Condition, Way, way_at
 
 
 def way(forward: Any, *, length: int = 16, model: nn.Module | None = None) -> Way:
@@ -59,6 +61,15 @@ def test_a_number_of_results_is_a_condition() -> None:
     parts = way(lambda _, x: torch.cat(x.split(50, 1), 1)).conditions
     assert [condition.is_broken_at({"length": size}) for condition in parts for size in (50, 51)] == [False, True]
     assert way(lambda _, x: torch.cat(x.chunk(2, -1), 1)).conditions == ()
+
+
+def test_a_condition_that_divides_by_zero_is_not_broken() -> None:
+    """A GRU's number of parts, at sizes that it can't have."""
+    length = sympy.Symbol("length", integer=True, positive=True)
+    condition = Condition(sympy.Eq(FloorDiv(length, FloorDiv(length, 4)), 4), True, "net.py:1")
+    assert not condition.is_broken_at({"length": 2})
+    assert condition.is_broken_at({"length": 7})
+    assert condition.edges("length", {"length": 16}) == set()
 
 
 def test_the_end_of_a_table_is_a_limit() -> None:

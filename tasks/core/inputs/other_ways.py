@@ -20,6 +20,7 @@ from tasks.core.limits import (
     MAX_LIMIT_SECONDS,
     MAX_OTHER_WAYS,
     MAX_SYMBOLIC_RUNS,
+    MAX_SYMBOLIC_SECONDS,
     MAX_TRIES,
     MAX_WATCHED_SECONDS,
 )
@@ -97,9 +98,10 @@ class Search:
             Why some conditions may be unknown; empty: they are not.
         """
         waiting, known, blind = [self._traced], set[str](), ""
+        until = time.process_time() + MAX_SYMBOLIC_SECONDS
         for _ in range(MAX_SYMBOLIC_RUNS):
-            if not waiting:
-                return blind
+            if not waiting or time.process_time() > until:
+                break
             sizes = waiting.pop(0)
             way = self._module.way(sizes)
             blind = blind or way.blind
@@ -112,7 +114,7 @@ class Search:
                     known.add(str(condition.expression))
                     case = self._beyond(condition, way.conditions[:index], sizes)
                     waiting += [case] if case is not None else []
-        return blind or "it takes too many ways"
+        return blind or ("it takes too many ways" if waiting else "")
 
     def _find_limits(self, way: "Way") -> None:
         """Add the last size that the module takes, where operators or the lengths of its tables tell of one."""

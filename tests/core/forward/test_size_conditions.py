@@ -56,6 +56,20 @@ def test_what_operators_decide_is_not_noted(layer: nn.Module) -> None:
     assert (found.conditions, found.blind) == ((), "")
 
 
+@pytest.mark.parametrize("kind", [nn.GRU, nn.RNN])
+def test_recurrent_layers_have_their_shapes(kind: type[nn.GRU]) -> None:
+    """They are not followed step by step, and what comes after them is known."""
+    layer = kind(8, 5, num_layers=2, bidirectional=True, batch_first=True).eval()
+
+    def forward(_: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        y, state = layer(x)
+        return torch.cat([y, x], -1).sum() + state.sum() if y.shape == (x.shape[0], x.shape[1], 10) else x
+
+    found = way(forward, length=50)
+    assert found.blind == ""
+    assert found.conditions == ()
+
+
 def test_a_number_of_results_is_a_condition() -> None:
     """A split keeps as many parts as there were; of two parts of a fixed size nothing depends on sizes."""
     parts = way(lambda _, x: torch.cat(x.split(50, 1), 1)).conditions

@@ -8,7 +8,6 @@ is not: it decides anew at each size, in a file, too.
 import contextlib
 import itertools
 import logging
-import math
 import re
 import sys
 import time
@@ -28,6 +27,8 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 
 from tasks.core.errors import one_line
 from tasks.core.forward.arguments import Arguments
+from tasks.core.forward.conditions import Condition, Way
+from tasks.core.forward.loaded_state import LoadedState
 from tasks.core.forward.outputs import flatten
 from tasks.core.forward.switches import same_way
 from tasks.core.limits import MAX_SYMBOLIC_SECONDS
@@ -37,68 +38,6 @@ _TORCH = Path(torch.__file__).parent
 _SYMBOLS = f"{_TORCH}/__init__.py"
 """Where PyTorch's symbols are asked for a Python value; its C++ code asks elsewhere."""
 _INSIDE_OPERATORS = tuple(f"{_TORCH}/_{part}" for part in ("decomp", "meta", "prims", "refs", "subclasses"))
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A condition on sizes that a module's code decided one way."""
-
-    expression: sympy.Basic
-    """Over symbols that are named as the dimensions."""
-    holds: bool
-    line: str
-    """Of the model's own code."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Dimensions that decide it."""
-        return tuple(sorted(str(symbol) for symbol in self.expression.free_symbols))
-
-    @property
-    def numbers(self) -> set[int]:
-        """Numbers that stand in it."""
-        return {abs(int(number)) for number in self.expression.atoms(sympy.Integer)}
-
-    def edges(self, name: str, sizes: Mapping[str, int]) -> set[int]:
-        """Sizes of one dimension, beside those of the others, where its two sides are equal, rounded down.
-
-        Args:
-            name: of the dimension.
-            sizes: of all.
-        """
-        values = {s: sympy.Integer(sizes[str(s)]) for s in self.expression.free_symbols if str(s) != name}
-        found = set[int]()
-        with contextlib.suppress(ArithmeticError, TypeError, ValueError, sympy.PolynomialError):
-            for relation in self.expression.xreplace(values).atoms(sympy.core.relational.Relational):
-                symbols, difference = relation.free_symbols, relation.lhs - relation.rhs
-                if len(symbols) == 1 and difference.has(*symbols) and difference.is_polynomial(*symbols):
-                    roots = sympy.Poly(difference, *symbols).nroots()
-                    found |= {math.floor(float(root) + 1e-6) for root in roots if root.is_real}
-        return found
-
-    def is_broken_at(self, sizes: Mapping[str, int]) -> bool:
-        """Is it decided the other way at these sizes? Where it divides by zero it is not decided."""
-        values = {symbol: sympy.Integer(sizes[str(symbol)]) for symbol in self.expression.free_symbols}
-        try:
-            return bool(self.expression.xreplace(values)) != self.holds
-        except (ArithmeticError, TypeError, ValueError):  # sympy has a number or relation that is none
-            return False
-
-    def __str__(self) -> str:
-        broken = sympy.Not(self.expression) if self.holds else self.expression
-        return f"{broken} ({self.line})"
-
-
-@dataclass(frozen=True)
-class Way:
-    """How a module's code went at one size of each dynamic dimension."""
-
-    conditions: tuple[Condition, ...] = ()
-    """In the order in which they were decided, each once."""
-    blind: str = ""
-    """Why further ones may be unknown; empty: they are not."""
-    limits: tuple[Condition, ...] = ()
-    """Those of one size that operators decided inside themselves, such as where a slice of a table ends."""
 
 
 def way_at(model: nn.Module, arguments: Callable[[Mapping[str, Any]], Arguments], sizes: Mapping[str, int]) -> Way:
@@ -137,12 +76,14 @@ def _followed(
     watch = _Watch()
     mode = FakeTensorMode(shape_env=watch, allow_non_fake_inputs=True)
     output, blind = None, ""
-    with _one_step(), state_kept(model), _silent(), same_way(), torch.no_grad(), mode, enable_python_dispatcher():
+    loaded = LoadedState(model)
+    with _one_step(), _silent(), same_way(), torch.no_grad(), mode, enable_python_dispatcher():
         try:
             args, kwargs = arguments({name: watch.dimension(name, size) for name, size in sizes.items()})
             output = model(*args, **kwargs)
         except Exception as error:  # the module may need values, or an operator may know no symbols
             blind = re.split(r"[.(;] ", one_line(f"{type(error).__name__}: {error}"))[0]
+    loaded.restore()
     return watch, output, blind
 
 
@@ -206,22 +147,6 @@ def _asking() -> tuple[str, bool, bool]:
     inner = [file for file, _ in itertools.takewhile(lambda line: line != found, lines)]
     by_operator = any(file.startswith(_INSIDE_OPERATORS) for file in inner)
     return without_folder(found), _SYMBOLS in inner and not by_operator, by_operator
-
-
-@contextlib.contextmanager
-def state_kept(model: nn.Module) -> Iterator[None]:
-    """Undo what the module sets on itself within this context, caches in lists and dicts included."""
-    before = [(module, {**vars(module)}) for module in model.modules()]
-    inside = [(kept, kept.copy()) for _, state in before for kept in state.values() if type(kept) in (dict, list, set)]
-    try:
-        yield
-    finally:
-        for module, state in before:
-            vars(module).clear()
-            vars(module).update(state)
-        for kept, items in inside:
-            kept.clear()
-            (kept.extend if isinstance(kept, list) else kept.update)(items)
 
 
 @contextlib.contextmanager

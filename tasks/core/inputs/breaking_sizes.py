@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tasks.core.forward.size_conditions import Condition
+    from tasks.core.forward.conditions import Condition
 
 Case = dict[str, int]
 """The size of each dynamic dimension."""

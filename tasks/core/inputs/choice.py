@@ -239,10 +239,10 @@ def _with_other_ways(model: nn.Module, inputs: Inputs) -> Inputs:
     first = inputs.probes[0]
     if not first.sizes:
         return inputs
-    from tasks.core.forward.size_conditions import state_kept, way_at  # imports half a second of PyTorch
+    from tasks.core.forward.size_conditions import way_at  # imports half a second of PyTorch
 
     def refusal(sizes: dict[str, int]) -> str:
-        with state_kept(model):
+        with LoadedState(model).kept():
             return _refusal(model, inputs, sizes, is_finite=True)
 
     module = Module(

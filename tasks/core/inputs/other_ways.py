@@ -27,7 +27,7 @@ from tasks.core.limits import (
 from tasks.core.spec.input_spec import InputSpec
 
 if TYPE_CHECKING:
-    from tasks.core.forward.size_conditions import Condition, Way
+    from tasks.core.forward.conditions import Condition, Way
 
 
 @dataclass(frozen=True)

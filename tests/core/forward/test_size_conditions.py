@@ -9,7 +9,8 @@ from torch import nn
 from torch.utils._sympy.functions import FloorDiv
 
 from tasks.core.forward import size_conditions
-from tasks.core.forward.size_conditions import Condition, Way, way_at
+from tasks.core.forward.conditions import Condition, Way
+from tasks.core.forward.size_conditions import way_at
 
 
 def way(forward: Any, *, length: int = 16, model: nn.Module | None = None) -> Way:

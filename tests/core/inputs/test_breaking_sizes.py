@@ -4,7 +4,7 @@ import pytest
 import sympy
 from torch.utils._sympy.functions import FloorDiv
 
-from tasks.core.forward.size_conditions import Condition
+from tasks.core.forward.conditions import Condition
 from tasks.core.inputs.breaking_sizes import breaking_cases
 
 H, W = sympy.symbols("h w", integer=True, positive=True)

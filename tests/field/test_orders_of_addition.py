@@ -60,6 +60,20 @@ class Decoder(nn.Module):
         return self.leave(x + self.layer(functional.silu(self.norm(x))))  # type: ignore[no-any-return]
 
 
+class Attention(nn.Module):
+    """Each step looks at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(6, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Every four hundredth step of attention to gates."""
+        x = self.layer(x)
+        return functional.scaled_dot_product_attention(x, x, torch.sigmoid(x))[:, ::400]
+
+
 def _scaled(factor: float) -> Mutation:
     return led_through("output", "Mul", np.array([factor], dtype=np.float32))
 
@@ -80,8 +94,10 @@ OTHERS: dict[str, tuple[nn.Module, tuple[str, ...]]] = {
     "normalised map": (OverMap(lambda y: functional.normalize(torch.relu(y).flatten(1)), has_head=False), FIXED_MAP),
     "sum of exponentials": (OverMap(lambda y: torch.logsumexp(y.flatten(2), 2)), MAP),
     "entropy": (OverTime(lambda y: -(y * y.clamp_min(1e-9).log()).sum(1) / y.shape[1]), SEQUENCE),
+    "mean of 200": (OverTime(lambda y: y.mean(1)), ("x=float32[batch,length=200,3]",)),
+    "instance norm of a small map": (OverMap(functional.instance_norm, has_head=False), ("x=float32[batch,3,15,15]",)),
 }
-"""Further ones."""
+"""Further ones; the last two were found by looking for what the mended code still called wrong."""
 
 
 @pytest.mark.parametrize("name", EVERYDAY)
@@ -99,6 +115,13 @@ def test_any_reduction_may_be_added_up_otherwise(name: str, tmp_path: Path) -> N
     evidence = file.prove()
     assert evidence.verdict == "pass", evidence.reasons
     assert file.prove(mutate=_scaled(1.0003)).verdict == "fail"
+
+
+@pytest.mark.slow
+def test_attention_may_divide_before_it_adds_up(tmp_path: Path) -> None:
+    """On blank inputs PyTorch's fused kernel was luckily right in one slice, whatever the last bit of the weights."""
+    evidence = traced(Attention(), ("x=float32[1,4001,6]",), tmp_path).prove()
+    assert evidence.verdict == "pass", evidence.reasons
 
 
 @pytest.mark.slow

@@ -14,8 +14,8 @@ import torch
 from torch._decomp import decomposition_table
 from torch.utils._pytree import tree_leaves
 
-_LONG_SUM = 256
-"""Number of terms from which the order of a sum has a visible effect."""
+_LONG_SUM = 32
+"""Number of terms from which the order of a sum may have a visible effect: equal ones are off by up to 8 roundings."""
 _SCANS = {"aten::cumsum": np.add, "aten::cumprod": np.multiply}
 """Operators that PyTorch computes with float64 inside, and what each step of them does."""
 

@@ -79,7 +79,7 @@ def test_what_adds_up_does_so_in_other_orders(name: str) -> None:
         lambda x: x[:0].sum((1, 2, 3)),
         lambda x: x.cumsum(-1, dtype=torch.float64),
         lambda x: functional.batch_norm(x, torch.zeros(8), torch.ones(8)),
-        lambda x: functional.layer_norm(x, MAP[1:]),
+        lambda x: functional.layer_norm(x[..., :8], (8,)),
     ],
     ids=["half", "integers", "maximum", "few terms", "no terms", "float64", "batch norm", "norm of few terms"],
 )

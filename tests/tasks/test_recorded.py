@@ -92,12 +92,16 @@ def test_where_even_logging_fails_the_user_is_told(
 ) -> None:
     """The first error is raised, and a warning says that it could not be recorded."""
     uri = mlflow.get_tracking_uri()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    mlflow.set_tracking_uri("http://127.0.0.1:9")
+
+    def lose_the_server() -> None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        mlflow.set_tracking_uri("http://127.0.0.1:9")
+        raise SpecError("the first")
+
     try:
         with pytest.raises(SpecError, match="the first"), recorded(Attempt(resolve(spec_of("untold")))):
-            raise SpecError("the first")
+            lose_the_server()
     finally:
         mlflow.set_tracking_uri(uri)
     (record,) = [record for record in assay_log if record.levelno == logging.WARNING]

@@ -130,7 +130,7 @@ def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_an_import_path_needs_weights() -> None:
     """Nobody guesses the weights of a class: the choices are listed."""
-    with pytest.raises(SpecError, match=r"net\.py:Net needs --weights, one of: a file, a URL,.*as-built"):
+    with pytest.raises(SpecError, match=r"net\.py:Net needs --weights, one of: a file,.* a URL,.*as-built"):
         resolve(ExportSpec(model="net.py:Net"))
 
 

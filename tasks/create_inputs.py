@@ -9,7 +9,7 @@ from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.step import step
 
 if TYPE_CHECKING:
-    from tasks.core.inputs.choice import Inputs
+    from tasks.core.inputs.inputs import Inputs
     from tasks.core.inputs.matching import Matcher
     from tasks.core.reference.module import BuiltModule
 

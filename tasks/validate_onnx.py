@@ -10,7 +10,7 @@ from tasks.core.reports.markdown import VERDICT_MARKS, parity_lines
 from tasks.step import step
 
 if TYPE_CHECKING:
-    from tasks.core.inputs.choice import Inputs
+    from tasks.core.inputs.inputs import Inputs
     from tasks.core.proof.validation import Proof
     from tasks.core.reference.module import BuiltModule
 

@@ -23,7 +23,8 @@ import onnxruntime  # noqa: E402
 
 from tasks.core.errors import AssayError  # noqa: E402
 from tasks.core.export.fallback import export  # noqa: E402
-from tasks.core.inputs.choice import Inputs, choose_inputs  # noqa: E402
+from tasks.core.inputs.choice import choose_inputs  # noqa: E402
+from tasks.core.inputs.inputs import Inputs  # noqa: E402
 from tasks.core.model.building import build_with_weights  # noqa: E402
 from tasks.core.proof.validation import validate  # noqa: E402
 from tasks.core.records.evidence import Evidence  # noqa: E402

@@ -9,7 +9,7 @@ import onnx
 import onnx.reference
 
 from tasks.core.arrays import EPS32, Array
-from tasks.core.inputs.choice import Inputs
+from tasks.core.inputs.inputs import Inputs
 
 
 def difference_in_float64(original: Path, mutated: Path, inputs: Inputs) -> float:

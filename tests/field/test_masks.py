@@ -148,3 +148,24 @@ def test_an_exporter_whose_file_is_wrong_for_hidden_rows_is_passed_over(tmp_path
     assert evidence.verdict == "pass", evidence.reasons
     (tmp_path / "dynamo").mkdir()
     assert prove(Fused(), MASKED, tmp_path / "dynamo", exporter="dynamo").verdict == "fail"
+
+
+class Sick(Shown):
+    """The same, but NaN in rows that are shown whole, or hidden whole."""
+
+    def __init__(self, *, shown: bool) -> None:
+        super().__init__("zeros")
+        self.shown = shown
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """NaN in such rows."""
+        sick = mask.bool().all(1) if self.shown else ~mask.bool().any(1)
+        return super().forward(x, mask).masked_fill(sick[:, None, None], torch.nan)
+
+
+@pytest.mark.parametrize(("shown", "verdict"), [(True, "fail"), (False, "pass")])
+def test_nan_is_excused_where_everything_is_hidden_only(shown: bool, verdict: str, tmp_path: Path) -> None:
+    """NaN of a file misleads nobody in a row that the mask hides; where all is shown, it is wrong."""
+    inputs = ("x=float32[batch,9,8]", "mask=bool[batch,9]")  # so long that no other probe shows a row whole
+    evidence = traced(Shown("zeros"), inputs, tmp_path, file_of=Sick(shown=shown)).prove()
+    assert evidence.verdict == verdict, evidence.reasons

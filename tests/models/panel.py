@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from tasks.core.export.fallback import export
-from tasks.core.inputs.choice import Inputs, choose_inputs
+from tasks.core.inputs.choice import choose_inputs
+from tasks.core.inputs.inputs import Inputs
 from tasks.core.model.building import build_with_weights
 from tasks.core.records.steps import Candidate, Graph
 from tasks.core.reference.reference import Reference

@@ -17,7 +17,7 @@ from tasks.core.families.family import Exporter
 from tasks.core.families.registry import family_of
 from tasks.core.forward.outputs import flat_forward
 from tasks.core.forward.switches import same_way
-from tasks.core.inputs.choice import Inputs
+from tasks.core.inputs.inputs import Inputs
 from tasks.core.runtime.descriptors import silenced
 from tasks.core.spec.export_spec import ResolvedSpec
 

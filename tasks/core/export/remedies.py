@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from tasks.core.errors import Limits, ModelError
-from tasks.core.inputs.choice import Inputs
+from tasks.core.inputs.inputs import Inputs
 from tasks.core.inputs.probes import Probe, all_sizes, batch_name, dynamic_dims, plan_probes
 from tasks.core.inputs.sizes import traced_sizes
 from tasks.core.reference.reference import Reference

@@ -8,7 +8,7 @@ from torch import nn
 
 from tasks.core.forward.arguments import build_arguments
 from tasks.core.forward.outputs import flatten
-from tasks.core.inputs.choice import Inputs
+from tasks.core.inputs.inputs import Inputs
 
 PREFIX = "module."
 """Stands before the names of the module's tensors in the traced one."""

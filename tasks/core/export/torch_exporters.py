@@ -17,7 +17,7 @@ from torch import nn
 from tasks.core.errors import ExportError, Limits, NarrowedError
 from tasks.core.export.scripted import PREFIX, has_script, traced
 from tasks.core.forward.frozen_values import FrozenValues
-from tasks.core.inputs.choice import Inputs
+from tasks.core.inputs.inputs import Inputs
 from tasks.core.inputs.probes import all_sizes, dynamic_dims
 from tasks.core.inputs.sizes import traced_sizes
 from tasks.core.onnx_files.cleaning import SIMPLIFY

@@ -25,7 +25,7 @@ from torch._guards import Source
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 
-from tasks.core.errors import one_line
+from tasks.core.errors import is_own_fault, one_line
 from tasks.core.forward.arguments import Arguments
 from tasks.core.forward.conditions import Condition, Way
 from tasks.core.forward.loaded_state import LoadedState
@@ -82,6 +82,8 @@ def _followed(
             args, kwargs = arguments({name: watch.dimension(name, size) for name, size in sizes.items()})
             output = model(*args, **kwargs)
         except Exception as error:  # the module may need values, or an operator may know no symbols
+            if is_own_fault(error):
+                raise
             blind = re.split(r"[.(;] ", one_line(f"{type(error).__name__}: {error}"))[0]
     loaded.restore()
     return watch, output, blind

@@ -1,10 +1,8 @@
 """Choose the inputs of a model: names, dtypes, sizes, and how forward takes them."""
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,114 +11,23 @@ from torch import nn
 from tasks.core.arrays import Array
 from tasks.core.errors import InputsError, SpecError, is_own_fault, refusal_of
 from tasks.core.families.registry import family_of
-from tasks.core.forward.arguments import ArgumentPath, Arguments, argument_paths, build_arguments, forward_order
+from tasks.core.forward.arguments import Arguments, argument_paths, build_arguments, forward_order
 from tasks.core.forward.loaded_state import LoadedState
 from tasks.core.forward.outputs import flatten
 from tasks.core.forward.precision import run_float32
 from tasks.core.forward.taken_instructions import instructions_of, numbers_of
 from tasks.core.inputs.equations import with_equations
 from tasks.core.inputs.first_call import overwritten, sentence
-from tasks.core.inputs.masks import NOT_FINITE, Masks, find_masks
+from tasks.core.inputs.inputs import Inputs
+from tasks.core.inputs.masks import NOT_FINITE, find_masks
 from tasks.core.inputs.other_ways import Module, Search
-from tasks.core.inputs.probes import Probe, all_sizes, base_family, batch_name, draw, dynamic_dims, plan_probes
+from tasks.core.inputs.probes import Probe, base_family, batch_name, dynamic_dims, plan_probes
 from tasks.core.inputs.samples import checked_sample, declared_inputs, read_sample
 from tasks.core.inputs.sizes import Refusal, Sizes, sizes_to_prove, traced_sizes, with_sizes
-from tasks.core.inputs.special_probes import Specials, legal
+from tasks.core.inputs.special_probes import legal
 from tasks.core.inputs.special_values import SpecialValues
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.input_spec import InputSpec, derived_dims
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The inputs of one model: what to trace with, and what to prove with."""
-
-    specs: tuple[InputSpec, ...]
-    """One an input, every size chosen."""
-    argument_paths: tuple[ArgumentPath, ...]
-    """Where forward takes each of them."""
-    probes: tuple[Probe, ...]
-    refused: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """Sizes of a dynamic dimension at which the module itself raises."""
-    doubts: tuple[str, ...] = ()
-    """Branches on sizes of which no probe can show both sides."""
-    notes: tuple[str, ...] = ()
-    """What a reader of the proof should know of the sizes, and of values that are left out."""
-    sample: Mapping[str, Array] | None = None
-    loaded: LoadedState | None = field(default=None, compare=False, repr=False)
-    """The state that each run begins with, of a module whose first call overwrites it."""
-    overwritten: str = ""
-    """What the first call overwrites, in one sentence; empty: nothing that matters."""
-    run_bytes: int = 0
-    """By how much the process grew while the module ran in float32 at the sizes to prove."""
-    specials: Specials = field(default_factory=Specials, compare=False, repr=False)
-    """Values that the module treats in a way of their own, which some probes have."""
-    masks: Masks = field(default_factory=Masks, compare=False, repr=False)
-    _drawn: dict[tuple[object, ...], dict[str, Array]] = field(default_factory=dict, compare=False, repr=False)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names in the file."""
-        return tuple(spec.name for spec in self.specs)
-
-    def arrays(self, probe: Probe) -> dict[str, Array]:
-        """The arrays of a probe, by input name."""
-        if probe.family == "sample":
-            assert self.sample is not None
-            return dict(self.sample)
-        if probe.key not in self._drawn:
-            self._drawn[probe.key] = self.draw(probe)
-        return dict(self._drawn[probe.key])
-
-    def draw(self, probe: Probe) -> dict[str, Array]:
-        """Draw the arrays of a probe of any family but `sample`, by input name; nothing is kept."""
-        arrays = draw(self.specs, probe, first=self.masks.first)
-        self.specials.set_in(arrays, probe)
-        if probe.family == "masks":
-            self.masks.set_in(arrays, probe)
-        return arrays
-
-    def batch_size(self, probe: Probe) -> int | None:
-        """Size of the dimension that leads the first input, by custom the batch; None: it has none."""
-        shape = self.arrays(probe)[self.specs[0].name].shape
-        return shape[0] if shape else None
-
-    def tensors(self, arrays: Mapping[str, Array]) -> list[torch.Tensor]:
-        """One tensor an input, in their order."""
-        # copies: a model that writes into its input must not change the probe
-        return [torch.tensor(arrays[spec.name]).to(getattr(torch, spec.dtype)) for spec in self.specs]
-
-    def arguments(self, arrays: Mapping[str, Array]) -> Arguments:
-        """Args and kwargs of forward for these arrays."""
-        return build_arguments(self.argument_paths, self.tensors(arrays))
-
-    def arguments_without_values(self, symbols: Mapping[str, Any]) -> Arguments:
-        """Args and kwargs of forward whose dynamic dimensions have these symbols for sizes."""
-        sizes = all_sizes(self.specs, symbols)
-        shapes = [[dim.size_at(sizes) for dim in spec.dims] for spec in self.specs]
-        dtypes = (getattr(torch, spec.dtype) for spec in self.specs)
-        tensors = [torch.empty(shape, dtype=dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
-        return build_arguments(self.argument_paths, tensors)
-
-    @property
-    def from_tensors(self) -> Callable[[Sequence[torch.Tensor]], Arguments] | None:
-        """What makes args and kwargs of one tensor an input, as exporters need; None: forward takes these itself."""
-        is_plain = all(isinstance(path.argument, str) and not path.keys for path in self.argument_paths)
-        is_plain |= all(path == ArgumentPath(index) for index, path in enumerate(self.argument_paths))
-        return None if is_plain else functools.partial(build_arguments, self.argument_paths)
-
-    def traced_arguments(self) -> Arguments:
-        """An example as an exporter passes it to forward: tensors only."""
-        tensors = self.tensors(_drawn(self, base_family(self.specs), 0))
-        return build_arguments(self.argument_paths, tensors) if self.from_tensors is None else (tuple(tensors), {})
-
-    def kept(self) -> AbstractContextManager[None]:
-        """A context in which the module runs, after which it has the state that was loaded, if a run overwrites it."""
-        return contextlib.nullcontext() if self.loaded is None else self.loaded.kept()
-
-    def example(self) -> Arguments:
-        """Args and kwargs of forward to trace with: the traced sizes, with values that no probe has."""
-        return self.arguments(_drawn(self, base_family(self.specs), 0))
 
 
 def choose_inputs(spec: ResolvedSpec, model: nn.Module) -> Inputs:
@@ -141,7 +48,7 @@ def choose_inputs(spec: ResolvedSpec, model: nn.Module) -> Inputs:
     if error:
         shown = ", ".join(map(str, chosen.specs))
         raise InputsError(f"{type(model).__name__} does not run on {shown}: {error}.")
-    if names := overwritten(loaded, functools.partial(_answer, model, chosen)):
+    if names := overwritten(loaded, lambda seed: _answer(model, chosen, chosen.traced_arrays(seed=seed))):
         loaded.restore()
         chosen = replace(chosen, loaded=loaded, overwritten=sentence(names))
     chosen, is_finite = _with_special(model, chosen)
@@ -207,17 +114,12 @@ def example_of(spec: ResolvedSpec, model: nn.Module) -> Arguments:
     args, kwargs = inputs.example()
     if [path.keys for path in inputs.argument_paths] != [(0,)]:
         return args, kwargs
-    drawn = (_drawn(inputs, base_family(inputs.specs), -1), _drawn(inputs, "wide", -2))
+    drawn = (inputs.traced_arrays(seed=-1), inputs.traced_arrays(seed=-2, family="wide"))
     others = [inputs.arguments(arrays) for arrays in drawn]
     return (
         tuple([*items, *(other[index][0] for other, _ in others)] for index, items in enumerate(args)),
         {name: [*items, *(other[name][0] for _, other in others)] for name, items in kwargs.items()},
     )
-
-
-def _drawn(inputs: Inputs, family: str, seed: int) -> dict[str, Array]:
-    """Arrays of the traced sizes, by input name."""
-    return inputs.draw(Probe(family=family, seed=seed, sizes=traced_sizes(inputs.specs)))
 
 
 def _unproven_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> Inputs:
@@ -261,16 +163,16 @@ def _with_other_ways(model: nn.Module, inputs: Inputs) -> Inputs:
     return replace(inputs, probes=(*inputs.probes, *further), doubts=tuple(found.doubts), notes=notes)
 
 
-def _answer(model: nn.Module, inputs: Inputs, seed: int) -> list[torch.Tensor]:
-    """Copies of what the module gives at the traced sizes."""
-    output = run_float32(model, *inputs.arguments(_drawn(inputs, base_family(inputs.specs), seed)))
-    return [tensor.clone() for _, tensor in flatten(output)]
+def _answer(model: nn.Module, inputs: Inputs, arrays: Mapping[str, Array]) -> list[torch.Tensor]:
+    """Copies of what the module gives."""
+    with inputs.kept():
+        return [tensor.clone() for _, tensor in flatten(run_float32(model, *inputs.arguments(arrays)))]
 
 
 def _with_special(model: nn.Module, inputs: Inputs) -> tuple[Inputs, bool]:
     """The inputs with what is special about them; and is the module's answer finite at the traced sizes?"""
     base = Probe(family=base_family(inputs.specs), seed=0, sizes=traced_sizes(inputs.specs))
-    drawn = inputs.draw(base)
+    drawn = inputs.traced_arrays()
     tensors = inputs.tensors(drawn)
     watch = SpecialValues(tensors)
     try:
@@ -282,7 +184,13 @@ def _with_special(model: nn.Module, inputs: Inputs) -> tuple[Inputs, bool]:
             raise
         watch, outcome = SpecialValues(()), NOT_FINITE
     looked_up = {table.input for table in watch.tables}
-    masks = find_masks(inputs.specs, looked_up, drawn=drawn, run=lambda arrays: _outcome(model, inputs, arrays))
+    masks = find_masks(
+        inputs.specs,
+        looked_up,
+        drawn=(drawn, inputs.traced_arrays(seed=1)),
+        run=lambda arrays: _outcome(model, inputs, arrays),
+        answer=lambda arrays: _answer(model, inputs, arrays),
+    )
     specials = legal(watch.specials, watch.tables, inputs.specs)
     inputs = replace(inputs, specials=specials, masks=masks, notes=(*inputs.notes, *masks.notes))
     return inputs, not (outcome and _outcome(model, inputs, inputs.draw(base)))

@@ -12,7 +12,8 @@ from tasks.core.errors import InputsError, SpecError
 from tasks.core.forward.arguments import argument_paths, forward_parameters, forward_signature
 from tasks.core.forward.outputs import flatten
 from tasks.core.forward.precision import run_float32
-from tasks.core.inputs.choice import Inputs, choose_inputs
+from tasks.core.inputs.choice import choose_inputs
+from tasks.core.inputs.inputs import Inputs
 from tasks.core.inputs.samples import declared_inputs, read_sample
 from tasks.core.inputs.sizes import with_sizes
 from tasks.core.records.steps import Candidate, Graph, TensorType

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from tasks.core.inputs.choice import Inputs
+from tasks.core.inputs.inputs import Inputs
 from tasks.core.records.steps import LoadReport, Manifest, Weights
 from tasks.core.reference.reference import Reference
 from tasks.core.spec.export_spec import ResolvedSpec

@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from tasks.core.arrays import EPS32, Array
-from tasks.core.errors import ModelError, one_line, refusal_of
+from tasks.core.errors import ModelError, one_line
 from tasks.core.forward.arguments import build_arguments
 from tasks.core.forward.choices import NotedChoices, OtherChoices, run_noted
 from tasks.core.forward.frozen_values import TakenSides, frozen_lines
-from tasks.core.forward.outputs import Thresholds, flatten
+from tasks.core.forward.outputs import Thresholds
 from tasks.core.forward.precision import Scratch, run_as_it_is, run_float32, run_float64, run_perturbed
 from tasks.core.forward.recorder import Receive, Recorder
 from tasks.core.forward.traces import Addition, Trace
-from tasks.core.inputs.choice import Inputs
+from tasks.core.inputs.inputs import Inputs
 from tasks.core.inputs.probes import Probe, batch_name
 from tasks.core.limits import NUM_SECOND_RUNS, NUM_STAND_INS, WAY_LIMIT
+from tasks.core.reference.calls import Calls
 from tasks.core.reference.choices import Choice, choices_of
 from tasks.core.reference.float64_substitutes import from_rows, mean_of_runs
 from tasks.core.reference.repeatability import first_difference, why_unrepeatable
@@ -34,8 +34,8 @@ from tasks.core.reference.ways import (
     difference,
     first_module_apart,
     first_operator_apart,
+    fused_sentence,
     noise_limit_of,
-    outermost_attention,
 )
 from tasks.core.runtime.memory import release_free_memory
 
@@ -51,9 +51,7 @@ class Reference:
         self._choices: dict[tuple[object, ...], list[Choice]] = {}
         self._traced: dict[tuple[object, ...], TracedValues] = {}
         self._difference: tuple[int, str] | None = None
-        self._names: tuple[str, ...] = ()
-        self.thresholds = Thresholds()
-        """What the first run compared its values with, where that decides how many items there are."""
+        self._calls = Calls(network, inputs)
         self._no_float64 = ""
         self._rounded: set[str] = set()
         self._scratch = Scratch()
@@ -65,9 +63,14 @@ class Reference:
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the outputs, from the structure that forward returns."""
-        if not self._names:
+        if not self._calls.names:
             self.float32(self.inputs.probes[0])
-        return self._names
+        return self._calls.names
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """What the first run compared its values with, where that decides how many items there are."""
+        return self._calls.thresholds
 
     @functools.cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -101,7 +104,7 @@ class Reference:
         sides = TakenSides()
         for probe in probes if self.branches else ():
             with sides.watched():
-                self._call(run_float32, probe)
+                self._calls.run(run_float32, probe)
         return [line for line in self.branches if not sides.are_taken(line, kept=kept)]
 
     @property
@@ -130,8 +133,8 @@ class Reference:
         first, second = self.inputs.probes[:2]
         if self._difference is None:
             before, _ = self.float32(first), self.float32(second)
-            index = first_difference(before, self._call(run_float32, first))
-            runs = (functools.partial(self._call, run_float32, probe) for probe in (first, second))
+            index = first_difference(before, self._calls.run(run_float32, first))
+            runs = (functools.partial(self._calls.run, run_float32, probe) for probe in (first, second))
             self._difference = index, why_unrepeatable(self.network, *runs) if index >= 0 else ""
         index, why = self._difference
         called = names if index < len(names) else self.output_names
@@ -145,7 +148,7 @@ class Reference:
                 release_free_memory()  # what smaller batches took, before the largest
             sides = TakenSides()
             with attention_masks(self.network) as masked, sides.watched():
-                self._answers[key] = self._call(run_float32, probe)
+                self._answers[key] = self._calls.run(run_float32, probe)
             self._converting = dict.fromkeys(sides.lines, probe) | self._converting
             if masked and not self.fused_way:
                 self._note_fused_way(probe, masked[0])
@@ -180,7 +183,7 @@ class Reference:
         if not self._no_float64 and probe in self.inputs.probes[:2]:
             with contextlib.suppress(ModelError):  # recording may be too much for an unusual module
                 recorder = Recorder(self.network, keep_additions=True)
-                self._answers[key] = self._call(run_float64, probe, recorder=recorder, **options)
+                self._answers[key] = self._calls.run(run_float64, probe, recorder=recorder, **options)
                 self._additions[probe.key] = recorder.trace.additions
                 return self._answers[key]
         if not self._no_float64:
@@ -199,11 +202,11 @@ class Reference:
             probe: at which the error is suspiciously large.
             index: of the output.
         """
-        moved = [self._call(run_perturbed, probe, seed=s, move_inputs=True)[index] for s in range(NUM_SECOND_RUNS)]
+        moved = [self._calls.run(run_perturbed, probe, seed=s, move_inputs=True)[index] for s in range(NUM_SECOND_RUNS)]
         error = OwnError(self.output_names[index], self.float32(probe)[index], self.float64(probe)[index], moved)
         both = run_float32, run_float64
         if error.is_unbelievable(noise_limit_of(self.network)):
-            module = first_module_apart(self.network, *(functools.partial(self._call, run, probe) for run in both))
+            module = first_module_apart(self.network, *(functools.partial(self._calls.run, run, probe) for run in both))
             return error.hides(first=module, where=f"{probe.family} inputs at {probe.sizes_in_words}")
         if error.is_unexplained:
             module = first_operator_apart(*(self._record(probe, None, run).calls for run in both))
@@ -215,9 +218,9 @@ class Reference:
         if probe.key not in self._choices:
             torch32, float64 = NotedChoices(), NotedChoices()
             with contextlib.suppress(ModelError):
-                self._call(run_noted, probe, choices=torch32)
+                self._calls.run(run_noted, probe, choices=torch32)
                 if torch32.seen and not self._no_float64:
-                    self._call(run_noted, probe, choices=float64, how=run_float64)
+                    self._calls.run(run_noted, probe, choices=float64, how=run_float64)
             self._choices[probe.key] = choices_of(torch32, float64)
         return self._choices[probe.key]
 
@@ -268,48 +271,21 @@ class Reference:
         """See whether the module as its user runs it answers otherwise, where an attention layer is given a mask."""
         # the fused kernels may refuse what the operators take, and warn that they are new
         with contextlib.suppress(ModelError), warnings.catch_warnings(action="ignore"):
-            index, off = difference(self._answers["float32", *probe.key], self._call(run_as_it_is, probe))
+            index, off = difference(self._answers["float32", *probe.key], self._calls.run(run_as_it_is, probe))
             if off > WAY_LIMIT:
-                self.fused_way = (
-                    f"PyTorch's fused attention, which {outermost_attention(self.network, path)} takes by itself, "
-                    f"answers otherwise than its operators, which are what a file has: {self.output_names[index]} is "
-                    f"off by {off:.2g} of its scale ({probe.family} inputs at {probe.sizes_in_words}), as padded "
-                    f"positions are dropped; build it with enable_nested_tensor=False, or keep padded positions out "
-                    f"of the outputs"
-                )
+                where = f"{probe.family} inputs at {probe.sizes_in_words}"
+                off_by = f"{self.output_names[index]} is off by {off:.2g} of its scale ({where})"
+                self.fused_way = fused_sentence(self.network, path, off=off_by)
 
     def _record(self, probe: Probe, receive: Receive | None, run: Any = None, **options: Any) -> Trace:
         """Run the module, by default in float64 if it can, and call `receive` with each value that it computes."""
         recorder = Recorder(self.network, receive=receive)
         run = run or (run_float32 if self._no_float64 else run_float64)
-        self._call(run, probe, recorder=recorder, **options)
+        self._calls.run(run, probe, recorder=recorder, **options)
         return recorder.trace
 
     def _answer(self, how: str, probe: Probe, run: Any, **options: Any) -> list[Array]:
         key = (how, *probe.key)
         if key not in self._answers:
-            self._answers[key] = self._call(run, probe, **options)
+            self._answers[key] = self._calls.run(run, probe, **options)
         return self._answers[key]
-
-    def _call(self, run: Any, probe: Probe, *, recorder: Recorder | None = None, **options: Any) -> list[Array]:
-        """Run the module on a probe, and flatten what it returns; what it raises becomes one sentence."""
-        args, kwargs = self.inputs.arguments(self.inputs.arrays(probe))
-        try:
-            watched = recorder.watching() if recorder else contextlib.nullcontext()
-            with contextlib.nullcontext() if self._names else self.thresholds, self.inputs.kept(), watched:
-                output = run(self.network, args, kwargs, **options)
-        except Exception as error:  # the user's forward may raise anything
-            where = f"{probe.sizes_in_words} ({probe.family} inputs, {run.__name__})"
-            raise ModelError(
-                f"{type(self.network).__name__} raised at {where}: {refusal_of(error, self.network, where=where)}; "
-                f"narrow the range or the bounds of its inputs (NAME=DTYPE[WORD:LOW..HIGH]@LOW..HIGH)."
-            ) from error
-        named = flatten(output)
-        self._names = self._names or tuple(name for name, _ in named)
-        return [_array(tensor) for _, tensor in named]
-
-
-def _array(tensor: torch.Tensor) -> Array:
-    tensor = tensor.detach().cpu()
-    # a copy: the tensor may be a buffer that the next call changes
-    return np.array(tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy())

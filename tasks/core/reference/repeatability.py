@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.module_tracker import ModuleTracker
 
 from tasks.core.arrays import Array
+from tasks.core.forward.loaded_state import LoadedState
 from tasks.core.forward.operator_mode import OperatorMode
 
 Run = Callable[[], object]
@@ -56,27 +57,9 @@ def why_unrepeatable(network: nn.Module, first: Run, second: Run) -> str:
             f"the module draws random numbers ({', '.join(operators.found)}), so no file can be proven equal to it; "
             f"take the randomness out of forward, or pass it in as an input"
         )
-    before = _state(network)
-    second()
-    changed = [name for name, value in _state(network).items() if before.get(name) != value]
+    loaded = LoadedState(network)
+    with loaded.watched():
+        second()
+    changed = loaded.changed()
     where = f" in {', '.join(changed)}" if changed else ""
     return f"the module keeps state{where}, so no file can be proven equal to it; make the state an input and an output"
-
-
-def _state(network: nn.Module) -> dict[str, Any]:
-    """Buffers and plain attributes."""
-    state: dict[str, Any] = {}
-    for path, module in network.named_modules():
-        own = {k: v for k, v in vars(module).items() if not k.startswith("_") and not isinstance(v, nn.Module)}
-        for name, value in {**own, **module._buffers}.items():
-            state[f"{path}.{name}" if path else name] = _snapshot(value)
-    return state
-
-
-def _snapshot(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.detach().cpu().numpy().tobytes()
-    if isinstance(value, list | tuple | set | dict):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        return [(str(key), _snapshot(item)) for key, item in items]
-    return value if isinstance(value, int | float | str | bool | None) else id(value)

@@ -46,7 +46,7 @@ def attention_masks(network: nn.Module) -> Iterator[list[str]]:
         yield found
 
 
-def outermost_attention(network: nn.Module, path: str) -> str:
+def _outermost_attention(network: nn.Module, path: str) -> str:
     """Path and class of the largest of PyTorch's own blocks around an attention layer.
 
     Args:
@@ -217,3 +217,18 @@ def _operator(name: str) -> str:
 
 def _named(path: str, module: nn.Module) -> str:
     return f"{path or 'forward itself'} ({type(module).__name__})"
+
+
+def fused_sentence(network: nn.Module, path: str, *, off: str) -> str:
+    """How the module answers otherwise with PyTorch's fused attention, and what to do.
+
+    Args:
+        network: the module.
+        path: of the attention layer in it that is given a mask.
+        off: which output is off by how much, and where.
+    """
+    return (
+        f"PyTorch's fused attention, which {_outermost_attention(network, path)} takes by itself, answers otherwise "
+        f"than its operators, which are what a file has: {off}, as padded positions are dropped; build it with "
+        f"enable_nested_tensor=False, or keep padded positions out of the outputs"
+    )

@@ -6,7 +6,7 @@ import pytest
 
 from tasks.core.errors import Limits
 from tasks.core.export.remedies import declared, refuses_beyond, with_fixed_sizes, within
-from tasks.core.inputs.choice import Inputs
+from tasks.core.inputs.inputs import Inputs
 from tasks.core.reference.reference import Reference
 from tests.core.inputs.choosing import ANY, Echo, Picky, chosen, sizes_of
 

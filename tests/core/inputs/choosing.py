@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from tasks.core.inputs.choice import Inputs, choose_inputs
+from tasks.core.inputs.choice import choose_inputs
+from tasks.core.inputs.inputs import Inputs
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
 

@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from tasks.core.errors import InputsError
-from tasks.core.inputs.choice import Inputs
+from tasks.core.inputs.inputs import Inputs
 from tasks.core.inputs.matching import Matcher, _formula
 from tasks.core.records.steps import Candidate, Graph, TensorType
 from tasks.core.spec.export_spec import ExportSpec

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from tasks.core.inputs.choice import Inputs
+from tasks.core.inputs.inputs import Inputs
 from tasks.core.limits import MAX_OTHER_WAYS
 from tests.core.inputs.choosing import chosen
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.core.inputs.choice import Inputs
+from tasks.core.inputs.inputs import Inputs
 from tasks.core.inputs.probes import Probe, draw, plan_probes
 from tasks.core.spec.input_spec import Dim, InputSpec
 from tests.core.inputs.choosing import Echo, chosen

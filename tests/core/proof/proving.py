@@ -12,7 +12,8 @@ from torch import nn
 
 from tasks.core.export.fallback import export
 from tasks.core.hashes import file_sha256
-from tasks.core.inputs.choice import Inputs, choose_inputs
+from tasks.core.inputs.choice import choose_inputs
+from tasks.core.inputs.inputs import Inputs
 from tasks.core.proof.validation import validate
 from tasks.core.records.evidence import Evidence
 from tasks.core.records.steps import Candidate, Graph

@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 Summed = Callable[[Floats], Floats]
 """Sums an array slice by slice: float64 [slices]."""
 
-_SIZES = "sizes"
+_VALUES = "values"
 
 
 def usual_rms(errors: Array) -> float:
@@ -100,13 +100,13 @@ class Slices:
         """
         kinds = {
             **{f"axis {axis}": squares for (axis, _), squares in self._by_axis.items()},
-            _SIZES: self._by_magnitude,
+            _VALUES: self._by_magnitude,
         }
         ratios = {kind: self._ratios(squares, dtype, whole) for kind, squares in kinds.items()}
         worst, where, borrowed = 0.0, "", 0.0
         for kind, (held, own) in ratios.items():
             index = int(np.argmax(np.where(np.isnan(held), np.inf, held)))
-            is_named = kind == _SIZES and worst > SLICE_LIMIT  # an axis says more
+            is_named = kind == _VALUES and worst > SLICE_LIMIT  # an axis says more
             if not held[index] <= worst and not is_named:
                 worst, where = float(held[index]), _place(kind, index)
             borrowed = max(borrowed, float(np.max(own)))
@@ -130,8 +130,8 @@ class Slices:
 
 
 def _place(kind: str, index: int) -> str:
-    if kind != _SIZES:
+    if kind != _VALUES:
         return f"{kind}, index {index}"
     if index == 0:
         return "its zeros"
-    return f"sizes of {least_of(index):.1g} to {least_of(index) * NUM_MAGNITUDES:.1g}"
+    return f"values of {least_of(index):.3g} to {least_of(index) * NUM_MAGNITUDES:.3g}"

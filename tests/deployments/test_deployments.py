@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import mlflow
 import pytest
 import yaml
@@ -69,14 +68,22 @@ def running(command: list[str], folder: Path, environment: dict[str, str]) -> It
         process.kill()
 
 
+def ask(server: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    """What Prefect's API answers; asked again while the server is busy, as Prefect's clients and its pages do."""
+    from prefect.client.base import PrefectHttpxSyncClient
+
+    with PrefectHttpxSyncClient(timeout=60) as client:
+        answer = client.get(server + path) if body is None else client.post(server + path, json=body)
+        return answer.json()
+
+
 def finished_runs(server: str, deployment: str) -> list[dict[str, Any]]:
     """The flow runs of a deployment that ended, in the order of their ends."""
     body = {
         "deployments": {"name": {"any_": [deployment]}},
         "flow_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]}}},
     }
-    runs: list[dict[str, Any]] = httpx.post(f"{server}/flow_runs/filter", json=body).json()
-    return sorted(runs, key=lambda run: run["end_time"])
+    return sorted(ask(server, "/flow_runs/filter", body), key=lambda run: run["end_time"])
 
 
 def until(found: Callable[[], Any], *, process: subprocess.Popen[bytes], seconds: int) -> Any:
@@ -92,14 +99,13 @@ def until(found: Callable[[], Any], *, process: subprocess.Popen[bytes], seconds
 def start_run(server: str, deployment: dict[str, Any], *, parameters: dict[str, Any], state: str = "SCHEDULED") -> None:
     """Ask the server for a run of a deployment, as its form does."""
     body = {"parameters": parameters, "state": {"type": state}}
-    answer = httpx.post(f"{server}/deployments/{deployment['id']}/create_flow_run", json=body, timeout=60)
-    assert answer.status_code == 201, answer.text
+    ask(server, f"/deployments/{deployment['id']}/create_flow_run", body)
 
 
 def num_tasks(server: str, run: dict[str, Any]) -> int:
     """How many tasks a flow run had."""
     body = {"task_runs": {"flow_run_id": {"any_": [run["id"]]}}}
-    return len(httpx.post(f"{server}/task_runs/filter", json=body).json())
+    return len(ask(server, "/task_runs/filter", body))
 
 
 def steps_said(server: str, run: dict[str, Any]) -> list[str]:
@@ -108,7 +114,7 @@ def steps_said(server: str, run: dict[str, Any]) -> list[str]:
     steps: list[str] = []
     deadline = time.monotonic() + 15
     while "log_export" not in steps and time.monotonic() < deadline:
-        logs = httpx.post(f"{server}/logs/filter", json=body).json()
+        logs = ask(server, "/logs/filter", body)
         steps = [log["message"].partition(":")[0] for log in logs if log["name"] == "assay"]
         time.sleep(0.5)
     return steps
@@ -135,7 +141,7 @@ def test_a_schedule_fires_twice_and_only_the_first_makes_a_version(
     assert len(client.search_model_versions("name='digits'")) == 1
     experiment = client.get_experiment_by_name("onnx-exports")
     assert len(client.search_runs([experiment.experiment_id])) == 1
-    assert httpx.get(f"{server}/deployments/name/export-model/digits").json()["paused"]
+    assert ask(server, "/deployments/name/export-model/digits")["paused"]
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +155,7 @@ def deployed(server: str, environment: dict[str, str]) -> dict[str, dict[str, An
         subprocess.run(
             [sys.executable, "-m", "prefect", "--no-prompt", *arguments], cwd=ROOT, env=environment, check=True
         )
-    found = httpx.post(f"{server}/deployments/filter", json={"work_pools": {"name": {"any_": ["assay"]}}}).json()
+    found = ask(server, "/deployments/filter", {"work_pools": {"name": {"any_": ["assay"]}}})
     return {deployment["name"]: deployment for deployment in found}
 
 

@@ -35,7 +35,7 @@ def test_an_error_far_below_one_rounding_of_the_whole_shows_in_its_slice() -> No
 
 
 @pytest.mark.parametrize("shape", [(40, 200), (8000,)], ids=["rows", "flat"])
-def test_sizes_are_a_slice_wherever_they_stand(shape: tuple[int, ...]) -> None:
+def test_values_of_one_size_are_a_slice_wherever_they_stand(shape: tuple[int, ...]) -> None:
     """Half of the elements, at any place, are masked by -1e4: the others are compared at their own scale."""
     masked = GENERATOR.random(shape) < 0.5
     exact = GENERATOR.standard_normal(shape) - np.where(masked, 1e4, 0)
@@ -43,7 +43,7 @@ def test_sizes_are_a_slice_wherever_they_stand(shape: tuple[int, ...]) -> None:
     assert _held(exact, noise / 2, noise=noise).slice_ratio < 2
     found = _held(exact, np.where(masked, 0, 1e-4), noise=noise)
     assert found.slice_ratio > SLICE_LIMIT
-    assert found.worst_slice.startswith("sizes of")
+    assert found.worst_slice.startswith("values of")
 
 
 def test_what_cancellation_leaves_is_held_to_the_whole() -> None:

@@ -93,7 +93,7 @@ def _settings() -> Any:
         np.random.default_rng(0), datetime.timedelta(1), io.BytesIO(b"x"), Settings(), nn.Linear(1, 1),
         argparse.ArgumentParser, sys.exit, np.ma.masked_array([1.0]), np.array([Settings()], dtype=object),
     ],
-    ids=repr,
+    ids=lambda value: getattr(value, "__qualname__", type(value).__qualname__),
 )  # fmt: skip
 def test_nothing_else_is_let_in(beside: Any, tmp_path: Path) -> None:
     """Functions, classes and objects beyond those few are refused, though torch.save may write them."""

@@ -10,29 +10,31 @@ import warnings
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import torch
 from torch.torch_version import TorchVersion
 
 from tasks.core.errors import WeightsError
 from tasks.core.weights.foreign_files import PARTS, damaged
+from tasks.core.weights.pickled_arrays import PickledArray, PickledBuffer, PickledDtype, PickledScalar
 
 _MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19."
 """Of the files that torch.save wrote before it wrote zip archives."""
 
 _ARRAYS: dict[str, Any] = {
-    "numpy.dtype": np.dtype,
-    "numpy.ndarray": np.ndarray,
+    "numpy.dtype": PickledDtype,
+    "numpy.ndarray": PickledArray,
     **{
-        f"{package}.multiarray.{function.__name__}": function
+        f"{package}.{name}": made
         for package in ("numpy.core", "numpy._core")  # before numpy 2, and since
-        for function in (np._core.multiarray.scalar, np._core.multiarray._reconstruct)  # type: ignore[attr-defined]
+        for name, made in {
+            "multiarray.scalar": PickledScalar,
+            "multiarray._reconstruct": PickledArray,
+            "numeric._frombuffer": PickledBuffer,
+        }.items()
     },
 }
-_DTYPES = {f"numpy.dtypes.{kind.__name__}": kind for kind in map(type, map(np.dtype, "?bBhHiIlLqQefdgFDGSUV"))}
 _HARMLESS: dict[str, Any] = {
     **_ARRAYS,
-    **_DTYPES,
     "argparse.Namespace": argparse.Namespace,
     "pathlib.PosixPath": pathlib.PurePosixPath,
     "pathlib.PurePosixPath": pathlib.PurePosixPath,
@@ -92,8 +94,6 @@ class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Find a global among those of arrays."""
         known = {**_ARRAYS, "collections.OrderedDict": collections.OrderedDict, "_codecs.encode": codecs.encode}
-        if name == "_frombuffer" and module in ("numpy.core.numeric", "numpy._core.numeric"):
-            return lambda buffer, dtype, shape, order: np.frombuffer(buffer, dtype).reshape(shape, order=order)
         if f"{module}.{name}" not in known:
             raise pickle.UnpicklingError(f"Unsupported global: GLOBAL {module}.{name}")
         return known[f"{module}.{name}"]

@@ -12,6 +12,7 @@ from torch import nn
 
 from tasks.core.errors import WeightsError, some
 from tasks.core.weights.foreign_files import PARTS
+from tasks.core.weights.pickled_arrays import PickledArray
 
 _MAX_DEPTH = 5
 """Of dicts in dicts, in which weights are looked for."""
@@ -114,6 +115,8 @@ def _tensor(value: Any) -> torch.Tensor | None:
     """A tensor, or an array of numbers as one; None for all else."""
     if isinstance(value, torch.Tensor):
         return value
+    if isinstance(value, PickledArray):
+        value = value.array
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufc" and value.dtype.itemsize <= 16:
         return torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
     return None

@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import types
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ import torch
 from torch import nn
 
 from tasks.core.errors import WeightsError
+from tasks.core.weights.checkpoint_files import read_sets
 from tests.core.weights.checkpoints import Running, equal, read_state_dict, save, small, timm_checkpoint
 
 
@@ -58,8 +60,6 @@ def test_values_beside_the_weights_do_no_harm(beside: Any, is_zip: bool, tmp_pat
     """Scalars, dtypes and arrays of numpy, arguments, paths and PyTorch's version load by the safe loader."""
     content = {"state_dict": small().state_dict(), "beside": beside}
     torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=is_zip)
-    from tasks.core.weights.checkpoint_files import read_sets
-
     found = {item.label: item for item in read_sets(tmp_path / "w.pth")}["state_dict"]
     assert equal(found.tensors, small().state_dict())
 
@@ -139,6 +139,43 @@ def test_a_pickle_changes_no_class(name: str, tmp_path: Path) -> None:
         read_state_dict(tmp_path / "w.pkl")
     found: Any = __import__(module, fromlist=[attribute])
     assert not hasattr(getattr(found, attribute), "planted")
+
+
+def opcodes(value: Any) -> bytes:
+    """The opcodes of a pickle that leave a value on the stack, or a global, as "module name"."""
+    match value:
+        case [function, arguments]:
+            return opcodes(function) + opcodes(arguments) + b"R"
+        case tuple():
+            return b"(" + b"".join(map(opcodes, value)) + b"t"
+        case dict():
+            return b"}(" + b"".join(opcodes(item) for pair in value.items() for item in pair) + b"u"
+        case str() if " " in value:
+            return b"c" + value.replace(" ", "\n").encode() + b"\n"
+    return pickle.dumps(value, protocol=2)[2:-1]
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".pth"])
+@pytest.mark.parametrize("text", ["O8", "V16"])
+def test_a_forged_dtype_leads_to_no_address(text: str, suffix: str, tmp_path: Path) -> None:
+    """Numpy follows what a dtype says that a pickle has given another state: fields of objects, and no flag of them."""
+    dtype = opcodes(["numpy dtype", (text, False, True)])
+    fields = (
+        b"}(" + b"".join(opcodes(key) + b"(" + dtype + opcodes(at) + b"t" for key, at in (("a", 0), ("b", 8))) + b"u"
+    )
+    forged = dtype + b"(" + opcodes(3) + opcodes("|") + b"N" + opcodes(("a", "b")) + fields + b"K\x10K\x01K\x00tb"
+    array = opcodes(["numpy.core.multiarray _reconstruct", ("numpy ndarray", (0,), "b")])
+    content = opcodes(["_codecs encode", ("A" * 16, "latin1")])
+    array += b"(" + opcodes(1) + opcodes((1,)) + forged + b"\x89" + content + b"tb"
+    code = b"\x80\x02}" + opcodes("w") + array + b"s."
+    path = tmp_path / f"w{suffix}"
+    path.write_bytes(code)
+    if suffix == ".pth":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("w/data.pkl", code)
+            archive.writestr("w/version", "3")
+    with pytest.raises(WeightsError, match=r"needs code to be loaded \(numpy\.\w+\)"):
+        read_sets(path)
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

@@ -4,6 +4,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tasks.core.errors import WeightsError
 from tasks.core.weights.folders import weights_files
 from tasks.core.weights.foreign_files import damaged, foreign_archive, named
@@ -25,8 +27,14 @@ def read_sets(path: Path, *, part: str = "") -> tuple[StateDict, ...]:
     files = weights_files(path)
     if len(files) == 1:
         return find_sets(_read(files[0]), path.name, part=part)
-    shards = [find_sets(_read(file), file.name)[0].tensors for file in files]
-    return find_sets({key: value for shard in shards for key, value in shard.items()}, path.name, part=part)
+    tensors: dict[str, Any] = {}
+    for file in files:
+        shard = find_sets(_read(file), file.name)[0].tensors
+        for key in shard.keys() & tensors.keys():
+            if not torch.equal(shard[key], tensors[key]):
+                raise WeightsError(f"{key} has another value in {file.name} than in an earlier shard; fetch all anew.")
+        tensors.update(shard)
+    return find_sets(tensors, path.name, part=part)
 
 
 def _read(path: Path) -> Any:

@@ -17,6 +17,8 @@ _NAMES = tuple(
     for end in (f".safetensors{_INDEX}", ".safetensors", f".bin{_INDEX}", ".bin")
 )
 """What Hugging Face's libraries call weights in a folder, in the order in which they look for them."""
+_BESIDE = re.compile(r"(model|pytorch_model)_\d+\.(safetensors|bin)$|adapter_model\.")
+"""Further models that accelerate saved (of a GAN, an average), and adapters of peft."""
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.\w+$")
 
 
@@ -33,6 +35,8 @@ def weights_file(path: Path, *, title: str = "") -> Path:
     if not path.is_dir():
         return path
     if found := next((path / name for name in _NAMES if (path / name).is_file()), None):
+        if others := sorted(file.name for file in path.iterdir() if _BESIDE.match(file.name)):
+            raise WeightsError(f"{path} holds {found.name} and {some(others)}, which are other weights; name the one.")
         return found
     if foreign := foreign_folder(path):
         raise foreign

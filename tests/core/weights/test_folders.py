@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,27 @@ def test_a_folder_of_hugging_face_gives_its_weights(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"not looked at")
     assert weights_file(tmp_path).name == "model.safetensors"
     assert equal(read_state_dict(tmp_path).tensors, small().state_dict())
+
+
+@pytest.mark.parametrize("other", ["model_1.safetensors", "adapter_model.safetensors"])
+def test_a_second_network_in_a_folder_is_not_passed_over(other: str, tmp_path: Path) -> None:
+    """What accelerate saved of two models, or peft beside the whole one, is a choice."""
+    for name in ("model.safetensors", other):
+        save_file(dict(small().state_dict()), tmp_path / name)
+    (tmp_path / "optimizer_1.bin").touch()
+    with pytest.raises(WeightsError, match=rf"holds model\.safetensors and {re.escape(other)}, .*; name the one"):
+        read_sets(tmp_path)
+    assert read_sets(tmp_path / "model.safetensors")
+
+
+def test_shards_agree(tmp_path: Path) -> None:
+    """A shard that was left from another run does not overwrite a tensor; tied ones may lie in two."""
+    index, state = sharded(tmp_path / "net"), small().state_dict()
+    shard = index.parent / "model-00003-of-00003.safetensors"
+    for value, fits in ((state["stem.weight"], True), (state["stem.weight"] + 1, False)):
+        save_file({key: state[key] for key in list(state)[2::3]} | {"stem.weight": value}, shard)
+        with nullcontext() if fits else pytest.raises(WeightsError, match=r"stem\.weight has another value in model-0"):
+            assert len(read_state_dict(index).tensors) == 9
 
 
 def test_a_folder_with_one_weights_file_stands_for_it(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from tests.core.proof.proving import prove
+from tasks.core.errors import SpecError
+from tests.core.proof.proving import exported, prove
 from tests.field.traced import traced
 
 MASKED = ("x=float32[batch,length=9,8]", "mask=bool[batch,length]")
@@ -71,6 +73,14 @@ class Fused(nn.Module):
         q = self.q(x).unsqueeze(1)
         shown = mask[:, None, None, :].expand(-1, 1, x.shape[1], -1)
         return nn.functional.scaled_dot_product_attention(q, q, q, attn_mask=shown)
+
+
+class Unmasked(Fused):
+    """The same without its mask."""
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Attend to everything; the mask stays an input."""
+        return super().forward(x, mask.logical_or(~mask))
 
 
 class Flags(nn.Module):
@@ -148,6 +158,29 @@ def test_an_exporter_whose_file_is_wrong_for_hidden_rows_is_passed_over(tmp_path
     assert evidence.verdict == "pass", evidence.reasons
     (tmp_path / "dynamo").mkdir()
     assert prove(Fused(), MASKED, tmp_path / "dynamo", exporter="dynamo").verdict == "fail"
+
+
+PADDED = ("x=float32[batch,length=9,8]", "mask=bool[batch,length]@padded")
+
+
+def test_masks_that_only_pad_are_declared(tmp_path: Path) -> None:
+    """Dynamo's file, which is wrong for hidden rows only, passes; it still has to look at the mask."""
+    proven = exported(Fused(), PADDED, tmp_path)
+    assert (proven.prove().verdict, proven.graph.exporter) == ("pass", "dynamo")
+    for probe in proven.inputs.probes:
+        mask = proven.inputs.arrays(probe)["mask"]
+        assert mask[:, 0].all(), probe
+        assert (mask[:, :-1] >= mask[:, 1:]).all(), probe
+    assert traced(Fused(), PADDED, tmp_path, file_of=Unmasked()).prove().verdict == "fail"
+
+
+def test_a_sample_is_padded_as_declared(tmp_path: Path) -> None:
+    """A mask with a hole is refused."""
+    mask = np.ones((2, 9), dtype=bool)
+    mask[0, 3] = False
+    np.savez(tmp_path / "sample.npz", x=np.zeros((2, 9, 8), dtype=np.float32), mask=mask)
+    with pytest.raises(SpecError, match=r"mask has rows that are not ones, then zeros, as .*@padded says"):
+        exported(Fused(), PADDED, tmp_path, sample=tmp_path / "sample.npz")
 
 
 class Sick(Shown):

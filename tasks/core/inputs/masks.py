@@ -102,6 +102,9 @@ def find_masks(
     for index, spec in enumerate(specs):
         if index in indices or spec.dtype in FLOAT_DTYPES or spec.value_range != (0, 1) or not spec.dims:
             continue
+        if spec.padded:
+            patterns[spec.name] = ("ones", "ones first")
+            continue
         uniforms = {value: np.full_like(drawn[0][spec.name], value) for value in (True, False)}
         found = {value: run({**drawn[0], spec.name: uniform}) for value, uniform in uniforms.items()}
         raising = {value for value, outcome in found.items() if outcome not in ("", NOT_FINITE)}

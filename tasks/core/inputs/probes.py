@@ -132,8 +132,14 @@ def draw(
         shape = tuple(dim.size_at(sizes) for dim in spec.dims)
         seed = zlib.crc32(f"{probe.family}/{probe.seed}/{spec.name}/{shape}".encode())
         drawn = np.asarray(_draw_input(spec, probe.family, shape, generator=np.random.default_rng(seed)))
-        arrays[spec.name] = _first_set(drawn, spec, first)
+        arrays[spec.name] = padded(drawn) if spec.padded else _first_set(drawn, spec, first)
     return arrays
+
+
+def padded(mask: Array) -> Array:
+    """A mask with as many ones in each row of its last axis, at least one, which come first."""
+    counts = (mask != 0).sum(axis=-1, keepdims=True)
+    return np.asarray(np.arange(mask.shape[-1]) < np.maximum(counts, 1), dtype=mask.dtype)
 
 
 def size_cases(sizes: Mapping[str, tuple[int, ...]], batch: str | None) -> list[dict[str, int]]:

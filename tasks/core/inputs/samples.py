@@ -12,7 +12,7 @@ from tasks.core.arrays import Array
 from tasks.core.errors import InputsError, SpecError
 from tasks.core.families.registry import family_of
 from tasks.core.forward.arguments import forward_parameters
-from tasks.core.inputs.probes import MAX_SAMPLE_ROWS, all_sizes, batch_name, dynamic_dims, is_batch_apart
+from tasks.core.inputs.probes import MAX_SAMPLE_ROWS, all_sizes, batch_name, dynamic_dims, is_batch_apart, padded
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.input_spec import INPUT_SYNTAX, INTEGER_DTYPES, Dim, InputSpec
 
@@ -134,6 +134,10 @@ def _in_dtype(array: Array, spec: InputSpec) -> Array:
                 f"The sample's {spec.name} holds values from {least:g} to {most:g}, outside the range "
                 f"{low:g}..{high:g} of {spec}; correct the one or the other."
             )
+    if spec.padded and not np.array_equal(array, padded(array)):
+        raise SpecError(
+            f"The sample's {spec.name} has rows that are not ones, then zeros, as {spec} says; write @0..1 instead."
+        )
     cast = array.astype("float32" if spec.dtype == "bfloat16" else spec.dtype)
     if cast.dtype.kind in "biu" and not np.array_equal(cast, array):
         raise SpecError(f"The sample's {spec.name} holds fractions, but the input is {spec.dtype}; round it first.")

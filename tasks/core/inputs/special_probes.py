@@ -166,10 +166,11 @@ def legal(values: Sequence[Special], tables: Sequence[Table], specs: tuple[Input
             at = at & (numbers >= spec.value_range[0]) & (numbers <= spec.value_range[1])  # NaN is outside
         elif spec.dtype == "float16":
             at = at & ~(np.isfinite(numbers) & (np.abs(numbers) > np.finfo(np.float16).max))
-        if spec.dtype != "bool" and at.any():
+        if spec.dtype != "bool" and not spec.padded and at.any():
             key = item.input, np.where(at, numbers, 0.0).tobytes(), at.tobytes()
             kept.setdefault(key, Special(item.input, numbers, at))
-    small = [table for table in tables if table.num_rows <= MAX_TABLE and specs[table.input].value_range]
+    numbered = {index for index, spec in enumerate(specs) if spec.value_range and not spec.padded}
+    small = [table for table in tables if table.num_rows <= MAX_TABLE and table.input in numbered]
     return Specials(specs, tuple(kept.values()), tuple(sorted(small, key=lambda table: table.num_rows)))
 
 

@@ -12,7 +12,10 @@ from tasks.core.records.record import Record
 
 FLOAT_DTYPES = ("float32", "float64", "float16", "bfloat16")
 INTEGER_DTYPES = ("int8", "int16", "int32", "int64", "uint8")
-INPUT_SYNTAX = "NAME=DTYPE[DIM,...]@LOW..HIGH, e.g. image=float32[batch,3,224,224] or ids=int64[batch,length=13]@0..103"
+INPUT_SYNTAX = (
+    "NAME=DTYPE[DIM,...]@LOW..HIGH, e.g. image=float32[batch,3,224,224] or ids=int64[batch,length=13]@0..103; "
+    "@padded for a mask whose rows are ones, at least one, then zeros"
+)
 DIM_SYNTAX = (
     "a number, WORD[=SIZE][:LOW..HIGH], or a sum or multiple of other WORDs, such as total=past+new or 2*length"
 )
@@ -33,7 +36,7 @@ _LIMITS = {
 """Values that a declared range may name, by dtype."""
 _NUMBER = r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _INPUT = re.compile(
-    rf"^(?P<name>[\w.\-/]+)=(?P<dtype>\w+)\[(?P<dims>[^\]]*)\](?:@(?P<low>{_NUMBER})\.\.(?P<high>{_NUMBER}))?$"
+    rf"^(?P<name>[\w.\-/]+)=(?P<dtype>\w+)\[(?P<dims>[^\]]*)\](?:@(?:(?P<padded>padded)|(?P<low>{_NUMBER})\.\.(?P<high>{_NUMBER})))?$"
 )
 _DIM = re.compile(r"^(?P<word>[A-Za-z_]\w*)(?:=(?P<size>\d+))?(?::(?P<low>\d+)\.\.(?P<high>\d+)?)?$", re.ASCII)
 _FACTOR = r"(?:[1-9]\d*|[A-Za-z_]\w*)"
@@ -119,6 +122,8 @@ class InputSpec(Record):
     """Smallest value, included; None: no range declared."""
     high: float | None = None
     """Largest value, included."""
+    padded: bool = False
+    """Along the last axis come ones, at least one, then zeros, as in the mask of sequences padded on the right."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -128,7 +133,8 @@ class InputSpec(Record):
             raise SpecError(f"--input {text!r} can't be read; write {INPUT_SYNTAX}.")
         dims = tuple(Dim.parse(dim) for dim in match["dims"].split(",")) if match["dims"] else ()
         low, high = (None if match[k] is None else float(match[k]) for k in ("low", "high"))
-        return cls(name=match["name"], dtype=match["dtype"], dims=dims, low=low, high=high)
+        padded = match["padded"] is not None
+        return cls(name=match["name"], dtype=match["dtype"], dims=dims, low=low, high=high, padded=padded)
 
     @model_validator(mode="after")
     def _range_fits_dtype(self) -> Self:
@@ -137,8 +143,12 @@ class InputSpec(Record):
                 f"Input {self.name!r} has the unknown dtype {self.dtype!r}; "
                 f"use one of {', '.join((*FLOAT_DTYPES, *INTEGER_DTYPES, 'bool'))}."
             )
+        if self.padded and (self.dtype in FLOAT_DTYPES or not self.dims or self.low is not None):
+            raise SpecError(
+                f"Input {self.name!r} can't be @padded; that is for masks, such as mask=int64[batch,length]."
+            )
         if self.low is None and self.high is None:
-            if self.dtype in ("int16", "int32", "int64"):
+            if self.dtype in ("int16", "int32", "int64") and not self.padded:
                 raise SpecError(
                     f"Input {self.name!r} is {self.dtype} without a range; say which values are legal, "
                     f"e.g. {self}@0..103."
@@ -163,10 +173,14 @@ class InputSpec(Record):
         """Lowest and highest legal value, both included; None for a float without a range."""
         if self.low is not None and self.high is not None:
             return self.low, self.high
+        if self.padded:
+            return 0.0, 1.0
         return _LIMITS[self.dtype] if self.dtype in ("uint8", "int8", "bool") else None
 
     def __str__(self) -> str:
-        values = "" if self.low is None or self.high is None else f"@{_number(self.low)}..{_number(self.high)}"
+        values = "@padded" if self.padded else ""
+        if self.low is not None and self.high is not None:
+            values = f"@{_number(self.low)}..{_number(self.high)}"
         return f"{self.name}={self.dtype}[{','.join(map(str, self.dims))}]{values}"
 
 

@@ -47,7 +47,8 @@ def inputs(draw: st.DrawFn) -> InputSpec:
         ends = tuple(sorted((float(draw(values)), float(draw(values)))))  # type: ignore[assignment]
     name = draw(st.from_regex(r"[A-Za-z_][A-Za-z0-9_.\-/]{0,10}", fullmatch=True))
     shape = tuple(draw(st.lists(dims(), max_size=4)))
-    return InputSpec(name=name, dtype=dtype, dims=shape, low=ends[0], high=ends[1])
+    padded = dtype not in FLOAT_DTYPES and bool(shape) and ends == (None, None) and draw(st.booleans())
+    return InputSpec(name=name, dtype=dtype, dims=shape, low=ends[0], high=ends[1], padded=padded)
 
 
 @given(inputs())
@@ -132,6 +133,8 @@ def test_the_grammar_of_inputs(text: str, expected: tuple[Any, ...]) -> None:
         ("x=bool[3]@0..5", "does not fit bool"),
         ("x=float16[3]@0..1e5", "does not fit float16"),
         ("x=float32[3]@0..1e999", "does not fit float32"),
+        ("x=float32[3]@padded", "can't be @padded; that is for masks"),
+        ("x=int64[]@padded", "can't be @padded"),
     ],
 )
 def test_a_wrong_input_is_one_sentence(text: str, words: str) -> None:

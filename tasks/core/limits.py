@@ -67,6 +67,7 @@ MAX_RUN_SECONDS = 10.0  # of the processor, estimated, of a run at further sizes
 MAX_WATCHED_SECONDS = 10.0  # of the processor, of all runs whose instructions are compared
 MAX_RUN_ELEMENTS = 1 << 24  # over all inputs of a run at further sizes
 MAX_LIMIT_SECONDS = 2.0  # of the processor, estimated, of a run at the last size that the module takes
+MAX_FAR_SECONDS = 0.5  # of the processor, estimated, of a run at the largest size that was only tried
 MAX_LIMIT_GROWTH = 64  # multiple of the traced size up to which the last size that the module takes is looked for
 LARGEST_SIZE = 1 << 40  # up to which branches are looked into where no bound is declared
 

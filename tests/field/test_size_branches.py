@@ -1,5 +1,6 @@
 """Branches on sizes: an exporter keeps one side, and the file is wrong on the other; what is no such branch passes."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,34 @@ class Chosen(Two):
         return {300: self.second}.get(int(x.shape[1]), self.first)(x)  # type: ignore[no-any-return]
 
 
+class ByParts(Two):
+    """Parts of 64 are normalised each, one after another."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Put together again."""
+        parts = []
+        for start in range(0, x.shape[1], 64):
+            parts.append(self.first(x[:, start : start + 64]).softmax(1))
+        return torch.cat(parts, 1)
+
+
+class RoundedUp(Two):
+    """Pads to multiples of 64, by way of a number that tracing freezes, and normalises."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """What is padded has a share, too."""
+        missing = math.ceil(x.shape[1] / 64) * 64 - x.shape[1]
+        return self.first(nn.functional.pad(x, (0, 0, 0, missing))).softmax(1)
+
+
+class LogScaled(Two):
+    """Long sequences are scaled by a logarithm; no instruction differs."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The first layer."""
+        return self.first(x) * max(1.0, math.log(x.shape[1], 100))  # type: ignore[no-any-return]
+
+
 class Positions(nn.Module):
     """A table of 512 learned positions."""
 
@@ -215,6 +244,9 @@ def _evidence(model: nn.Module, inputs: tuple[str, ...], folder: Path, **fields:
         (BigBatch(), LENGTH),
         (Parts(), LENGTH),
         (Chosen(), LENGTH),
+        pytest.param(ByParts(), LENGTH, marks=pytest.mark.slow),
+        (RoundedUp(), LENGTH),
+        pytest.param(LogScaled(), LENGTH, marks=pytest.mark.slow),
         (LongInside(), LENGTH),
         (Rotary(keeps=False), LENGTH),
         (Rotary(keeps=True), LENGTH),

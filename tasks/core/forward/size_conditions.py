@@ -77,7 +77,7 @@ def _followed(
     mode = FakeTensorMode(shape_env=watch, allow_non_fake_inputs=True)
     output, blind = None, ""
     loaded = LoadedState(model)
-    with _one_step(), _silent(), same_way(), torch.no_grad(), mode, enable_python_dispatcher():
+    with _one_step(), _rounding_noted(), _silent(), same_way(), torch.no_grad(), mode, enable_python_dispatcher():
         try:
             args, kwargs = arguments({name: watch.dimension(name, size) for name, size in sizes.items()})
             output = model(*args, **kwargs)
@@ -170,6 +170,25 @@ def _one_step() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for name in ("gru", "lstm", "rnn_tanh", "rnn_relu"):
             stack.enter_context(patch.object(torch._VF, name, empty))
+        yield
+
+
+@contextlib.contextmanager
+def _rounding_noted() -> Iterator[None]:
+    """Within this context what `math` rounds is a condition: it stays a symbol, of which a trace makes a number."""
+
+    def noting(function: Callable[[torch.SymFloat], Any]) -> Callable[[torch.SymFloat], Any]:
+        def noted(size: torch.SymFloat) -> Any:
+            rounded = function(size)
+            if isinstance(rounded, torch.SymInt):
+                bool(rounded == rounded.node.hint)
+            return rounded
+
+        return noted
+
+    with contextlib.ExitStack() as stack:
+        for name in ("__ceil__", "__floor__", "__trunc__"):
+            stack.enter_context(patch.object(torch.SymFloat, name, noting(getattr(torch.SymFloat, name))))
         yield
 
 

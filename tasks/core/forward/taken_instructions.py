@@ -14,7 +14,10 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from tasks.core.source_lines import is_outside_torch
 
 Instructions = frozenset[tuple[CodeType | nn.Module, int]]
-"""Instructions of Python code outside PyTorch, by code object and offset; and each of its modules that was called."""
+"""Instructions of Python code outside PyTorch, by code object and offset; and each of its modules that was called.
+
+What ran again within one call, as a second part of a long input does, is there as a negative number, too.
+"""
 
 
 def instructions_of(model: nn.Module, call: Callable[[], object]) -> Instructions:
@@ -26,19 +29,30 @@ def instructions_of(model: nn.Module, call: Callable[[], object]) -> Instruction
     """
     own = {*model.modules()}
     seen = set[tuple[CodeType | nn.Module, int]]()
+    called_before = set[nn.Module]()
 
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        if event == "call":
-            if not is_outside_torch(frame.f_code.co_filename):
-                return None
-            frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        elif event == "opcode":
-            seen.add((frame.f_code, frame.f_lasti))
+    def enter(frame: FrameType, event: str, _: Any) -> Any:
+        if event != "call" or not is_outside_torch(frame.f_code.co_filename):
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        code, ran = frame.f_code, set[int]()
+
+        def trace(frame: FrameType, event: str, _: Any) -> Any:
+            if event == "opcode":
+                seen.add((code, ~frame.f_lasti if frame.f_lasti in ran else frame.f_lasti))
+                ran.add(frame.f_lasti)
+            return trace
+
         return trace
 
+    def call_of(module: nn.Module, _: Any) -> None:
+        if module in own:
+            seen.add((module, -1 if module in called_before else 0))
+            called_before.add(module)
+
     before = sys.gettrace()
-    called = register_module_forward_pre_hook(lambda module, _: seen.update({(module, 0)} if module in own else ()))
-    sys.settrace(trace)
+    called = register_module_forward_pre_hook(call_of)
+    sys.settrace(enter)
     try:
         call()
     finally:

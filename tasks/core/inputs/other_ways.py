@@ -16,6 +16,7 @@ from tasks.core.forward.taken_instructions import Instructions
 from tasks.core.inputs.breaking_sizes import Case, breaking_cases
 from tasks.core.inputs.runs import Runs
 from tasks.core.limits import (
+    MAX_FAR_SECONDS,
     MAX_LIMIT_GROWTH,
     MAX_LIMIT_SECONDS,
     MAX_OTHER_WAYS,
@@ -159,19 +160,30 @@ class Search:
         return known
 
     def _compare_instructions(self, blind: str) -> None:
-        """Run the module as it is at sizes that its numbers suggest; another set of instructions is another way."""
+        """Run the module as it is at sizes that its numbers suggest; another set of instructions is another way.
+
+        The largest size of each dimension but the batch is another one, too: Python's own functions, such as `max` of
+        a number, branch without an instruction.
+        """
         ran = [self._module.instructions(case) for case in self._proven]
         ever, always = frozenset(itertools.chain(*ran)), functools.reduce(frozenset.intersection, ran)
         reached = {name: max(case[name] for case in self._proven) for name in self._dims}
+        largest: dict[str, Case] = {}
         until = time.process_time() + MAX_WATCHED_SECONDS
         for case in sorted(self._suggested(self._module.numbers(ever)), key=self._runs.num_elements):
             if len(self.found.cases) >= MAX_OTHER_WAYS or time.process_time() + 2 * self._runs.seconds_of(case) > until:
                 break
             if not self._runs.takes(case):
                 continue
+            if self._runs.seconds_of(case) <= MAX_FAR_SECONDS:
+                largest |= {name: case for name, size in reached.items() if case[name] > size}
             reached = {name: max(size, case[name]) for name, size in reached.items()}
             if not always <= (other := self._module.instructions(case)) <= ever:
                 ever, always = ever | other, always & other
+                self._add(case)
+        largest.pop(self._runs.batch or "", None)
+        for case in largest.values():
+            if case not in self._proven:
                 self._add(case)
         shown = ", ".join(f"{name}={size}" for name, size in reached.items() if self._dims[name].high is None)
         if shown:

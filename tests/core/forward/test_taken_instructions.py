@@ -2,6 +2,7 @@
 
 import sys
 from types import CodeType
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,6 +34,27 @@ def test_two_sides_of_a_branch_differ() -> None:
     assert few == more != many
     assert not any("torch/nn" in code.co_filename for code, _ in few if isinstance(code, CodeType))
     assert (model, 0) in few
+
+
+def test_a_second_round_differs_from_one() -> None:
+    """Of a loop, and of a module that is called by a function of Python's own; a third does not."""
+    inner = nn.Identity()
+
+    class Rounds(nn.Module):
+        def __init__(self, *, by_python: bool) -> None:
+            super().__init__()
+            self.inner, self.by_python = inner, by_python
+
+        def forward(self, x: torch.Tensor) -> Any:
+            if self.by_python:
+                return [*map(self.inner, x.unbind())]
+            for row in x.unbind():
+                x = row + x
+            return x
+
+    for model in (Rounds(by_python=True), Rounds(by_python=False)):
+        one, two, three = (_run(model, size) for size in (1, 2, 3))
+        assert one < two == three
 
 
 def test_whoever_traced_before_does_so_afterwards() -> None:

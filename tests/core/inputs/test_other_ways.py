@@ -1,5 +1,6 @@
 """Sizes at which a module goes another way are probed; what cannot be run is a doubt."""
 
+import math
 from typing import Any
 
 import pytest
@@ -41,6 +42,13 @@ def _grows(network: Case, x: torch.Tensor) -> torch.Tensor:
     return x + network.table[: x.shape[1], None]
 
 
+def _in_parts(_: Case, x: torch.Tensor) -> torch.Tensor:
+    parts = []
+    for start in range(0, x.shape[1], 64):
+        parts.append(x[:, start : start + 64].softmax(1))
+    return torch.cat(parts, 1)
+
+
 def _halves(_: Case, x: torch.Tensor) -> torch.Tensor:
     num_halves, size = 0, x.shape[1]
     while size > 1:
@@ -64,11 +72,15 @@ def _padded(_: Case, x: torch.Tensor) -> torch.Tensor:
     [
         (lambda _, x: x * 2 if x.shape[1] > 100 else x, [101]),
         (lambda _, x: x * 2 if x.shape[1] != 1024 else x, [1024]),
-        (lambda _, x: x * 2 if int(x.shape[1]) > 100 else x, [101]),
-        (lambda _, x: sum((x * step for step in range(x.shape[1] // 50)), x), [50]),
-        (lambda n, x: {300: n.linear}.get(int(x.shape[1]), nn.Identity())(x), [300]),
+        (lambda _, x: x * 2 if int(x.shape[1]) > 100 else x, [101, 1024]),
+        (lambda _, x: sum((x * step for step in range(x.shape[1] // 50)), x), [50, 1024]),
+        (lambda n, x: {300: n.linear}.get(int(x.shape[1]), nn.Identity())(x), [300, 1024]),
         (lambda _, x: torch.cat([part * step for step, part in enumerate(x.split(50, 1))], 1), [51]),
-        (lambda _, x: x * 2 if torch.tensor(x.shape[1]) > 90 else x, [91]),
+        (lambda _, x: x * 2 if torch.tensor(x.shape[1]) > 90 else x, [91, 1024]),
+        (_in_parts, [65, 1024]),
+        (lambda _, x: x * max(1.0, math.log(x.shape[1], 100)), [1024]),
+        (lambda _, x: x * math.ceil(x.shape[1] / 100), [101]),
+        (lambda _, x: x * math.floor(x.shape[1] / 50), [50]),
         (_grows, [65]),
         (_nests, [65, 301]),
         (_padded, [204, 201]),
@@ -77,7 +89,10 @@ def _padded(_: Case, x: torch.Tensor) -> torch.Tensor:
     ],
 )
 def test_each_other_way_is_probed_once(function: Any, wanted: list[int]) -> None:
-    """At the nearest size, alone in the batch, where symbols lead through the module and where they do not."""
+    """At the nearest size, alone in the batch, where symbols lead through the module.
+
+    Where they do not, at the largest that was tried, too.
+    """
     found, cases = further(function)
     assert [case["length"] for case in cases] == wanted
     assert all(case["batch"] == 1 for case in cases)

@@ -132,3 +132,22 @@ def test_a_group_norm_passes_as_either_operator(opset: int, tmp_path: Path) -> N
     evidence = file.prove()
     assert evidence.verdict == "pass", evidence.reasons
     assert file.prove(mutate=_scaled(1.0003)).verdict == "fail"
+
+
+class Recurrent(nn.Module):
+    """An LSTM, and all of its steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.LSTM(8, 16, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """What saturated gates let through is 1e-8 in a file, 1e-30 in PyTorch's fused kernel."""
+        return self.layer(x)[0]  # type: ignore[no-any-return]
+
+
+def test_saturated_gates_of_an_lstm_pass(tmp_path: Path) -> None:
+    """Whatever its kernels make of the smallest numbers."""
+    evidence = traced(Recurrent(), ("x=float32[batch,4,8]@-100..100",), tmp_path).prove()
+    assert evidence.verdict == "pass", evidence.reasons

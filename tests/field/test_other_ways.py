@@ -11,7 +11,8 @@ from torch.nn import functional as F  # noqa: N812
 from tasks.core.limits import NOISE_OF_SCALE
 from tasks.core.records.evidence import Evidence
 from tasks.core.reference.ways import OwnError, difference
-from tests.core.proof.proving import exported, prove
+from tests.core.proof.proving import exported, led_through, prove
+from tests.field.traced import traced
 
 PADDED = ("x=float32[batch,9,8]", "lengths=int64[batch]@2..6")
 FEATURES = ("x=float32[batch,8]",)
@@ -73,7 +74,16 @@ class DefaultDtype(_Typed):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """A constant that depends on it."""
-        return self.layer(x) + 0.01 * torch.finfo(torch.get_default_dtype()).bits
+        return self.layer(x) + 0.08 * torch.get_default_dtype().itemsize
+
+
+class Limited(_Typed):
+    """Looks up the limits of its dtype, as masks and logarithms do."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits of which some are banned, and logarithms of what may be zero."""
+        known, y = torch.finfo(x.dtype), self.layer(x)
+        return y.masked_fill(torch.arange(8) % 3 == 0, known.min), y.clamp_min(known.tiny).log()
 
 
 class Cancelling(_Typed):
@@ -142,6 +152,16 @@ def test_other_operators_in_float64_are_a_doubt(tmp_path: Path) -> None:
     evidence = prove(ApproximateInFloat32(), FEATURES, tmp_path, exporter="torchscript")
     assert evidence.verdict == "inconclusive"
     assert "calls other operators in float64 than in float32, first in forward itself" in _said(evidence)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_limits_of_a_dtype_are_the_same_in_every_run(dtype: str, tmp_path: Path) -> None:
+    """The least and the smallest number are the module's own in float64, too; an error is seen beside them."""
+    file = traced(Limited().to(getattr(torch, dtype)), (f"x={dtype}[batch,8]",), tmp_path)
+    evidence = file.prove()
+    assert evidence.verdict == "pass", _said(evidence)
+    larger = led_through("output_1", "Mul", np.array(1.1, dtype=dtype))
+    assert file.prove(mutate=larger).verdict == "fail"
 
 
 def test_lost_digits_are_noise(tmp_path: Path) -> None:

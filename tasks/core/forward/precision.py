@@ -11,12 +11,13 @@ import functools
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import _disable_current_modes
-from torch.utils._pytree import tree_map, tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 from tasks.core.arrays import eps_of
 from tasks.core.errors import is_out_of_memory, is_own_fault
@@ -24,7 +25,7 @@ from tasks.core.forward.float_attributes import FloatAttributes
 from tasks.core.forward.hooks import hookable_modules
 from tasks.core.forward.operator_mode import OperatorMode, is_mutable
 from tasks.core.forward.other_kernels import OtherKernels
-from tasks.core.forward.switches import same_way, uncompiled
+from tasks.core.forward.switches import operator_by_operator, same_way, uncompiled
 
 _SIGN_PERIOD = 8191
 """Signs repeat after a prime number of weights, so that rows of a matrix get different ones."""
@@ -139,10 +140,28 @@ def run_float64(
     previous_dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        with _leafwise(model, raised), _RaiseToFloat64(rounded):
+        with _leafwise(model, raised), _RaiseToFloat64(rounded), _own_limits(model, args, kwargs):
             return run_float32(model, tree_map(_raised, args), tree_map(_raised, kwargs))
     finally:
         torch.set_default_dtype(previous_dtype)
+
+
+@contextlib.contextmanager
+def _own_limits(model: nn.Module, args: Args, kwargs: Kwargs) -> Iterator[None]:
+    """Within this context `torch.finfo` gives the limits of the module's own dtype where it is asked for float64's.
+
+    A mask of the least number, or a logarithm of the smallest one, is another number in float64.
+    """
+    tensors = [t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()]
+    tensors = tensors or [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+    own = max((t.dtype for t in tensors if t.dtype in _MOVED), key=eps_of, default=torch.float32)
+    finfo = torch.finfo
+
+    def own_finfo(dtype: torch.dtype = torch.float64) -> torch.finfo:
+        return finfo(own if dtype == torch.float64 else dtype)
+
+    with patch.object(torch, "finfo", own_finfo):
+        yield
 
 
 def run_perturbed(model: nn.Module, args: Args, kwargs: Kwargs, *, seed: int, move_inputs: bool = False) -> Any:
@@ -169,9 +188,10 @@ def run_perturbed(model: nn.Module, args: Args, kwargs: Kwargs, *, seed: int, mo
         args, kwargs = tree_map_only(torch.Tensor, moved_input, (args, kwargs))
     is_double = any(t.dtype == torch.float64 for t in (*model.parameters(), *model.buffers()))
     attributes = FloatAttributes() if is_double else contextlib.nullcontext()
-    # softmax and two products, as files have them, or PyTorch's fused kernel, which adds up in another order
-    attention = sdpa_kernel(SDPBackend.MATH) if seed % 2 else contextlib.nullcontext()
-    with _leafwise(model, moved, _MOVED), OtherKernels(seed), attributes, attention:
+    # softmax and products, or gates, as files have them; or PyTorch's fused kernels, which add up in another order
+    has_lstm = any(isinstance(module, nn.LSTM) for module in model.modules())
+    unfused = operator_by_operator() if has_lstm else sdpa_kernel(SDPBackend.MATH)
+    with _leafwise(model, moved, _MOVED), OtherKernels(seed), attributes, unfused if seed % 2 else same_way():
         return run_float32(model, args, kwargs)
 
 

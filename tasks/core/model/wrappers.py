@@ -1,5 +1,6 @@
 """Take a module out of what wraps it without computing anything: `torch.compile`, DataParallel, DDP."""
 
+import sys
 import types
 
 import torch
@@ -54,7 +55,7 @@ def _replace_parts(model: nn.Module, *, replicas: bool) -> list[str]:
 def _inside(model: nn.Module, *, replicas: bool) -> nn.Module | None:
     """The module that a wrapper wraps; None: this one is no wrapper, or a replicated one that may stay."""
     is_replica = isinstance(model, _REPLICATING)
-    if not (replicas if is_replica else "_orig_mod" in model._modules):
+    if not (replicas and _only_replicates(model) if is_replica else _is_compiled(model)):
         return None
     if model._forward_hooks or model._forward_pre_hooks:
         raise ModelError(
@@ -62,6 +63,18 @@ def _inside(model: nn.Module, *, replicas: bool) -> nn.Module | None:
         )
     inner: nn.Module = model._modules["module" if is_replica else "_orig_mod"]  # type: ignore[assignment]
     return inner
+
+
+def _only_replicates(model: nn.Module) -> bool:
+    """Does it compute what the module inside does? A subclass may do more."""
+    forward = getattr(model.forward, "__func__", None)
+    return type(model).__call__ is nn.Module.__call__ and forward in {kind.forward for kind in _REPLICATING}
+
+
+def _is_compiled(model: nn.Module) -> bool:
+    """Did `torch.compile` make it? A user's own module may have a part called `_orig_mod`."""
+    maker = sys.modules.get("torch._dynamo.eval_frame")
+    return maker is not None and isinstance(model, maker.OptimizedModule)
 
 
 def _name(model: nn.Module) -> str:

@@ -1,5 +1,6 @@
 """A module is taken out of what wraps it, and a user's own is wrapped again afterwards."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,36 @@ def test_the_module_inside_a_distributed_one_is_taken(layer: nn.Linear, tmp_path
         assert unwrapped(nn.parallel.DistributedDataParallel(layer))[0] is layer
     finally:
         torch.distributed.destroy_process_group()
+
+
+class Parallel(nn.DataParallel[nn.Linear]):
+    """One that does more than the module inside."""
+
+    def forward(self, *inputs: torch.Tensor, **kwargs: torch.Tensor) -> torch.Tensor:
+        """Twice what it gives."""
+        return super().forward(*inputs, **kwargs) * 2  # type: ignore[no-any-return]
+
+
+class Optimised(nn.Module):
+    """A user's own, with a part named as that of a compiled module."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self._orig_mod = part
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Twice the part."""
+        return 2 * self._orig_mod(x)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("wrapper", [Parallel, Optimised])
+def test_what_computes_something_is_no_wrapper(wrapper: Callable[[nn.Module], nn.Module], layer: nn.Linear) -> None:
+    """A subclass of DataParallel with a forward of its own stays, and a module that only has a compiled one's name."""
+    torch.compile(layer)  # type: ignore[arg-type]
+    model = nn.Sequential(wrapper(layer))
+    assert unwrapped(model[0]) == (model[0], ())
+    assert without_replicas(model) == ()
+    assert torch.equal(unwrapped(model)[0](torch.ones(1, 3)), 2 * layer(torch.ones(1, 3)))
 
 
 def test_compiled_parts_run_as_they_were_written(layer: nn.Linear) -> None:

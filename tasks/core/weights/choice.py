@@ -7,7 +7,7 @@ import torch
 
 from tasks.core.errors import WeightsError, some
 from tasks.core.weights.matching import Fit, OwnKeys, fits_of
-from tasks.core.weights.state_dicts import StateDict
+from tasks.core.weights.state_dicts import StateDict, joined
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,9 @@ class Choice:
         """What was taken, for a reader; empty where there was no choice."""
         if not self.passed_over:
             return ""
-        taken, others = self.fit.label or "the outermost", some(list(self.passed_over))
+        found = self.fit.found
+        parts = " with ".join(part.label for part in found.parts if part.nesting != found.nesting)
+        taken, others = parts or self.fit.label or "the outermost", some(list(self.passed_over))
         return f"of several sets of weights {taken} is taken, the one that fits; not {others}"
 
 
@@ -45,7 +47,7 @@ def choose(
     """
     fits = [
         fit
-        for found in sets
+        for found in (*sets, *joined(sets, own.by_plain))
         for fit in fits_of(found, own, ignore_missing=ignore_missing, ignore_unexpected=ignore_unexpected)
     ]
     for good in ([fit for fit in fits if fit.is_exact], [fit for fit in fits if fit.is_covering]):
@@ -107,6 +109,6 @@ def _passed_over(chosen: Fit, sets: Sequence[StateDict], fits: list[Fit]) -> tup
     return tuple(
         found.label or "the outermost"
         for found in sets
-        if found is not chosen.found
+        if not any(found is taken for taken in (chosen.found, *chosen.found.parts))
         and (matching.get(id(found)) or len(found.tensors) > max(1, len(chosen.found.tensors) // 10))
     )

@@ -1,6 +1,5 @@
 """Which keys of a set of weights are which of a module's: prefixes on either side, wrappers, tied and surplus keys."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,11 +10,9 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from tasks.core.weights.state_dicts import StateDict, copied
+from tasks.core.weights.state_dicts import StateDict, copied, unwrapped_key
 from tasks.core.weights.tied_weights import held_by
 
-_WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-"""Words that torch.compile, FSDP and activation checkpointing put into keys, anywhere."""
 _MAX_WORDS = 6
 """Of a prefix."""
 _MAX_FITS = 50
@@ -56,8 +53,9 @@ class OwnKeys:
         self.state = module.state_dict()
         self.computed = {name: value for name, value in module.named_buffers() if name not in self.state}
         """Non-persistent buffers, by name."""
-        plain = {_unwrapped(key): key for key in self.state}
-        self.by_plain = plain if len(plain) == len(self.state) else {key: key for key in self.state}
+        plain = {unwrapped_key(key): key for key in self.state}
+        self.is_plain = len(plain) == len(self.state)
+        self.by_plain = plain if self.is_plain else {key: key for key in self.state}
         self.held_by = held_by(self.state)
 
     def prefixes(self) -> list[str]:
@@ -101,9 +99,9 @@ def fits_of(
         ignore_missing: globs of keys that may lack.
         ignore_unexpected: globs of keys that may be left over.
     """
-    keys = [_unwrapped(key) for key in found.tensors]
-    is_wrapped = keys != list(found.tensors) and len(set(keys)) == len(keys)
-    keys, plain = (keys, _unwrapped) if is_wrapped else (list(found.tensors), str)
+    keys = [unwrapped_key(key) for key in found.tensors]
+    is_wrapped = own.is_plain and keys != list(found.tensors) and len(set(keys)) == len(keys)
+    keys, plain = (keys, unwrapped_key) if is_wrapped else (list(found.tensors), str)
     votes = Counter[tuple[str, str]]({("", ""): 0})
     for own_prefix in own.prefixes():
         wanted = {key.removeprefix(own_prefix) for key in own.by_plain if key.startswith(own_prefix)}
@@ -114,7 +112,7 @@ def fits_of(
                     votes["".join(f"{word}." for word in words[:num_words]), own_prefix] += 1
     ranked = sorted(votes.items(), key=lambda item: (-item[1], len("".join(item[0]))))[:_MAX_FITS]
     ranked = [item for item in ranked if item[1] * 2 >= ranked[0][1] or item[0] == ("", "")]
-    unwrapped = ("_orig_mod. dropped",) if is_wrapped and own.by_plain.keys() == own.state.keys() else ()
+    unwrapped = ("_orig_mod. or module. dropped",) if is_wrapped and own.by_plain.keys() == own.state.keys() else ()
     ignored = (ignore_missing, ignore_unexpected)
     return [_fit(found, words, own=own, plain=plain, unwrapped=unwrapped, ignored=ignored) for words, _ in ranked]
 
@@ -163,10 +161,6 @@ def is_allowed(key: str, globs: tuple[str, ...]) -> bool:
         globs: patterns as of a shell, upper and lower case apart.
     """
     return any(fnmatchcase(key, glob) for glob in globs)
-
-
-def _unwrapped(key: str) -> str:
-    return _WRAPPERS.sub("", key)
 
 
 def _names(words: tuple[str, str], *, own: OwnKeys, plain: Callable[[str], str]) -> Callable[[str], str]:

@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,9 @@ from tasks.core.weights.pickled_arrays import PickledArray
 _MAX_DEPTH = 5
 """Of dicts in dicts, in which weights are looked for."""
 
+_WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.|(?<=\.)module\.")
+"""Words that torch.compile, FSDP and activation checkpointing put into keys anywhere, DataParallel amid them."""
+
 _OPTIMIZER = re.compile(r"(^|_)optim(izer)?s?(_|$)", re.IGNORECASE)
 
 
@@ -26,6 +29,8 @@ class StateDict:
 
     tensors: Mapping[str, Any]
     nesting: tuple[str, ...] = ()
+    parts: tuple["StateDict", ...] = ()
+    """Sets of which this one was joined."""
 
     @property
     def label(self) -> str:
@@ -67,6 +72,28 @@ def find_sets(content: Any, source: str, *, part: str = "") -> tuple[StateDict, 
         known = {found.label for found in sets} - {""} or {key.partition(".")[0] for key in sets[0].tensors}
         raise WeightsError(f"{source} has no weights called {part!r}; it has {some(sorted(known))}.")
     return parts
+
+
+def joined(sets: Sequence[StateDict], keys: Collection[str]) -> Iterator[StateDict]:
+    """Join sets that lie beside each other under the names of a module's parts, such as `encoder` and `decoder`.
+
+    Args:
+        sets: all of a file.
+        keys: of the module; what lies beside the parts under one of them is joined, too.
+    """
+    names = {key.partition(".")[0] for key in keys if "." in key}
+    for nesting in dict.fromkeys(found.nesting[:-1] for found in sets):
+        parts = [found for found in sets if found.nesting[:-1] == nesting and {*found.nesting[-1:]} & names]
+        if len(parts) > 1:
+            beside = next((found for found in sets if found.nesting == nesting), StateDict({}, nesting))
+            tensors = {key: value for key, value in beside.tensors.items() if key in keys}
+            tensors |= {f"{part.nesting[-1]}.{key}": value for part in parts for key, value in part.tensors.items()}
+            yield StateDict(tensors, nesting, (*parts, beside))
+
+
+def unwrapped_key(key: str) -> str:
+    """A key without the words of wrappers."""
+    return _WRAPPERS.sub("", key)
 
 
 def copied(tensors: Mapping[str, Any], rename: Callable[[str], str]) -> OrderedDict[str, Any]:
@@ -130,8 +157,11 @@ def _part(found: StateDict, part: str) -> StateDict | None:
     start = part.removeprefix(f"{label}.") if label else part
     if label and start == part:
         return None
-    kept = copied(found.tensors, lambda key: key)
-    for key in [key for key in kept if not key.startswith(f"{start}.")]:
-        del kept[key]
-    tensors = copied(kept, lambda key: key.removeprefix(f"{start}."))
-    return StateDict(tensors, (*found.nesting, *start.split("."))) if tensors else None
+    for plain in (str, unwrapped_key):
+        kept = copied(found.tensors, plain)
+        for key in [key for key in kept if not key.startswith(f"{start}.")]:
+            del kept[key]
+        if kept:
+            tensors = copied(kept, lambda key: key.removeprefix(f"{start}."))
+            return StateDict(tensors, (*found.nesting, *start.split(".")))
+    return None

@@ -55,6 +55,13 @@ def discriminator() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
 
 
+def two_parts() -> nn.Module:
+    """A module of an encoder, a decoder, and a parameter of its own."""
+    model = nn.Sequential(OrderedDict(encoder=nn.Linear(4, 5), decoder=nn.Linear(5, 3)))
+    model.register_parameter("scale", nn.Parameter(torch.full((1,), 2.0)))
+    return model
+
+
 @pytest.mark.parametrize(
     ("layout", "raw", "ema"),
     [
@@ -135,6 +142,29 @@ def test_encoders_and_decoders_of_one_shape_are_ambiguous(tmp_path: Path) -> Non
     content = {"encoder": net.state_dict(), "decoder": averaged(net).state_dict()}
     with pytest.raises(WeightsError, match=r"\(encoder, decoder\)"):
         load(save(content, tmp_path / "w.pth"), blank())
+
+
+@pytest.mark.parametrize("word", ["", "module."])
+def test_parts_in_dicts_of_their_own_are_joined(word: str, tmp_path: Path) -> None:
+    """An encoder and a decoder that were saved side by side are one set of the module that has both, and no others."""
+    net, model = two_parts(), two_parts()
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    content: dict[str, Any] = {"scale": net.state_dict()["scale"], "epoch": 3, "critic": discriminator().state_dict()}
+    content |= {name: {f"{word}{key}": value for key, value in part.state_dict().items()}
+                for name, part in net.named_children()}  # fmt: skip
+    loaded = load(save({"nets": content}, tmp_path / "w.pth"), model)
+    assert equal(model.state_dict(), net.state_dict())
+    assert loaded.nesting == ("nets",)
+    (note,) = loaded.notes
+    assert "nets.encoder with nets.decoder is taken, the one that fits; not nets.critic" in note
+    del content["scale"]
+    with pytest.raises(WeightsError, match="1 keys are missing from the weights: scale;"):
+        load(save(content, tmp_path / "w.pth"), model)
+    content["scale"] = torch.ones(1)
+    content["ema"] = {name: content[name] for name in ("encoder", "decoder")} | {"scale": torch.zeros(1)}
+    with pytest.raises(WeightsError, match=r"several sets .*\(the outermost keys, ema\)"):
+        load(save(content, tmp_path / "w.pth"), model)
 
 
 def test_an_average_without_names_is_said(tmp_path: Path) -> None:

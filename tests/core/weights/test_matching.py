@@ -10,7 +10,9 @@ from safetensors.torch import save_file, save_model
 from torch import nn
 
 from tasks.core.errors import WeightsError
-from tests.core.weights.checkpoints import load_state_dict, read_state_dict, save, small
+from tasks.core.weights.loading import load_weights
+from tasks.core.weights.state_dicts import find_sets
+from tests.core.weights.checkpoints import equal, load_state_dict, read_state_dict, save, small
 
 
 class Language(nn.Module):
@@ -125,7 +127,7 @@ def test_a_computed_buffer_of_other_values_is_left_over(other: Any) -> None:
         load_state_dict(Language(), state)
 
 
-@pytest.mark.parametrize("word", ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"])
+@pytest.mark.parametrize("word", ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module"])
 def test_wrappers_of_inner_modules_are_seen_through(word: str, tmp_path: Path) -> None:
     """A wrapper's word amid a key is dropped, be it the file's or the module's."""
     net = small()
@@ -136,3 +138,25 @@ def test_wrappers_of_inner_modules_are_seen_through(word: str, tmp_path: Path) -
     outer.stem = nn.Sequential(OrderedDict([(word, outer.stem)]))
     assert load_state_dict(outer, net.state_dict()).num_loaded == 9
     assert load_state_dict(outer, wrapped).num_loaded == 9
+
+
+def test_a_key_without_the_wrapper_is_another_one() -> None:
+    """A module that has a tensor inside a part called `module` and one beside it takes neither for the other."""
+    outer = nn.Sequential(OrderedDict(stem=nn.Linear(2, 2)))
+    outer.stem.module = nn.Linear(2, 2)
+    assert load_state_dict(outer, outer.state_dict()).renamed == ()
+    state = {key: value for key, value in outer.state_dict().items() if "module" in key}
+    with pytest.raises(WeightsError, match=r"2 keys are missing from the weights: stem\.weight, stem\.bias;"):
+        load_state_dict(outer, state)
+
+
+def test_a_label_needs_no_words_of_wrappers() -> None:
+    """The label that a message gives takes the keys that it is about."""
+    net = small()
+    state = {f"_orig_mod.{name}.module.{key}": value + (name == "b") for name in "ab"
+             for key, value in net.state_dict().items()}  # fmt: skip
+    with pytest.raises(WeightsError, match=r"\(a, b\)"):
+        load_state_dict(small(), state)
+    for part in ("a", "_orig_mod.a", "_orig_mod.a.module"):
+        load_weights(model := small(), find_sets(state, "w.pth", part=part))
+        assert equal(model.state_dict(), net.state_dict())

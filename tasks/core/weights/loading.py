@@ -12,7 +12,7 @@ from tasks.core.errors import WeightsError, some
 from tasks.core.weights.choice import choose, several
 from tasks.core.weights.matching import Fit, OwnKeys, is_allowed
 from tasks.core.weights.state_dicts import StateDict, copied
-from tasks.core.weights.tied_weights import check_tied
+from tasks.core.weights.tied_weights import check_shared
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def load_weights(
     for key in own.without_computed(tensors):
         del tensors[key]
     _check_kinds(own.state, tensors)
-    check_tied(own.state, tensors)
     result = _load(model, tensors)
+    check_shared(model.state_dict(), tensors)
     if choice.rivals:
         raise WeightsError(several((fit, *choice.rivals)))
     if len(result.unexpected_keys) == len(tensors) and result.missing_keys:
@@ -110,8 +110,8 @@ def _holder(key: str, own: OwnKeys, tensors: Mapping[str, Any]) -> str:
 def _check_kinds(state: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
     """Refuse what PyTorch would cast silently into other numbers.
 
-    Integers and 8-bit floats lack their scales, complex numbers would lose their imaginary part, and
-    fractions would be cut off.
+    Integers and 8-bit floats lack their scales, complex numbers would lose their imaginary part, and integers
+    can't hold fractions or large numbers.
     """
     for key, own in state.items():
         given = tensors.get(key)
@@ -126,8 +126,9 @@ def _check_kinds(state: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
             what = "8-bit floats need their scales applied; save the dequantized tensors"
         elif given.is_complex() and not own.is_complex():
             what = "its imaginary part would be lost; give the weights of this model"
-        elif given.is_floating_point() and not (own.is_floating_point() or own.is_complex()):
-            what = "" if torch.equal(given, given.round()) else "its fractions would be cut off; give the right weights"
+        elif not (own.is_floating_point() or own.is_complex()):
+            is_kept = torch.equal(given, given.to(own.dtype).to(given.dtype))
+            what = "" if is_kept else "its values would become others; give the right weights"
         if what:
             raise WeightsError(f"{key} is {given.dtype} in the weights and {own.dtype} in the model: {what}.")
 

@@ -11,16 +11,21 @@ from tasks.core.errors import WeightsError
 
 def held_by(state: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """By key of a module's state: the others whose tensors lie where its own lies, all of it."""
+    return {
+        key: tuple(other for other in keys if other != key and _holds(state[other], state[key]))
+        for keys in _groups(state)
+        for key in keys
+    }
+
+
+def _groups(state: Mapping[str, Any]) -> list[list[str]]:
+    """Keys of tensors that lie in one storage."""
     places: dict[int, list[str]] = {}
     for key, value in state.items():
         is_plain = isinstance(value, torch.Tensor) and not is_lazy(value) and value.layout == torch.strided
         if is_plain and value.device.type != "meta" and value.numel():
             places.setdefault(value.untyped_storage().data_ptr(), []).append(key)
-    held: dict[str, tuple[str, ...]] = {}
-    for keys in places.values():
-        for key in keys if len(keys) > 1 else ():
-            held[key] = tuple(other for other in keys if other != key and _holds(state[other], state[key]))
-    return held
+    return [keys for keys in places.values() if len(keys) > 1]
 
 
 def _holds(outer: torch.Tensor, inner: torch.Tensor) -> bool:
@@ -33,25 +38,23 @@ def _holds(outer: torch.Tensor, inner: torch.Tensor) -> bool:
     return outer.is_contiguous() and outer.data_ptr() <= inner.data_ptr() and end <= whole
 
 
-def check_tied(state: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
-    """Refuse two values for what is one tensor in the module: the last one would win.
+def check_shared(state: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
+    """Refuse two values for what lies in one place in the module: the last one has won.
 
     Args:
-        state: of the module.
+        state: of the module, with what was loaded.
         tensors: by its keys.
 
     Raises:
-        WeightsError: they differ.
+        WeightsError: a tensor that shares storage has not the value that was given.
     """
-    for key, others in held_by(state).items():
-        for other in others:
-            a, b = tensors.get(key), tensors.get(other)
-            if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor) or a.shape != b.shape:
-                continue
-            if _place(state[key]) == _place(state[other]) and not torch.equal(a, b.to(a.dtype)):
+    for group in _groups(state):
+        given = {key: tensors[key] for key in group if isinstance(tensors.get(key), torch.Tensor)}
+        for key, value in given.items():
+            if value.shape == state[key].shape and not torch.equal(state[key], value.to(state[key].dtype)):
                 raise WeightsError(
-                    f"{key} and {other} are one tensor in the model, but differ in the weights; build the model "
-                    f"without tying them, or leave the wrong one out of the weights."
+                    f"{' and '.join(given)} are one tensor in the model, or parts of one, but differ in the weights; "
+                    f"build the model without tying them, or leave the wrong one out of the weights."
                 )
 
 

@@ -136,12 +136,21 @@ def test_refuses_what_would_load_as_other_numbers(value: torch.Tensor | str, wor
         load_state_dict(small(), {**small().state_dict(), "stem.weight": value})
 
 
-def test_refuses_fractions_for_integers() -> None:
-    """A float buffer loads into an integer one only where nothing is cut off."""
-    state = small().state_dict()
-    load_state_dict(small(), {**state, "norm.num_batches_tracked": torch.tensor(5.0)})
-    with pytest.raises(WeightsError, match="fractions would be cut off"):
-        load_state_dict(small(), {**state, "norm.num_batches_tracked": torch.tensor(5.5)})
+@pytest.mark.parametrize(
+    ("buffer", "fits", "does_not"),
+    [
+        (torch.tensor(1), torch.tensor(5.0), torch.tensor(5.5)),
+        (torch.tensor(1, dtype=torch.int32), torch.tensor(5), torch.tensor(2**33 + 5)),
+        (torch.tensor([True]), torch.tensor([0], dtype=torch.uint8), torch.tensor([7])),
+    ],
+)
+def test_refuses_what_integers_can_not_hold(buffer: torch.Tensor, fits: torch.Tensor, does_not: torch.Tensor) -> None:
+    """A buffer of integers takes other numbers only where they stay what they are."""
+    model = small()
+    model.register_buffer("counts", buffer)
+    load_state_dict(model, {**small().state_dict(), "counts": fits})
+    with pytest.raises(WeightsError, match=r"counts is .*its values would become others"):
+        load_state_dict(model, {**small().state_dict(), "counts": does_not})
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

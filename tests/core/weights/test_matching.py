@@ -87,6 +87,10 @@ def test_another_view_of_one_storage_may_have_other_values() -> None:
     model = nn.Linear(3, 3, bias=False)
     model.turned = nn.Parameter(model.weight.data.t())
     load_state_dict(model, values(model))
+    with pytest.raises(
+        WeightsError, match="weight and turned are one tensor in the model, or parts of one, but differ"
+    ):
+        load_state_dict(model, {"weight": model.weight.detach() + 1, "turned": torch.zeros(3, 3)})
 
 
 def test_slices_of_one_storage_are_not_each_other() -> None:
@@ -95,6 +99,8 @@ def test_slices_of_one_storage_are_not_each_other() -> None:
     model = Flat()
     assert load_state_dict(model, {"flat": state["flat"]}).missing == ()
     assert torch.equal(model.rest, state["flat"][2:])
+    with pytest.raises(WeightsError, match="flat and first and rest are one tensor in the model, or parts of one"):
+        load_state_dict(Flat(), state | {"first": state["first"] + 1})
     with pytest.raises(WeightsError, match="2 keys are missing from the weights: flat, rest"):
         load_state_dict(Flat(), {"first": state["first"]})
 

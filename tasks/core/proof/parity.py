@@ -145,11 +145,12 @@ class ExactPool:
     def __init__(self, family: str) -> None:
         self._family = family
         self._num_elements = self._num_probes = self._num_mismatched = self._num_unstable = 0
-        self._max_abs = 0.0
+        self._max_abs, self._dtype = 0.0, "int64"
 
     def add(self, runs: OutputRuns) -> None:
         """Add one probe."""
         torch32 = runs.torch32
+        self._dtype = torch32.dtype.name
         unstable, lucky = torch32 != runs.float64, np.zeros(torch32.shape, dtype=np.bool_)
         for answer in runs.perturbed:
             unstable |= answer != torch32
@@ -182,4 +183,5 @@ class ExactPool:
             num_probes=self._num_probes,
             mismatched_share=mismatched,
             unstable_share=self._num_unstable / max(self._num_elements, 1),
+            dtype=self._dtype,
         )

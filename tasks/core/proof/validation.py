@@ -146,7 +146,10 @@ def _observe(
 def _search(
     plan: Plan, reference: Reference, seen: Observations, *, evidence: Evidence
 ) -> tuple[Defect | None, list[str], list[str]]:
-    """Look for the node that makes the file wrong, also where a file that passes is farther off than most."""
+    """Look for the node that makes the file wrong, also where a file that passes is farther off than most.
+
+    And where it gives integers: a threshold hides whatever moves none of these few elements over it.
+    """
     handed: dict[str, Any] = {
         "feeds": lambda probe: plan.feeds(reference.inputs.arrays(probe)),
         "output_order": plan.output_order,
@@ -155,10 +158,11 @@ def _search(
         defect, notes = localise(reference, plan.graph, probes=_failing(reference.inputs.probes, seen), **handed)
         return defect, [], notes
     # of values that the module names some are NaN on the way, where nodes can't be compared
-    families = [f for output in evidence.outputs for f in output.families if f.family not in LENIENT_FAMILIES]
-    worst = max(families, key=lambda family: max(family.noise_ratio, family.borrowed_ratio), default=None)
-    if evidence.verdict == "inconclusive" or worst is None or not _is_suspicious(worst):
+    families = [(output, f) for output in evidence.outputs for f in output.families if f.family not in LENIENT_FAMILIES]
+    suspicious = [f for output, f in families if _is_suspicious(f) or (f.is_exact and output.detections is None)]
+    if evidence.verdict == "inconclusive" or not suspicious:
         return None, [], []
+    worst = max(suspicious, key=lambda family: max(family.noise_ratio, family.borrowed_ratio))
     # on the first probe of all, and on the first of the family that was farthest off
     farthest = next(probe for probe in plan.probes if probe.family == worst.family)
     probes = list({probe.key: probe for probe in (plan.probes[0], farthest)}.values())

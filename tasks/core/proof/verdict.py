@@ -119,7 +119,10 @@ def _failures_of(output: OutputEvidence, observed: Observed) -> Iterator[str]:
                 f"place ({name}; {count.first_unmatched})"
             )
     for family in output.families:
-        if not family.noise_ratio <= NOISE_LIMIT:
+        if family.is_exact:
+            if family.mismatched_share:
+                yield f"{family.mismatched_share:.2%} of {output.name} are not what PyTorch gives ({family.family})"
+        elif not family.noise_ratio <= NOISE_LIMIT:
             yield (
                 f"{output.name} is off by {family.noise_ratio:.3g} times the noise of {family.dtype} "
                 f"({family.family}; limit {NOISE_LIMIT:g})"

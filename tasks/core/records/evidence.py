@@ -36,6 +36,11 @@ class FamilyParity(Record):
     dtype: str = "float32"
     """Of the output: the noise is its."""
 
+    @property
+    def is_exact(self) -> bool:
+        """Are these integers or truth values, which have no noise?"""
+        return "float" not in self.dtype
+
 
 class Power(Record):
     """Could the probes have seen a difference? Judged over normal, ranged and sample families."""

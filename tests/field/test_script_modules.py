@@ -130,7 +130,7 @@ def test_a_branch_around_torchscript_that_tracing_froze_is_a_doubt(tmp_path: Pat
     """The tracer's graph has the module itself before the inputs, of which the last one counts, too."""
     evidence = exported(FrozenInside(), (*X, "bias=float32[batch,3]"), tmp_path, exporter="torchscript").prove()
     assert evidence.verdict == "inconclusive"
-    assert "tracing froze a Python value at test_script_modules.py" in evidence.reasons[0]
+    assert "branches on values at test_script_modules.py" in evidence.reasons[0]
 
 
 @pytest.mark.parametrize(

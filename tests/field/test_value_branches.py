@@ -102,6 +102,33 @@ class Steps(Pixels):
         return self.layer(x)  # type: ignore[no-any-return]
 
 
+class EachRow(Pixels):
+    """Once for each row that is selected."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scores."""
+        for row in x[x.amax(1) > 100]:
+            x = torch.tanh(x + row)
+        return self.layer(x)  # type: ignore[no-any-return]
+
+
+class Columns(Pixels):
+    """The columns of the rows that are selected, of which there are always as many."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scores, and the sums of three columns."""
+        first, second, third, *_ = x[x[:, 0] > 0].T
+        return self.layer(x) + (first.sum() + second.sum() + third.sum())  # type: ignore[no-any-return]
+
+
+class AllShown(Pixels):
+    """Takes no mask that hides nothing: both sides compute the same."""
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Scores."""
+        return self.layer(x if mask.all() else x * mask[:, None])  # type: ignore[no-any-return]
+
+
 class InALargeBatch(Pixels):
     """Branches on values where a trace of a small batch does not see it."""
 
@@ -151,7 +178,7 @@ def _looped(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", [Pixels, Rounds, InALargeBatch])
+@pytest.mark.parametrize("kind", [Pixels, Rounds, EachRow, InALargeBatch])
 def test_a_frozen_side_is_a_doubt(kind: type[nn.Module], tmp_path: Path) -> None:
     """Where no probe takes the other one; the line is named."""
     evidence = _verified(kind(), _traced(kind(), tmp_path / "traced.onnx"), ORDINARY)
@@ -178,7 +205,7 @@ def test_a_file_with_both_sides_is_doubted_where_probes_take_one(kind: type[nn.M
     assert evidence.verdict == "inconclusive"
 
 
-@pytest.mark.parametrize("kind", [Checked, BySize])
+@pytest.mark.parametrize("kind", [Checked, BySize, Columns])
 def test_checks_and_sizes_are_no_branches_on_values(kind: type[nn.Module], tmp_path: Path) -> None:
     """An `if` that only raises has no other side; sizes are probed."""
     evidence = _verified(kind(), _traced(kind(), tmp_path / "traced.onnx"), ORDINARY)
@@ -195,6 +222,15 @@ def test_a_number_of_steps_is_kept_by_a_loop(text: str, verdict: str, tmp_path: 
 def test_an_item_that_is_compared_in_python_is_a_doubt(tmp_path: Path) -> None:
     """Its value differs in each run, which says nothing of what Python makes of it."""
     evidence = _verified(Item(), _traced(Item(), tmp_path / "traced.onnx"), ORDINARY)
+    assert evidence.verdict == "inconclusive"
+
+
+def test_an_export_of_a_side_that_serves_both_passes(tmp_path: Path) -> None:
+    """As the probes take both; a number that tracing froze is a doubt, whatever else the file has."""
+    inputs = ("x=float32[batch,6]", "mask=bool[batch]")
+    evidence = exported(AllShown(), inputs, tmp_path, exporter="torchscript").prove()
+    assert evidence.verdict == "pass", evidence.reasons
+    evidence = exported(Item(), (ORDINARY,), tmp_path, exporter="torchscript").prove()
     assert evidence.verdict == "inconclusive"
 
 

@@ -163,7 +163,7 @@ def _cleaned(spec: ResolvedSpec, reference: Reference, exported: Exported) -> di
     static = [f"static: {what}, as {why}" for what, why in spec.static.items()]
     lost = [f"{label} has no parameter of its own in the graph" for label in given if label not in labels]
     notes = (*static, *exported.notes, *lost)
-    return {"notes": notes, "doubts": exported.doubts, "opset": spec.opset}
+    return {"notes": notes, "branches": exported.branches, "opset": spec.opset}
 
 
 def _fixed_dims(graph: ir.Model, observed: cleaning.ObservedShapes, reference: Reference) -> dict[cleaning.Place, int]:

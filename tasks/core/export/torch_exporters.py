@@ -34,8 +34,8 @@ class Exported:
     graph: ir.Model
     notes: tuple[str, ...] = ()
     """What a reader of the result should know."""
-    doubts: tuple[str, ...] = ()
-    """Reasons for which no probe can prove the graph."""
+    branches: tuple[str, ...] = ()
+    """Lines of the module's code, `file.py:LINE`, at which an input's values decided what was traced."""
     suspicious: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Sizes of dynamic dims that are to be proven, too."""
 
@@ -102,13 +102,8 @@ def _export_with_torchscript(
         graph = ir.load(path)
     _add_weights(graph, model, inputs)
     SIMPLIFY(graph)
-    notes = {line: f"tracing froze a Python value at {line}" for line in frozen.lines}
-    doubts = [
-        f"the model branches on values and {notes[line]}, of which no probe shows every side"
-        for line, is_decided in frozen.lines.items()
-        if is_decided
-    ]
-    return Exported(graph, tuple(notes.values()), tuple(doubts))
+    notes = (f"tracing froze a Python value at {line}" for line in frozen.lines)
+    return Exported(graph, tuple(notes), tuple(line for line, is_decided in frozen.lines.items() if is_decided))
 
 
 def _by_position(forward: Callable[..., Any], num_args: int, names: tuple[str, ...], /, *tensors: torch.Tensor) -> Any:

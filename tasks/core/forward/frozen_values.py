@@ -12,6 +12,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
+from types import FrameType
 from typing import Any, Self
 from unittest.mock import patch
 
@@ -20,7 +21,7 @@ from torch import nn
 
 from tasks.core.forward.outputs import flat_forward
 from tasks.core.forward.switches import same_way, uncompiled
-from tasks.core.source_lines import callers, innermost, innermost_own, without_folder
+from tasks.core.source_lines import SourceLine, callers, innermost, innermost_own, without_folder
 
 _KNOWN = tuple(f"{folder}/" for folder in getattr(find_spec("torchvision"), "submodule_search_locations", ()))
 """torchvision's code is exempt: it branches on whether there are boxes at all, with the same result either way."""
@@ -32,6 +33,11 @@ _TO_PYTHON = [
     *((torch, name) for name in ("allclose", "equal", "is_nonzero")),
 ]  # fmt: skip
 """Functions that convert a tensor to a Python value."""
+_TO_PARTS = [
+    (torch.Tensor, "__iter__"),
+    *((owner, name) for owner in (torch.Tensor, torch) for name in ("chunk", "split", "tensor_split", "unbind")),
+]
+"""Functions that give a tensor's parts, of which Python code sees how many there are."""
 _SIZES = {
     "aten::dim", "aten::len", "aten::numel", "aten::size", "aten::_shape_as_tensor",
     "aten::empty_like", "aten::new_empty", "aten::new_ones", "aten::new_zeros", "aten::ones_like", "aten::rand_like",
@@ -67,32 +73,39 @@ class FrozenValues:
     def watched(self) -> Iterator[Self]:
         """Within this context each conversion to a Python value is noted before it runs.
 
-        A TorchFunctionMode would see them, too, but PyTorch's exporter crashes under one (MViT-v2).
+        A TorchFunctionMode would see them, too, but PyTorch's exporter crashes under one (MViT-v2). `.data` is
+        followed, which the tracer takes for a constant.
         """
+        data: Any = torch.Tensor.data
         with contextlib.ExitStack() as stack:
-            for owner, name in _TO_PYTHON:
+            for owner, name in (*_TO_PYTHON, *_TO_PARTS):
                 stack.enter_context(patch.object(owner, name, self._noting(getattr(owner, name))))
+            stack.enter_context(patch.object(torch.Tensor, "data", property(torch.Tensor.detach, data.__set__)))
             yield self
 
     def _noting(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        by_size = function.__name__ == "__len__"
+        gives_parts = function.__name__ in {name for _, name in _TO_PARTS}
+        by_size = gives_parts or function.__name__ == "__len__"
 
         @functools.wraps(function)
         def noted(*args: Any, **kwargs: Any) -> Any:
-            if torch._C._is_tracing():
-                self._note([value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)], by_size)
+            if torch._C._is_tracing() and not (gives_parts and _are_counted(function.__name__, args, kwargs)):
+                tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+                self._note(tensors, by_size=by_size, only_decided=gives_parts)
             return function(*args, **kwargs)
 
         return noted
 
-    def _note(self, tensors: list[torch.Tensor], by_size: bool) -> None:
+    def _note(self, tensors: list[torch.Tensor], *, by_size: bool, only_decided: bool) -> None:
         frame = sys._getframe(2)
-        file, line = innermost(callers(frame)) or (frame.f_code.co_filename, frame.f_lineno)
+        lines = _lines_of_code(frame)
+        file, line = innermost(lines) or (frame.f_code.co_filename, frame.f_lineno)
         decided = not (file.startswith(_KNOWN) or _is_check(file, line)) and any(
             self._is_decided(tensor, by_size=by_size) for tensor in tensors
         )
-        noted = without_folder(innermost_own(callers(frame)) or (file, line))
-        self.lines[noted] = self.lines.get(noted, False) or decided
+        noted = without_folder(innermost_own(lines) or (file, line))
+        if decided or not only_decided:
+            self.lines[noted] = self.lines.get(noted, False) or decided
 
     def _is_decided(self, tensor: torch.Tensor, *, by_size: bool) -> bool:
         """Does the tensor, or its size, depend on the values of an input?"""
@@ -127,26 +140,36 @@ class TakenSides:
     def __init__(self) -> None:
         self._seen: dict[tuple[str, int], set[bool | str]] = {}
         """By line and how often it came before in the same run: truth values; other Python values as text."""
+        self._parts: dict[tuple[str, int], set[tuple[int, torch.Size]]] = {}
+        """The same of parts: how many, and the shape of the whole."""
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
         """Within this context, which is one run, conversions are noted."""
         counts: Counter[str] = Counter()
 
-        def noting(function: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(function: Callable[..., Any], *, gives_parts: bool) -> Callable[..., Any]:
             @functools.wraps(function)
             def noted(*args: Any, **kwargs: Any) -> Any:
                 value = function(*args, **kwargs)
-                name = without_folder(innermost_own(callers(sys._getframe(1))))
-                self._seen.setdefault((name, counts[name]), set()).add(value if isinstance(value, bool) else str(value))
+                name = without_folder(innermost_own(_lines_of_code(sys._getframe(1))))
+                key = name, counts[name]
                 counts[name] += 1
+                if gives_parts:
+                    value = [*value]
+                    whole = next(given for given in (*args, *kwargs.values()) if isinstance(given, torch.Tensor))
+                    self._parts.setdefault(key, set()).add((len(value), whole.shape))
+                    return iter(value) if function.__name__ == "__iter__" else tuple(value)
+                self._seen.setdefault(key, set()).add(value if isinstance(value, bool) else str(value))
                 return value
 
             return noted
 
         with contextlib.ExitStack() as stack:
-            for owner, name in _TO_PYTHON:
-                stack.enter_context(patch.object(owner, name, noting(getattr(owner, name))))
+            for gives_parts, functions in ((False, _TO_PYTHON), (True, _TO_PARTS)):
+                for owner, name in functions:
+                    noted = noting(getattr(owner, name), gives_parts=gives_parts)
+                    stack.enter_context(patch.object(owner, name, noted))
             yield
 
     @property
@@ -157,12 +180,17 @@ class TakenSides:
     def are_taken(self, line: str, *, kept: bool) -> bool:
         """Was each truth value at a line true in one run and false in another, and every other value not the same?
 
+        The number of parts may be the same if the whole had several shapes: then no value decides it.
+
         Args:
             line: as `file.py:LINE`.
             kept: the file has control flow of its own; else other values may have been compared out of its sight.
         """
         found = [values for (noted, _), values in self._seen.items() if noted == line]
-        return bool(found) and all(len(values) > 1 and (kept or values == {True, False}) for values in found)
+        parts = [seen for (noted, _), seen in self._parts.items() if noted == line]
+        are_told = all(len(seen) > 1 and (kept or len({number for number, _ in seen}) == 1) for seen in parts)
+        are_taken = all(len(values) > 1 and (kept or values == {True, False}) for values in found)
+        return bool(found or parts) and are_told and are_taken
 
 
 def frozen_lines(model: nn.Module, tensors: Sequence[torch.Tensor], arguments: Any) -> dict[str, bool]:
@@ -188,12 +216,27 @@ def frozen_lines(model: nn.Module, tensors: Sequence[torch.Tensor], arguments: A
     return frozen.lines
 
 
+def _lines_of_code(frame: FrameType) -> list[SourceLine]:
+    """Lines of a frame and of its callers, but those of this file, as a function that is watched may call another."""
+    return [line for line in callers(frame) if line[0] != __file__]
+
+
 def _is_check(file: str, line: int) -> bool:
     """Is a line an assertion, or an `if` that does nothing but raise? Neither has another side to be wrong on."""
     text, after = (linecache.getline(file, number).strip() for number in (line, line + 1))
     if text.startswith(("assert ", "assert(", "torch._assert(")):
         return True
     return text.startswith("if ") and (": raise " in text or (text.endswith(":") and after.startswith("raise ")))
+
+
+def _are_counted(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+    """Do arguments say how many parts a function gives, or take another axis than the first?
+
+    The size of another axis hardly ever depends on values.
+    """
+    place = 1 if name == "unbind" else 2
+    is_first = kwargs.get("dim", args[place] if len(args) > place else 0) == 0
+    return not is_first or any(isinstance(value, list | tuple) for value in (*args, *kwargs.values()))
 
 
 def _sources(value: Any, only_size: bool) -> Iterator[tuple[Any, bool]]:

@@ -22,12 +22,13 @@ def untaken_sides(plan: Plan, reference: Reference, compared: Sequence[Probe]) -
     kept = control_flow(plan.graph.path)
     if "If" in kept and compared:
         yield from _untaken_in_file(plan, reference, compared)
-    if plan.graph.exporter == "other":  # what an exporter froze before our eyes is a doubt already
-        for line in reference.untaken_lines(compared, kept=bool(kept)):
-            yield (
-                f"the module branches on values at {line}, where a trace keeps one side, and no probe shows whether "
-                f"the file has the other; give inputs that take both sides with --sample, or a range that does"
-            )
+    is_foreign = plan.graph.exporter == "other"  # else what was frozen was frozen before our eyes
+    lines = reference.branches if is_foreign else plan.graph.branches
+    for line in reference.untaken_lines(lines, compared, kept=is_foreign and bool(kept)):
+        yield (
+            f"the module branches on values at {line}, where a trace keeps one side, and no probe shows whether the "
+            f"file has the other; give inputs that take both sides with --sample, or a range that does"
+        )
 
 
 def _untaken_in_file(plan: Plan, reference: Reference, compared: Sequence[Probe]) -> Iterator[str]:

@@ -21,7 +21,7 @@ def judge(plan: Plan, seen: Observations) -> Evidence:
     """
     outputs = [_summarise(output) for output in seen.outputs] if seen.compared else []
     dims = _prove_dims(plan, seen.compared)
-    failures, doubts, notes = [*seen.failures], [*seen.doubts, *plan.doubts, *plan.graph.doubts], [*seen.notes]
+    failures, doubts, notes = [*seen.failures], [*seen.doubts, *plan.doubts], [*seen.notes]
     for output, observed in zip(outputs, seen.outputs, strict=False):
         failures += _failures_of(output, observed)
         doubts += doubts_of(output, observed, plan.constant_outputs)

@@ -125,8 +125,8 @@ class Graph(Record):
     """Why this exporter: asked for, first choice, or what the first one did wrong."""
     beyond: dict[str, tuple[int, ...]] = {}
     """Sizes of dynamic dims that an exporter's analysis made suspicious: they are proven, too."""
-    doubts: tuple[str, ...] = ()
-    """Why no probe can prove this file."""
+    branches: tuple[str, ...] = ()
+    """Lines of the module's code, `file.py:LINE`, at which an input's values decided what its exporter traced."""
     notes: tuple[str, ...] = ()
     """What a reader of the file should know, e.g. two dynamic dims that must be equal."""
     remedy: str = ""

@@ -94,18 +94,19 @@ class Reference:
             decided |= dict.fromkeys(line for line, is_decided in lines.items() if is_decided)
         return tuple(decided)
 
-    def untaken_lines(self, probes: Sequence[Probe], *, kept: bool) -> list[str]:
-        """Those of `branches` of which these probes do not take both sides.
+    def untaken_lines(self, lines: Sequence[str], probes: Sequence[Probe], *, kept: bool) -> list[str]:
+        """Those of these lines of the module's code of which these probes do not take both sides.
 
         Args:
+            lines: as in `branches`.
             probes: at which the file is right.
             kept: the file has control flow of its own.
         """
         sides = TakenSides()
-        for probe in probes if self.branches else ():
+        for probe in probes if lines else ():
             with sides.watched():
                 self._calls.run(run_float32, probe)
-        return [line for line in self.branches if not sides.are_taken(line, kept=kept)]
+        return [line for line in lines if not sides.are_taken(line, kept=kept)]
 
     @property
     def sized_by_data(self) -> frozenset[int]:

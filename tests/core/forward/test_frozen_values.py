@@ -41,6 +41,9 @@ BY_VALUES: dict[str, Callable[[Any], Any]] = {
     "the size of a selection": lambda x: bool(x[x > 0].shape[0] > 2),
     "the size of a computed selection": lambda x: bool(torch.relu(x[x > 0] * 2).numel() > 2),
     "a value written into a buffer": lambda x: bool(_written(x.sum()).sum() > 0),
+    "the rows of a selection": lambda x: list(x[x > 0]),
+    "its parts": lambda x: [x[x > 0].unbind(), torch.split(x[x > 0], 1), x[x > 0].chunk(3)],
+    "past autograd": lambda x: bool(x.data.sum() > 0),
     "through a scripted loop": lambda x: bool(torch.jit.script(_total)(x).sum() > 0),
 }
 
@@ -101,6 +104,14 @@ class Asserts(nn.Module):
 def test_what_follows_from_shapes_is_noted_only(question: str, tmp_path: Path) -> None:
     """Probes of other sizes prove it."""
     assert set(_frozen(Asks(BY_SHAPES[question]), tmp_path).values()) == {False}
+
+
+def test_parts_whose_number_follows_from_shapes_are_not_noted(tmp_path: Path) -> None:
+    """Probes of other sizes prove them, and nothing is to be said of each `chunk`."""
+    asked = Asks(lambda x: [list(iter(x)), x.chunk(2), x[x[:, 0] > 0].unbind(1), x.split([1, 2])])
+    with FrozenValues(1).watched() as frozen:
+        torch.jit.trace(asked, torch.randn(3, 4))
+    assert frozen.lines == {}
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")

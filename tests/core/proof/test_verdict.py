@@ -87,12 +87,6 @@ def test_a_failure_or_a_doubt_prevents_a_pass(word: str) -> None:
     assert evidence.reasons == ("so it is",)
 
 
-def test_a_doubt_of_the_exporter_prevents_a_pass() -> None:
-    """A branch on values that tracing froze, say: no probe can prove such a file."""
-    evidence = judge(_plan(graph=_graph(doubts=("a branch was frozen",))), _seen())
-    assert (evidence.verdict, evidence.reasons) == ("inconclusive", ("a branch was frozen",))
-
-
 @pytest.mark.parametrize("factor", [2 * NOISE_LIMIT, float("nan")])
 def test_an_error_beyond_the_limit_fails_and_so_does_nan(factor: float) -> None:
     """In any family, also one that is not judged for power."""

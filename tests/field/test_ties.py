@@ -55,6 +55,31 @@ class OnePlace(Places):
         return super().forward(scores)[:, :1].repeat(1, 5)
 
 
+class End(nn.Module):
+    """What stands at the first end of a text, which is its largest id, as padding is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.tokens, self.places = nn.Embedding(40, 8), nn.Embedding(9, 8)
+
+    def place(self, ids: torch.Tensor) -> torch.Tensor:
+        """The first one."""
+        return ids.argmax(-1)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Its embedding, and that of its place."""
+        return (self.tokens(ids) + self.places.weight).gather(1, self.place(ids)[:, None, None].expand(-1, 1, 8))
+
+
+class LastEnd(End):
+    """What stands at the last one."""
+
+    def place(self, ids: torch.Tensor) -> torch.Tensor:
+        """The first one from behind."""
+        return ids.shape[1] - 1 - ids.flip(1).argmax(-1)
+
+
 class Neighbours(nn.Module):
     """The nearest points: distances on a grid tie."""
 
@@ -125,6 +150,7 @@ class Codes(nn.Module):
         (Top(), f"{SCORES}@0..1"),
         (Places(), "scores=int64[batch,40]@0..1"),
         (Sorted(), SCORES),
+        (End(), "ids=int64[batch,9]@0..39"),
         (Neighbours(), "p=float32[batch,points=30:4..,2]@0..9"),
         (Peaks(), "image=float32[batch,3,8,8]"),
         (Masked(), "x=float32[batch,16]"),
@@ -144,6 +170,7 @@ def test_a_true_file_passes(model: nn.Module, inputs: str, tmp_path: Path) -> No
         (Places(), "scores=uint8[batch,40]", WorstPlaces()),
         (Places(), "scores=int64[batch,40]@0..1", WorstPlaces()),
         (Places(), "scores=int64[batch,40]@0..1", OnePlace()),
+        (End(), "ids=int64[batch,9]@0..39", LastEnd()),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )

@@ -16,6 +16,8 @@ _CHOICES = (
     *("aten.max.dim", "aten.min.dim", "aten.kthvalue.default", "aten.median.dim"),
     *("aten.cummax.default", "aten.cummin.default"),
 )
+_FIRST = ("aten.argmax.default", "aten.argmin.default")
+"""Of these PyTorch and ONNX both promise the first index; among rounded values it is luck which are equal."""
 _TIE = 0.25
 """Share of a rounding by which equal values are moved apart: none of them passes the next larger value."""
 
@@ -29,6 +31,8 @@ class NotedChoices(OperatorMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: PLR0917
         if str(func) not in _CHOICES or not args[0].dim() or not args[0].numel():
+            return self.call(func, args, kwargs)
+        if str(func) in _FIRST and not args[0].dtype.is_floating_point:
             return self.call(func, args, kwargs)
         dim = _dim_of(func, args, kwargs or {})
         answer = self._choose(func, args, kwargs or {}, dim=dim)

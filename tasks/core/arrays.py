@@ -42,6 +42,17 @@ def rms(values: Array) -> float:
     return math.sqrt(float(np.square(finite).mean())) if finite.size else 0.0
 
 
+def error_of(values: Array, exact: Array) -> Array:
+    """How far values are off, float64; NaN where both are the same infinity.
+
+    Args:
+        values: of any dtype.
+        exact: of the same shape.
+    """
+    with np.errstate(invalid="ignore"):
+        return np.asarray(values.astype(np.float64) - exact)
+
+
 NUM_MAGNITUDES = 256
 """Orders of magnitude of float64, each a factor of 256 wide: the upper bits of the exponent."""
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tests.core.proof.proving import weight
 from tests.field.traced import traced
 
 
@@ -69,3 +70,49 @@ def test_a_family_is_left_out_beside_another_one(tmp_path: Path) -> None:
     evidence = traced(Logarithm(), ("x=float32[batch,6]",), tmp_path, sample=sample).prove()
     assert evidence.verdict == "pass", evidence.reasons
     assert any("is not finite in PyTorch itself" in note for note in evidence.notes)
+
+
+class Allowed(nn.Module):
+    """Logits, of which those that are not allowed are minus infinity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.last = nn.Linear(6, 4)
+
+    def forward(self, x: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
+        """As a policy gives them."""
+        return self.last(x).masked_fill(~allowed, -torch.inf)  # type: ignore[no-any-return]
+
+
+class Greater(Allowed):
+    """One more is allowed."""
+
+    def forward(self, x: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
+        """The last one, always."""
+        return super().forward(x, allowed | (torch.arange(4) == 3))
+
+
+def test_an_infinity_that_is_meant_is_compared(tmp_path: Path) -> None:
+    """What is infinite in float64, too, must be so in the file, and the rest is held against the module."""
+    inputs = ("x=float32[batch,6]", "allowed=bool[batch,4]")
+    file = traced(Allowed(), inputs, tmp_path)
+    evidence = file.prove()
+    assert evidence.verdict == "pass", evidence.reasons
+    assert file.prove(mutate=weight("last.weight", lambda values: values * 1.001)).verdict == "fail"
+    assert traced(Allowed(), inputs, tmp_path, file_of=Greater()).prove().verdict == "fail"
+
+
+class Overflowing(nn.Module):
+    """Too large for float32."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Infinite for some ordinary inputs, though not in float64."""
+        return x.mul(60).exp()
+
+
+def test_an_overflow_is_none(tmp_path: Path) -> None:
+    """Float64 would have a number."""
+    evidence = traced(Overflowing(), ("x=float32[batch,6]",), tmp_path).prove()
+    assert evidence.verdict == "inconclusive"
+    assert "is not finite in PyTorch itself" in evidence.reasons[0]

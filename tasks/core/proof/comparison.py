@@ -152,7 +152,7 @@ class Comparison:
         """Where the error of float32 itself is suspiciously large, and the largest so far."""
         if index in self._reference.sized_by_data or runs.torch32.dtype.kind != "f":
             return  # items on the edge of a threshold come and go
-        if not np.isfinite(runs.torch32).all():
+        if probe.family in self._seen.outputs[index].not_finite:
             return  # noted as such
         off = ratio(self._seen.outputs[index].noise_rms[-1], rms(runs.float64))
         if off > max(SUSPICIOUS_NOISE, self._seen.suspicious.get(index, (0.0, probe))[0]):

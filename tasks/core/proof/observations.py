@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.core.arrays import EPS32, Array, eps_of, rms
+from tasks.core.arrays import EPS32, Array, eps_of, error_of, rms
 from tasks.core.inputs.probes import Probe
 from tasks.core.proof.parity import ExactPool, FloatPool, OutputRuns
 from tasks.core.records.evidence import BlockPower
@@ -102,7 +102,7 @@ class Observed:
     still_share: float = 1.0
     """Smallest share of elements that stay at the output's largest or smallest value between two inputs."""
     not_finite: dict[str, str] = field(default_factory=dict)
-    """By judged family whose answers are not finite throughout: how many elements are NaN or infinite, and where."""
+    """By judged family whose answers are not finite throughout: how many elements are NaN or overflow, and where."""
     num_elements: int = 0
     """Over the judged probes."""
     num_zeros: int = 0
@@ -121,11 +121,12 @@ class Observed:
             self.num_zeros += int(np.count_nonzero(torch32 == 0))
         if is_float:
             self.eps = eps_of(torch32.dtype)
-            if num := int(torch32.size - np.isfinite(torch32).sum()):
+            # an infinity that float64 has, too, such as that of a banned logit, is an answer like any other
+            if num := int((~np.isfinite(torch32) & ~(np.isinf(torch32) & (torch32 == float64))).sum()):
                 where = f"{num} of {torch32.size} elements at {probe.sizes_in_words} ({probe.family} inputs)"
                 self.not_finite.setdefault(probe.family, where)
                 return
-            self.noise_rms.append(rms(torch32.astype(np.float64) - float64))
+            self.noise_rms.append(rms(error_of(torch32, float64)))
         self.metrics.add(runs)
 
 

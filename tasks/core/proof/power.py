@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from tasks.core.arrays import EPS32, Array, ratio, rms, worst
+from tasks.core.arrays import EPS32, Array, error_of, ratio, rms, worst
 from tasks.core.forward.traces import Addition
 from tasks.core.limits import EXCUSED_LIMIT, JUDGED_FAMILIES, MOVEMENT_LIMIT, NOISE_LIMIT, SATURATION_LIMIT
 from tasks.core.proof.observations import Observed
@@ -132,15 +132,15 @@ def _movement(output: Observed, pair: tuple[Array, Array], torch32: Sequence[Arr
         return float("inf")
     if a.dtype.kind != "f":
         return float("inf") if (a != b).any() else 0.0
-    moves = np.abs(a - b) > output.eps * np.abs(a)
+    moves = np.abs(error_of(a, b)) > output.eps * np.abs(a)
     floor = output.eps * max(rms(a[moves]), rms(b[moves]))
     if output.items:
-        return ratio(rms(a - b), max([*output.noise_rms, floor]))
-    errors = [np.abs(own - exact)[moves] for own, exact in zip(torch32, pair, strict=True)]
-    movement = ratio(rms((a - b)[moves]), max([*map(rms, errors), floor]))
+        return ratio(rms(error_of(a, b)), max([*output.noise_rms, floor]))
+    errors = [np.abs(error_of(own, exact))[moves] for own, exact in zip(torch32, pair, strict=True)]
+    movement = ratio(rms(error_of(a, b)[moves]), max([*map(rms, errors), floor]))
     if movement >= MOVEMENT_LIMIT:
         return movement
-    return ratio(rms((a - b)[moves]), max([*map(usual_rms, errors), floor]))
+    return ratio(rms(error_of(a, b)[moves]), max([*map(usual_rms, errors), floor]))
 
 
 def _still_share(a: Array, b: Array) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tasks.core.arrays import Array, rms
+from tasks.core.arrays import Array, error_of, rms
 from tasks.core.inputs.probes import Probe
 from tasks.core.limits import ROW_LIMIT
 
@@ -60,5 +60,5 @@ def _is_as_near(torch32: Array, float64: Array, others: list[tuple[Array, Array]
         return np.array_equal(torch32, float64)
     if any(a.shape != b.shape for a, b in others):
         return False
-    limit = ROW_LIMIT * max(rms(a - b) for a, b in others)
-    return np.array_equal(np.isfinite(torch32), np.isfinite(float64)) and rms(torch32 - float64) <= limit
+    limit = ROW_LIMIT * max(rms(error_of(a, b)) for a, b in others)
+    return np.array_equal(np.isfinite(torch32), np.isfinite(float64)) and rms(error_of(torch32, float64)) <= limit

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from tasks.core.arrays import Array, eps_of, ratio, rms
+from tasks.core.arrays import Array, eps_of, error_of, ratio, rms
 from tasks.core.forward.hooks import hookable_modules
 from tasks.core.forward.outputs import flatten
 from tasks.core.limits import NOISE_OF_SCALE, UNEXPLAINED, UNSTABLE_LIMIT
@@ -94,7 +94,7 @@ class OwnError:
     @property
     def share_of_scale(self) -> float:
         """Root mean square of the error, as a share of that of the output."""
-        return ratio(rms(self.torch32 - self.float64), rms(self.float64))
+        return ratio(rms(error_of(self.torch32, self.float64)), rms(self.float64))
 
     def is_unbelievable(self, limit: float) -> bool:
         """Is it beyond a share of the scale, and no rare luck?
@@ -105,16 +105,16 @@ class OwnError:
         if self.share_of_scale <= limit:
             return False
         far = limit * rms(self.float64)
-        share = float(np.mean(np.abs(self.torch32 - self.float64) > far))
-        shares = [float(np.mean(np.abs(other - self.torch32) > far)) for other in self._alike]
+        share = float(np.mean(np.abs(error_of(self.torch32, self.float64)) > far))
+        shares = [float(np.mean(np.abs(error_of(other, self.torch32)) > far)) for other in self._alike]
         return share > UNSTABLE_LIMIT or max(shares, default=0.0) < share / max(len(shares), 1)
 
     @property
     def is_unexplained(self) -> bool:
         """Is it far beyond what one rounding of inputs and weights makes of the answers?"""
-        spread = max((rms(other - self.torch32) for other in self._alike), default=0.0)
+        spread = max((rms(error_of(other, self.torch32)) for other in self._alike), default=0.0)
         least = eps_of(self.torch32.dtype) * rms(self.float64)
-        return rms(self.torch32 - self.float64) > UNEXPLAINED * max(spread, least)
+        return rms(error_of(self.torch32, self.float64)) > UNEXPLAINED * max(spread, least)
 
     @property
     def _alike(self) -> list[Array]:

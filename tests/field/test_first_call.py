@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from tasks.core.errors import ExportError
 from tasks.core.inputs.choice import choose_inputs
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
@@ -55,6 +56,16 @@ class Codebook(_Trained):
             self.codes = y.detach()[:2].expand(2, 6).clone()
             self.initted.fill_(1)
         return (y[:, None] - self.codes).square().sum(-1)
+
+
+class Refused(Codebook):
+    """The same, by way of something that no exporter takes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The distance from each code."""
+        if not self.initted.item():
+            x = x + torch.linalg.eigvals(x[:, :1] @ x[:, :1].T).abs().sum()
+        return super().forward(x)
 
 
 class LazyMean(_Trained):
@@ -163,3 +174,9 @@ def test_a_module_that_was_called_before_passes(tmp_path: Path) -> None:
     model(torch.randn(16, 6))
     evidence = prove(model, FEATURES, tmp_path, exporter="torchscript")
     assert evidence.verdict == "pass", evidence.reasons
+
+
+def test_why_an_export_failed_is_what_the_first_call_does(tmp_path: Path) -> None:
+    """Exporters see the first call, which each run begins with, and can't take it."""
+    with pytest.raises(ExportError, match=r"could not be exported: torchscript .*the first call .* overwrites codes"):
+        exported(Refused(), FEATURES, tmp_path, exporter="torchscript")

@@ -47,6 +47,14 @@ class OwnCall(Two):
         return {"scores": output["logits"].softmax(-1), "hidden": output["hidden"]}
 
 
+class Mapped(Two):
+    """Maps over the batch."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        """Hidden values."""
+        return torch.vmap(self.a)(x).relu()  # type: ignore[no-any-return]
+
+
 class Compiled(nn.Module):
     """A layer, to be compiled."""
 
@@ -130,6 +138,18 @@ def test_what_a_call_of_the_root_gives_is_what_the_file_gives(build: Build, expo
     for found, tensor in zip(session.run(None, {"x": x.numpy()}), expected.values(), strict=True):
         torch.testing.assert_close(torch.tensor(found), tensor)
     assert "forward" not in vars(model)
+
+
+def test_a_module_that_maps_over_its_batch_is_proven(tmp_path: Path) -> None:
+    """Nothing random is drawn while it runs, which `torch.vmap` refuses."""
+    assert proven(Mapped(), tmp_path, "torchscript")[1].verdict == "pass"
+
+
+def test_a_program_of_torch_export_is_taken_as_it_is() -> None:
+    """It has no mode to be put into."""
+    shapes = ({0: torch.export.Dim("batch")},)
+    program = torch.export.export(Compiled(), (torch.ones(2, 6),), dynamic_shapes=shapes).module()
+    assert built(program)[1].num_parameters == 42
 
 
 @EXPORTERS

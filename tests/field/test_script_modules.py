@@ -9,6 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from tasks.core.model.borrowing import borrowed
+from tasks.core.model.building import build_with_weights
+from tasks.core.records.steps import Weights
+from tasks.core.spec.export_spec import ExportSpec
+from tasks.core.spec.resolve import resolve
 from tests.core.proof.proving import exported, weight
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
@@ -117,6 +122,17 @@ def test_a_module_in_torchscript_is_proven(build: Build, tmp_path: Path) -> None
     assert {name.rpartition(".")[2] for name in names} >= {"bias"}
     bias = next(name for name in sorted(names) if name.endswith("a.bias"))
     assert file.prove(mutate=weight(bias, lambda values: values * np.float32(1.01))).verdict == "fail"
+
+
+def test_a_frozen_module_passes(tmp_path: Path) -> None:
+    """By `torch.jit.freeze`: its weights are constants of its code, it has no mode, and keeps having none."""
+    module = torch.jit.freeze(torch.jit.script(Loop().eval()))
+    spec = ExportSpec(model=module, name="frozen", inputs=X, weights="as-built")
+    with borrowed(spec):
+        model, _ = build_with_weights(resolve(spec), Weights(kind="as-built", origin="as-built"))
+        evidence = exported(model, X, tmp_path).prove()
+    assert evidence.verdict == "pass", evidence.reasons
+    assert not hasattr(module, "training")
 
 
 def test_a_branch_in_torchscript_that_no_probe_takes_is_a_doubt(tmp_path: Path) -> None:

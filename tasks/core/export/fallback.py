@@ -76,7 +76,8 @@ def export(
     if made is not None:  # wrong, and the last resort: the proof will say so with its figures
         candidate, model = made
         return replace(candidate, graph=candidate.graph.model_copy(update={"remedy": remedy})), model
-    raise ExportError(f"{spec.title} could not be exported: {'; '.join(filter(None, [*refused, remedy]))}.")
+    said = filter(None, [*refused, remedy, reference.inputs.overwritten])
+    raise ExportError(f"{spec.title} could not be exported: {'; '.join(said)}.")
 
 
 def _run(exporter: Exporter, spec: ResolvedSpec, reference: Reference, *, output_names: tuple[str, ...]) -> Exported:

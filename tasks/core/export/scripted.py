@@ -28,6 +28,8 @@ def traced(model: nn.Module, inputs: Inputs) -> tuple[torch.jit.ScriptModule, tu
     """
     args, kwargs = inputs.traced_arguments()
     example = (*args, *kwargs.values())
+    if isinstance(model, torch.jit.ScriptModule) and not model._c.hasattr("training"):
+        return model, example  # by torch.jit.freeze, whose modules can't be traced; they are exported as they are
     return torch.jit.trace(_Flat(model, inputs), example, check_trace=False), example
 
 

@@ -15,7 +15,7 @@ def borrowed(spec: ExportSpec) -> Iterator[None]:
     """Within this context a live module may be changed; then it has its modes, tensors and wrapped parts again."""
     model = spec.model
     modules: list[Any] = [] if isinstance(model, str) else list(model.modules())
-    modes = [module.training for module in modules]
+    modes = [getattr(module, "training", None) for module in modules]  # torch.jit.freeze takes it away
     compiled = [{name: vars(module)[name] for name in _COMPILED if name in vars(module)} for module in modules]
     hooks = dict(modules[0]._forward_hooks) if modules else {}
     parts = [dict(module._modules) if isinstance(module._modules, dict) else {} for module in modules]
@@ -25,7 +25,10 @@ def borrowed(spec: ExportSpec) -> Iterator[None]:
         yield
     finally:
         for module, mode, attributes, children in zip(modules, modes, compiled, parts, strict=True):
-            module.training = mode
+            if mode is None:
+                vars(module).pop("training", None)
+            else:
+                module.training = mode
             for name in _COMPILED:
                 vars(module).pop(name, None)
             vars(module).update(attributes)

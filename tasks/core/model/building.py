@@ -92,7 +92,7 @@ def build(factory: Callable[..., nn.Module], kwargs: dict[str, Any], *, title: s
         raise ModelError(f"Building {title} raised {type(error).__name__}: {one_line(error)}.") from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{title} returned {type(model).__name__}, not an nn.Module; name a callable that does.")
-    return model.eval()
+    return _in_eval_mode(model)
 
 
 def _copy_of_instance(model: nn.Module, kwargs: dict[str, Any], *, title: str) -> nn.Module:
@@ -100,7 +100,7 @@ def _copy_of_instance(model: nn.Module, kwargs: dict[str, Any], *, title: str) -
     if kwargs:
         raise ModelError(f"{title} is a module already and takes no arguments; leave out --kwargs, or name its class.")
     try:
-        return copy.deepcopy(model).eval()
+        return _in_eval_mode(copy.deepcopy(model))
     except Exception as error:  # a module may hold anything
         raise ModelError(
             f"{title} is a module already, and can't be copied ({type(error).__name__}: {one_line(error)}); "
@@ -115,13 +115,20 @@ def _prepared(spec: ResolvedSpec, model: nn.Module) -> tuple[nn.Module, tuple[st
     if empty := [name for name, tensor in tensors if tensor.is_meta]:
         shown = ", ".join(empty[:3]) + (f" and {len(empty) - 3} more" if len(empty) > 3 else "")
         raise ModelError(f"{spec.title} has no values in {shown} (meta device); build it on the CPU.")
-    settle_lazy_modules(model.eval(), functools.partial(example_of, spec))
+    settle_lazy_modules(_in_eval_mode(model), functools.partial(example_of, spec))
     return model, notes
+
+
+def _in_eval_mode(model: nn.Module) -> nn.Module:
+    """The module in eval mode; a program of torch.export has none, and is taken as it was exported."""
+    with contextlib.suppress(NotImplementedError):
+        model.eval()
+    return model
 
 
 def _train_mode_notes(model: object) -> tuple[str, ...]:
     for path, module in model.named_modules() if isinstance(model, nn.Module) else ():
-        if module.training:
+        if getattr(module, "training", False):  # torch.jit.freeze takes it away
             name = path or "the module"
             return (f"{name} was in train mode; it is proven in eval mode, and given back in train mode",)
     return ()
@@ -166,7 +173,7 @@ def _build(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module, Loaded | No
     else:
         return model, None, notes
     loaded = load_weights(model, sets, ignore_missing=spec.ignore_missing, ignore_unexpected=spec.ignore_unexpected)
-    return model.eval(), loaded, (*notes, *_torchvision_notes(model, spec, weights))
+    return _in_eval_mode(model), loaded, (*notes, *_torchvision_notes(model, spec, weights))
 
 
 def _name_notes(family: Family, model: str, weights: Weights) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from mlflow.types import Schema, TensorSpec
 
 from tasks.core.errors import ExportError
 from tasks.core.hashes import file_sha256
+from tasks.core.provenance.attempts import Attempt
 from tasks.core.provenance.manifest import package_versions
 from tasks.core.records.steps import Graph, Release, TensorType
 from tasks.core.reports.markdown import describe
@@ -73,7 +73,8 @@ def check_download(graph: Graph, release: Release, witness: "Witness | None") ->
 def register(run: OpenRun, release: Release, graph: Graph) -> Release:
     """Make a version of what passed, unless this very content is one already; move the aliases to it.
 
-    The champion stays where its inputs or outputs are other ones, unless the attempt accepts that.
+    Random weights are never the champion; and it stays where its inputs or outputs are other ones, unless the attempt
+    accepts that.
 
     Args:
         run: of the attempt.
@@ -90,19 +91,28 @@ def register(run: OpenRun, release: Release, graph: Graph) -> Release:
         tags={**entries.tags(run.attempt), entries.VERDICT: run.attempt.verdict}, description=describe(run.attempt),
     )  # fmt: skip
     champion = version_at(client, name, CHAMPION)
-    contract = _broken_contract(champion, entries.tags(run.attempt)) if champion else ""
-    aliases = (PROVEN,) if contract and not run.attempt.accepts_contract else (PROVEN, CHAMPION)
+    stays = _why_it_stays(champion, run.attempt) if champion else ""
+    aliases = (PROVEN,) if stays or _is_random(run.attempt) else (PROVEN, CHAMPION)
     for alias in aliases:
         client.set_registered_model_alias(name, alias, version.version)
-    stays = f"{contract}; --accept-contract moves it" if contract and len(aliases) == 1 else ""
     return release.model_copy(update={**version_of(version), "alias": aliases[-1], "contract": stays})
 
 
-def _broken_contract(champion: ModelVersion, tags: Mapping[str, str]) -> str:
-    """How inputs and outputs differ from the champion's, in names, dtypes or dims; empty where they don't."""
+def _is_random(attempt: Attempt) -> bool:
+    return attempt.weights is not None and attempt.weights.kind == "random"
+
+
+def _why_it_stays(champion: ModelVersion, attempt: Attempt) -> str:
+    """Random weights, or how inputs and outputs differ in names, dtypes or dims; empty where the champion may move."""
+    stays = f"champion stays at version {champion.version}"
+    if _is_random(attempt):
+        return f"{stays}, for these weights are random"
+    tags = entries.tags(attempt)
     differing = [key for key in ("assay.inputs", "assay.outputs") if champion.tags.get(key, tags[key]) != tags[key]]
+    if attempt.accepts_contract or not differing:
+        return ""
     said = (f"{key.removeprefix('assay.')} are {champion.tags[key]}, not {tags[key]}" for key in differing)
-    return f"champion stays at version {champion.version}, whose {' and whose '.join(said)}" if differing else ""
+    return f"{stays}, whose {' and whose '.join(said)}; --accept-contract moves it"
 
 
 @dataclass(frozen=True)

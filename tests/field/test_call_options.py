@@ -70,8 +70,8 @@ def test_an_output_that_never_moves_can_be_left_out(tmp_path: Path) -> None:
 def test_other_names_are_given_in_order(tmp_path: Path) -> None:
     """Names that the module does not have are new ones, of which each output needs one."""
     fields = {"forward_kwargs": {"doubled": False}, "exporter": "torchscript"}
-    file = exported_with(tmp_path, Options(), outputs=("a", "b", "scores"), **fields)
-    assert [output.name for output in file.graph.outputs] == ["a", "b", "scores"]
+    file = exported_with(tmp_path, Options(), outputs=("a", "b", "c"), **fields)
+    assert [output.name for output in file.graph.outputs] == ["a", "b", "c"]
     with pytest.raises(SpecError, match="name each, or choose some by these names"):
         exported_with(tmp_path, Options(), outputs=("a",), **fields)
 

@@ -17,6 +17,7 @@ from tasks.core.records.steps import Graph, Release
 from tasks.mlflow_store.registration import check_download, log_model
 from tasks.mlflow_store.releases import download_graph
 from tasks.mlflow_store.runs import OpenRun
+from tests.models import tiny_models
 from tests.models.tiny_models import Classifier
 
 pytestmark = pytest.mark.usefixtures("store", "prefect_server")
@@ -131,6 +132,21 @@ def test_the_champion_keeps_its_inputs_until_others_are_accepted() -> None:
     assert exported("picture") == ("2", "proven", "1", "2")
     assert exported("picture", accept_contract=True) == ("2", "champion", "2", "2")
     assert exported("image") == ("1", "proven", "2", "1")
+
+
+def test_random_weights_are_no_champion() -> None:
+    """They are proven, and what serves `champion` keeps its weights, whatever is accepted."""
+    client = mlflow.MlflowClient()
+    model = f"{tiny_models.__file__}:Classifier"
+    spec = ExportSpec(model=model, name="drawn", inputs=(INPUT,), weights="random", exporter="torchscript")
+    first = export_model(spec)
+    assert (first.verdict, first.release.alias) == ("pass", "proven")  # type: ignore[union-attr]
+    assert not [note for note in first.notes if "champion" in note]
+    assert export_model(spec.model_copy(update={"weights": "as-built"})).release.alias == "champion"  # type: ignore[union-attr]
+    again = export_model(spec, accept_contract=True)
+    assert "champion stays at version 2, for these weights are random" in again.notes
+    assert str(client.get_model_version_by_alias("drawn", "champion").version) == "2"
+    assert str(client.get_model_version_by_alias("drawn", "proven").version) == "1"
 
 
 def test_why_the_champion_stays_is_a_note() -> None:

@@ -48,6 +48,11 @@ def name_outputs(found: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, .
             f"forward returns {len(found)} tensors ({', '.join(found)}) but {len(names)} names were given; name "
             f"each, or choose some by these names."
         )
+    if moved := [name for name, own in zip(names, found, strict=False) if name != own and name in found]:
+        raise SpecError(
+            f"--output {moved[0]} would name another tensor than forward's own {moved[0]}; forward returns "
+            f"{', '.join(found)}: choose some by these names, or give new ones."
+        )
     return names or found
 
 

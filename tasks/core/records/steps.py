@@ -169,9 +169,9 @@ class Release(Record):
     version: str | None = None
     version_url: str = ""
     alias: str | None = None
-    """`champion`, or `proven` where the champion has other inputs or outputs."""
+    """`champion`, or `proven` where it has random weights, or the champion other inputs or outputs."""
     contract: str = ""
-    """Why the champion did not move; empty: it did."""
+    """Why the champion that there is did not move; empty: it did."""
     changed: tuple[str, ...] = ()
     """Entries of the manifest that differ from those of the newest proven version before."""
 

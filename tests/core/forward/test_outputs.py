@@ -108,6 +108,9 @@ def test_given_names_replace_the_structures() -> None:
     assert name_outputs(found, ("x", "y")) == ("x", "y")
     with pytest.raises(SpecError, match=r"returns 2 tensors \(b, a\) but 1 names were given"):
         name_outputs(found, ("x",))
+    assert name_outputs(found, ("b", "y")) == ("b", "y")
+    with pytest.raises(SpecError, match="--output a would name another tensor than forward's own a"):
+        name_outputs(found, ("a", "y"))
 
 
 class Two(nn.Module):

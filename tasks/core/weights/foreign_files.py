@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import shlex
 import zlib
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def named(path: Path) -> NoCheckpointError | None:
     for place, sign, sentence in _BY_CONTENT:
         if start[place:].startswith(sign) or (sign.startswith((b"<", b"version")) and text.startswith(sign)):
             what = what or sentence
-    return NoCheckpointError(f"{_sized(path)} {what.format(name=path.name)}.") if what else None
+    return NoCheckpointError(f"{_sized(path)} {what.format(name=shlex.quote(path.name))}.") if what else None
 
 
 def damaged(path: Path, detail: str) -> NoCheckpointError:
@@ -114,10 +115,10 @@ def foreign_archive(path: Path, names: list[str]) -> NoCheckpointError:
 def foreign_folder(path: Path) -> WeightsError | None:
     """The error for a folder that is known to hold no weights as a module takes them."""
     if (path / ".metadata").is_file() or any(path.glob("*.distcp")):
-        return WeightsError(f"{path} {_DCP.format(path=path)}.")
+        return WeightsError(f"{path} {_DCP.format(path=shlex.quote(str(path)))}.")
     for pattern, what in _IN_FOLDERS:
         if first := next(iter(sorted(path.glob(pattern))), None):
-            return WeightsError(f"{path} {what.format(path=path, first=first)}.")
+            return WeightsError(f"{path} {what.format(path=shlex.quote(str(path)), first=first)}.")
     return None
 
 
@@ -130,7 +131,7 @@ def _compressed(path: Path) -> str:
         return ""
     is_tar = is_tar or re.search(r"\.(tgz|tar\.gz)$", path.name) is not None
     what = "is a compressed tar archive; unpack it with `tar -xf {name}`, and give the weights file that it holds"
-    return what if is_tar else "is compressed by gzip; unpack it with `gzip -dk {name}`, and give what comes out"
+    return what if is_tar else "is compressed by gzip; unpack it with `gzip -dc {name} > unpacked.pth`, and give that"
 
 
 def _sized(path: Path) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import warnings
@@ -127,10 +128,10 @@ def test_a_distributed_checkpoint_says_how_to_convert_it(tmp_path: Path) -> None
     """A folder of torch.distributed.checkpoint is refused for its pickle, and the command in the message works."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dcp.save({"model": small().state_dict(), "step": 3}, checkpoint_id=tmp_path / "ckpt")
+        dcp.save({"model": small().state_dict(), "step": 3}, checkpoint_id=tmp_path / "my run")
     with pytest.raises(WeightsError, match=r"torch\.distributed\.checkpoint") as caught:
-        read_sets(tmp_path / "ckpt")
-    command = str(caught.value).split("`")[1].split()
+        read_sets(tmp_path / "my run")
+    command = shlex.split(str(caught.value).split("`")[1])
     assert command[0] == "python"
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     subprocess.run([sys.executable, *command[1:]], cwd=tmp_path, check=True, env=environment, capture_output=True)

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import subprocess
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -25,9 +26,22 @@ def test_an_archive_says_how_to_unpack_it(tmp_path: Path) -> None:
             archive.add(inner, "w.pth")
         with pytest.raises(WeightsError, match=rf"{name} .* tar archive; unpack it with `tar -xf {name}`"):
             read_state_dict(tmp_path / name)
-    (tmp_path / "w.pth.gz").write_bytes(gzip.compress(inner.read_bytes()))
-    with pytest.raises(WeightsError, match=r"compressed by gzip; unpack it with `gzip -dk w\.pth\.gz`"):
-        read_state_dict(tmp_path / "w.pth.gz")
+
+
+@pytest.mark.parametrize("name", ["w.pth.gz", "one file.pth", "one file.tar"])
+def test_the_command_in_the_message_unpacks_the_file(name: str, tmp_path: Path) -> None:
+    """Under any suffix, and with blanks in the name."""
+    inner = save(small().state_dict(), tmp_path / "inner.pth")
+    content = gzip.compress(inner.read_bytes())
+    if name.endswith(".tar"):
+        with tarfile.open(tmp_path / name, "w") as archive:
+            archive.add(inner, "unpacked.pth")
+    else:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(WeightsError, match="unpack it with `") as caught:
+        read_state_dict(tmp_path / name)
+    subprocess.run(str(caught.value).split("`")[1], shell=True, cwd=tmp_path, check=True)
+    assert equal(read_state_dict(tmp_path / "unpacked.pth").tensors, small().state_dict())
 
 
 def test_the_usual_suffix_of_a_checkpoint_is_no_archive(tmp_path: Path) -> None:

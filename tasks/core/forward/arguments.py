@@ -88,6 +88,25 @@ def argument_paths(names: Sequence[str], model: nn.Module) -> tuple[ArgumentPath
     return tuple(paths)
 
 
+def renamed(names: Sequence[str], paths: Sequence[ArgumentPath], model: nn.Module) -> tuple[str, ...]:
+    """A sentence for each input that is passed as another parameter, though some input has a parameter's name.
+
+    Args:
+        names: of the inputs.
+        paths: of them.
+        model: whose forward takes them.
+    """
+    parameters: dict[int | str, str] = dict(enumerate(forward_parameters(model)))
+    if not {*names} & {*parameters.values()}:
+        return ()
+    taken = ((name, parameters.get(p.argument, name)) for name, p in zip(names, paths, strict=True) if not p.keys)
+    return tuple(
+        f"{name} is passed to forward as {parameter}, by position, as not every input has the name of a parameter"
+        for name, parameter in taken
+        if name != parameter
+    )
+
+
 def forward_order(paths: Sequence[ArgumentPath], model: nn.Module) -> list[int]:
     """Indices that sort inputs by forward's signature, as exporters do; those inside one argument stay as given.
 

@@ -11,7 +11,7 @@ from torch import nn
 from tasks.core.arrays import Array
 from tasks.core.errors import InputsError, SpecError, is_own_fault, refusal_of
 from tasks.core.families.registry import family_of
-from tasks.core.forward.arguments import Arguments, argument_paths, build_arguments, forward_order
+from tasks.core.forward.arguments import Arguments, argument_paths, build_arguments, forward_order, renamed
 from tasks.core.forward.loaded_state import LoadedState
 from tasks.core.forward.outputs import flatten
 from tasks.core.forward.precision import run_float32
@@ -133,7 +133,8 @@ def _unproven_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, 
             f"{len(declared)} inputs need as many input_names, not {len(names)}; further ones label parameters."
         )
     specs = with_sizes(tuple(declared[i].model_copy(update={"name": names[i]}) for i in order), sample)
-    return Inputs(specs, tuple(paths[index] for index in order), probes=())
+    notes = renamed([item.name for item in declared], paths, model)
+    return Inputs(specs, tuple(paths[index] for index in order), probes=(), notes=notes)
 
 
 def _with_other_ways(model: nn.Module, inputs: Inputs) -> Inputs:

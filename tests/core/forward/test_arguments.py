@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tasks.core.errors import InputsError, SpecError
-from tasks.core.forward.arguments import argument_paths, build_arguments, forward_order
+from tasks.core.forward.arguments import argument_paths, build_arguments, forward_order, renamed
 from tasks.core.inputs.choice import choose_inputs
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
@@ -56,6 +56,22 @@ def test_paths_build_lists_dicts_and_tuples() -> None:
     assert float(kwargs["options"]["scale"]) == 1
     assert [float(item) for item in kwargs["pair"]] == [3, 4]
     assert type(kwargs["pair"]) is tuple
+
+
+def test_an_input_that_is_passed_as_another_parameter_is_noted() -> None:
+    """A misspelt name, or one that forward takes among others, is passed by position with the rest."""
+
+    class Open(nn.Module):
+        def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None, **others: torch.Tensor) -> torch.Tensor:
+            """The first."""
+            return x
+
+    def noted(*names: str) -> tuple[str, ...]:
+        return renamed(names, argument_paths(names, Open()), Open())
+
+    (note,) = noted("x", "scale")
+    assert note.startswith("scale is passed to forward as mask, by position")
+    assert noted("x", "others.scale") == noted("x", "mask") == noted("image", "where") == ()
 
 
 def test_paths_nest() -> None:

@@ -82,6 +82,27 @@ class LazyMean(_Trained):
         return self.layer(x - self.mean)  # type: ignore[no-any-return]
 
 
+class Memory:
+    """An object that is no module."""
+
+    mean: torch.Tensor | None = None
+
+
+class KeptInside(_Trained):
+    """Keeps the mean of its first input in an object in a list in a dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = {"layers": [Memory()]}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Centre."""
+        memory = self.memory["layers"][0]
+        if memory.mean is None:
+            memory.mean = x.detach().mean(0)
+        return self.layer(x - memory.mean)  # type: ignore[no-any-return]
+
+
 class Reset(_Trained):
     """Sets a trained buffer to a constant, whatever comes first."""
 
@@ -131,7 +152,9 @@ class Cached(_Trained):
         return self.last  # type: ignore[no-any-return]
 
 
-CHANGED = {ActNorm: "shift", Codebook: "codes", LazyMean: "mean", Reset: "gain", BuiltOnCall: "is_ready"}
+CHANGED = {
+    ActNorm: "shift", Codebook: "codes", LazyMean: "mean", KeptInside: "memory", Reset: "gain", BuiltOnCall: "is_ready",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", CHANGED)
@@ -158,6 +181,13 @@ def test_it_is_doubted_and_keeps_what_was_loaded(kind: type[nn.Module], tmp_path
     assert "the first call of the module overwrites" in evidence.reasons[0]
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert not model.is_ready
+
+
+def test_what_is_kept_inside_is_given_back(tmp_path: Path) -> None:
+    """An object in a list in a dict has no mean afterwards."""
+    model = KeptInside()
+    assert prove(model, FEATURES, tmp_path, exporter="torchscript").verdict == "inconclusive"
+    assert vars(model.memory["layers"][0]) == {}
 
 
 def test_caches_and_counters_are_nothing_to_doubt(tmp_path: Path) -> None:

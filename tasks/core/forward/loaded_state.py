@@ -1,6 +1,7 @@
 """The state of a module as it was loaded: which of it a run changes, and how to have it back."""
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,12 @@ from torch.utils._pytree import tree_leaves
 from tasks.core.forward.operator_mode import OperatorMode
 
 _CONTAINERS = (dict, list, set)
+_MAX_DEPTH = 3
+"""How deep dicts, lists and objects are looked into: a cache has layers, which have tensors."""
+_MAX_ITEMS = 1000
+"""Of a dict or list that is looked into; a larger one holds data rather than state."""
+_NO_STATE = sys.stdlib_module_names | {"numpy", "torch"}
+"""Packages whose objects are not looked into."""
 _OWN = frozenset(vars(nn.Module()))
 """Attributes that PyTorch itself keeps on every module, tensors by name among them."""
 
@@ -23,8 +30,14 @@ class LoadedState:
         """Note what there is; nothing is copied yet but dicts, lists and sets."""
         self._network = network
         self._attributes = [(module, {**vars(module)}) for module in network.modules()]
-        kept = (value for _, state in self._attributes for value in state.values() if type(value) in _CONTAINERS)
-        self._inside = [(value, value.copy()) for value in kept]
+        self._paths = {module: path for path, module in network.named_modules()}
+        self._inside = {
+            id(value): (self._named(module, name), value, value.copy())
+            for module, state in reversed(self._attributes)
+            for name, kept in state.items()
+            for value in _containers(kept, depth=1 if name in _OWN else _MAX_DEPTH)
+        }
+        """What attributes hold inside, by identity: name of the attribute, the container, and what was in it."""
         self._names = dict(_named_tensors(network))
         self._data = {name: tensor.data for name, tensor in self._names.items()}
         """What each holds, also where `.data` is set to something else."""
@@ -55,15 +68,13 @@ class LoadedState:
         found = [
             name for name, data in self._data.items() if not _same(self._copies.get(name, data), tensors.get(name))
         ]
-        inside = {id(value): items for value, items in self._inside}
-        paths = {module: path for path, module in self._network.named_modules()}
         for module, before in self._attributes:
-            now, prefix = vars(module), f"{paths[module]}." if paths.get(module) else ""
+            now = vars(module)
             for name in dict.fromkeys((*before, *now)):
-                old = inside.get(id(before.get(name)), before.get(name))
-                if name not in _OWN and ((name in before) != (name in now) or not _same(old, now[name])):
-                    found.append(f"{prefix}{name}")
-        return list(dict.fromkeys(found))
+                if (name in before) != (name in now) or not _same(before[name], now[name]):
+                    found.append(self._named(module, name))
+        found += (name for name, value, items in self._inside.values() if not _same(items, value))
+        return [name for name in dict.fromkeys(found) if name.rpartition(".")[2] not in _OWN]
 
     def are_parameters(self, names: list[str]) -> bool:
         """Is one of these a parameter, which only training should change?"""
@@ -74,7 +85,7 @@ class LoadedState:
         for module, state in self._attributes:
             vars(module).clear()
             vars(module).update(state)
-        for value, items in self._inside:
+        for _, value, items in self._inside.values():
             value.clear()
             (value.extend if isinstance(value, list) else value.update)(items)
 
@@ -92,6 +103,10 @@ class LoadedState:
             loaded = self._copies.get(name, self._data.get(name))
             if isinstance(tensor, torch.Tensor) and loaded is not None and loaded.shape == tensor.shape:
                 tensor.data.copy_(loaded)
+
+    def _named(self, module: nn.Module, attribute: str) -> str:
+        """Path of an attribute."""
+        return f"{self._paths[module]}.{attribute}" if self._paths.get(module) else attribute
 
     def _keep(self, storage: int) -> None:
         """Copy the tensors that lie in a storage, unless they were copied before."""
@@ -132,8 +147,25 @@ def _named_tensors(network: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
                 yield f"{path}.{name}" if path else name, value
 
 
+def _containers(value: Any, *, depth: int) -> Iterator[Any]:
+    """Dicts, lists and sets that a value is or holds, attributes of plain objects among them."""
+    if not isinstance(value, nn.Module | torch.Tensor | type) and not _is_known(value):
+        value = getattr(value, "__dict__", None)
+    if type(value) in _CONTAINERS:
+        yield value
+        items = value.values() if isinstance(value, dict) else value
+        for item in items if depth > 1 and len(value) <= _MAX_ITEMS else ():
+            yield from _containers(item, depth=depth - 1)
+
+
+def _is_known(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] in _NO_STATE
+
+
 def _same(before: Any, now: Any) -> bool:
     """Are two values of an attribute equal?"""
+    if before is now:
+        return True
     if isinstance(before, torch.Tensor) and isinstance(now, torch.Tensor):
         if before.shape != now.shape or before.dtype != now.dtype:
             return False
@@ -145,4 +177,4 @@ def _same(before: Any, now: Any) -> bool:
         return len(before) == len(now) and all(map(_same, before, now))
     if isinstance(before, dict):
         return list(before) == list(now) and all(map(_same, before.values(), now.values()))
-    return before is now or (isinstance(before, int | float | str | set) and before == now)
+    return isinstance(before, int | float | str | set) and bool(before == now)

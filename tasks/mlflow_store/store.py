@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import filelock
@@ -59,14 +61,19 @@ def check_artifact_store() -> None:
     with service_errors():
         client = connect()
         location = client.get_experiment(experiment_id_of(client)).artifact_location
-        if urlsplit(location).scheme in ("", "file"):
-            return
         try:
-            get_artifact_repository(location).list_artifacts()
+            place: Any = get_artifact_repository(location)
+            if urlsplit(location).scheme not in ("", "file"):
+                place.list_artifacts()
+                return
+            folder = Path(place.artifact_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
         except Exception as error:  # each kind of store has a library, and exceptions, of its own
             raise ServiceError(
-                f"The artifact store {location} can't be used ({one_line(error)}); install the library that MLflow "
-                f"needs for it, check its credentials and its address."
+                f"The artifact store {location} can't be used ({one_line(error)}); check its address and "
+                f"credentials, and the library that MLflow needs for it; or set MLFLOW_EXPERIMENT_NAME to a new name."
             ) from error
 
 

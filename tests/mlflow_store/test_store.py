@@ -18,12 +18,15 @@ def _artifacts_at(location: str, client: mlflow.MlflowClient, monkeypatch: pytes
 @pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize(
     ("location", "words"),
-    [("s3://bucket/exports", "boto"), ("gs://bucket/exports", "google"), ("nowhere://bucket", "nowhere")],
-)
+    [
+        ("s3://bucket/exports", "boto"), ("gs://bucket/exports", "google"), ("nowhere://bucket", "nowhere"),
+        ("file:///dev/null/exports", "Not a directory"),
+    ],
+)  # fmt: skip
 def test_an_artifact_store_that_can_not_be_used_is_said_before_the_work(
     location: str, words: str, own_store: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A library or credentials that lack are a service out of reach; no weights are fetched and no run is left."""
+    """What lacks (library, credentials, folder) is a service out of reach; no weights are fetched, no run is left."""
     _artifacts_at(location, own_store, monkeypatch)
     monkeypatch.setattr("flows.export.fetch_weights", lambda _: pytest.fail("work was done before"))
     with pytest.raises(ServiceError, match=words) as caught:

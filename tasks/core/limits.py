@@ -53,6 +53,7 @@ SMALL_VALUE = SMALL_OUTPUT  # values of fewer elements have the largest error fo
 NUM_TRACED = 3  # perturbed runs in which the noise of every value is measured
 OWN_LIMIT = 100.0  # noise ratio of a node's result beyond which it is wrong, however little reaches the outputs
 CLOSE = 0.3  # relative difference up to which a node is taken to be meant to compute a value
+FEW_CLOSE = 0.03  # the same of values of few elements, which may be alike by chance
 NUM_CALLS = 6  # values of the module that a suspect may have been meant to compute, at most
 NUM_FEEDS = 8  # values that it may have been meant to take, at most, for each of those
 SEARCH_SECONDS = 120.0  # of a wrong file, until the search is given up: that in a video model took ten minutes

@@ -1,4 +1,4 @@
-"""Integers and truth values hide the numbers that they were made of, so a file that gives them is looked at by node."""
+"""Choices, thresholds and integers hide small errors of the numbers before them: such a file is looked at by node."""
 
 from pathlib import Path
 
@@ -36,7 +36,15 @@ class AlarmAlone(Alarm):
     has_scores = False
 
 
-@pytest.mark.parametrize("model", [Alarm(), AlarmAlone()], ids=lambda model: type(model).__name__)
+class Gated(Alarm):
+    """Scores that an alarm lets through."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        """None of them says how near the alarm was."""
+        return self.scores(x) * (self.alarm(x[:, :3]) > 0)
+
+
+@pytest.mark.parametrize("model", [Alarm(), AlarmAlone(), Gated()], ids=lambda model: type(model).__name__)
 def test_a_small_error_before_a_threshold_fails(model: nn.Module, tmp_path: Path) -> None:
     """No probe comes so near to the threshold that it would be seen in the output."""
     file = traced(model, FEATURES, tmp_path)

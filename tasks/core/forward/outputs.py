@@ -17,6 +17,11 @@ from tasks.core.errors import ModelError, SpecError
 from tasks.core.forward.operator_mode import OperatorMode
 
 _COMPARISONS = ("aten.gt.Scalar", "aten.ge.Scalar", "aten.lt.Scalar", "aten.le.Scalar")
+_DECISIONS = (
+    *("argmax", "argmin", "topk", "sort", "kthvalue", "bucketize"),
+    *("gt", "ge", "lt", "le", "round", "floor", "ceil", "trunc", "sign"),
+)
+"""Operators whose results stay the same while their operands move a little."""
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 """What a module calls before and after its forward."""
 
@@ -170,6 +175,8 @@ class Thresholds(OperatorMode):
         """Numbers that floating-point tensors were compared with."""
         self.overlaps: set[float] = set()
         """Limits of intersection over union in non-maximum suppression."""
+        self.decides = False
+        """Did an operator choose, compare or round floating-point numbers, which hides how far these are off?"""
         self.sizes_by_data = False
         """Did the shape of some operator's output depend on values?"""
 
@@ -178,6 +185,8 @@ class Thresholds(OperatorMode):
         name = str(func)
         if name in _COMPARISONS and args[0].is_floating_point():
             self.scores.add(float(args[1]))
+        if name.removeprefix("aten.").partition(".")[0] in _DECISIONS:
+            self.decides |= args[0].is_floating_point()
         if "nms" in name:
             self.overlaps.update(v for v in tree_leaves((args, kwargs)) if isinstance(v, float))
         self.sizes_by_data |= "nms" in name or _is_sized_by_data(func, args)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tasks.core.arrays import Array, rms
-from tasks.core.limits import CLOSE, OWN_LIMIT
+from tasks.core.limits import CLOSE, FEW_CLOSE, MIN_SLICE_ELEMENTS, OWN_LIMIT
 from tasks.core.localisation.onnx_graph import OnnxGraph
 from tasks.core.reference.traced_values import TracedValues, is_float
 
@@ -65,7 +65,8 @@ class FileValues:
         present = self._firsts(self.found)
         missing: dict[int, list[int]] = {}
         for number, value in self.traced.values.items():
-            if self.traced.first_of[number] == number and number not in present and is_float(value):
+            is_known = self.traced.first_of[number] == number and value.size > 1  # lone numbers are not looked up
+            if is_known and number not in present and is_float(value):
                 missing.setdefault(value.size, []).append(number)
         for index in sorted(self.graph.reaching_outputs):
             inputs, outputs = self.graph.data_inputs(index), self._data_outputs(index)
@@ -100,7 +101,8 @@ class FileValues:
         array, wanted = self.values[name], self.traced.values[number]
         ratio = self.traced.ratio(array, number)
         difference = ratio * self.traced.noise[number]
-        if not OWN_LIMIT < ratio < float("inf") or not difference < CLOSE * rms(wanted):
+        close = CLOSE if array.size >= MIN_SLICE_ELEMENTS else FEW_CLOSE
+        if not OWN_LIMIT < ratio < float("inf") or not difference < close * rms(wanted):
             return False
         taken = {n for data in self.graph.data_inputs(index) for n in self.found.get(data, ())}
         return not taken.isdisjoint(self.traced.ancestors(number, depth=4))

@@ -148,7 +148,7 @@ def _search(
 ) -> tuple[Defect | None, list[str], list[str]]:
     """Look for the node that makes the file wrong, also where a file that passes is farther off than most.
 
-    And where it gives integers: a threshold hides whatever moves none of these few elements over it.
+    And where the module chooses, compares or rounds: that hides whatever moves none of few elements over an edge.
     """
     handed: dict[str, Any] = {
         "feeds": lambda probe: plan.feeds(reference.inputs.arrays(probe)),
@@ -158,8 +158,9 @@ def _search(
         defect, notes = localise(reference, plan.graph, probes=_failing(reference.inputs.probes, seen), **handed)
         return defect, [], notes
     # of values that the module names some are NaN on the way, where nodes can't be compared
-    families = [(output, f) for output in evidence.outputs for f in output.families if f.family not in LENIENT_FAMILIES]
-    suspicious = [f for output, f in families if _is_suspicious(f) or (f.is_exact and output.detections is None)]
+    families = [f for output in evidence.outputs for f in output.families if f.family not in LENIENT_FAMILIES]
+    decides = not reference.groups and (reference.thresholds.decides or any(f.is_exact for f in families))
+    suspicious = [family for family in families if decides or _is_suspicious(family)]
     if evidence.verdict == "inconclusive" or not suspicious:
         return None, [], []
     worst = max(suspicious, key=lambda family: max(family.noise_ratio, family.borrowed_ratio))

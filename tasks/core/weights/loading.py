@@ -134,7 +134,8 @@ def _check_kinds(state: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
 
 
 def _strictly(kind: str, keys: list[str], allowed: tuple[str, ...], *, fit: Fit | None = None) -> tuple[str, ...]:
-    refused = [key for key in keys if not is_allowed(key, allowed)]
+    names = dict(zip(fit.tensors, fit.found.tensors, strict=False)) if fit else {}
+    refused = [key for key in keys if not is_allowed(key, allowed) and not is_allowed(names.get(key, key), allowed)]
     if refused:
         what = "missing from the weights" if kind == "missing" else "unknown to the model"
         part = f"take a part of them with FILE#{fit.label}, " if fit and fit.prefix and fit.is_covering else ""

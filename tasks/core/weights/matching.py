@@ -16,7 +16,7 @@ from tasks.core.weights.tied_weights import held_by
 _MAX_WORDS = 6
 """Of a prefix."""
 _MAX_FITS = 50
-"""Prefixes that are looked at closely: those with most keys, and no less than half as many as the first."""
+"""Prefixes that are looked at closely: those with most keys and shapes, no less than half as many as the first."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,14 @@ def fits_of(
     keys, plain = (keys, unwrapped_key) if is_wrapped else (list(found.tensors), str)
     votes = Counter[tuple[str, str]]({("", ""): 0})
     for own_prefix in own.prefixes():
-        wanted = {key.removeprefix(own_prefix) for key in own.by_plain if key.startswith(own_prefix)}
-        for key in keys:
+        wanted = {key.removeprefix(own_prefix): own.state[full] for key, full in own.by_plain.items()
+                  if key.startswith(own_prefix)}  # fmt: skip
+        for key, value in zip(keys, found.tensors.values(), strict=True):
             words = key.split(".")
             for num_words in range(min(len(words), _MAX_WORDS + 1)):
-                if ".".join(words[num_words:]) in wanted:
-                    votes["".join(f"{word}." for word in words[:num_words]), own_prefix] += 1
+                if (rest := ".".join(words[num_words:])) in wanted:
+                    prefix = "".join(f"{word}." for word in words[:num_words])
+                    votes[prefix, own_prefix] += 1 + _has_shape_of(wanted[rest], value)
     ranked = sorted(votes.items(), key=lambda item: (-item[1], len("".join(item[0]))))[:_MAX_FITS]
     ranked = [item for item in ranked if item[1] * 2 >= ranked[0][1] or item[0] == ("", "")]
     unwrapped = ("_orig_mod. or module. dropped",) if is_wrapped and own.by_plain.keys() == own.state.keys() else ()
@@ -130,15 +132,18 @@ def _fit(
     name = _names(words, own=own, plain=plain)
     tensors = copied(found.tensors, name)
     inside = {name(key): value for key, value in found.tensors.items() if plain(key).startswith(prefix)}
-    outside = {key: value for key, value in found.tensors.items() if not plain(key).startswith(prefix)}
     missing = own.still_missing([key for key in own.state if key not in inside], inside)
     matching = [key for key, value in own.state.items() if _has_shape_of(value, inside.get(key))]
     num_named = len(own.state.keys() & inside.keys())
     covers = 0 < num_named == len(matching) and all(is_allowed(key, ignored[0]) for key in missing)
     computed = set(own.without_computed(inside))
-    surplus = [key for key in inside if key not in own.state and key not in computed]
+    known = own.state.keys() | computed
     # beside a prefix stand the counters of averages, such as `n_averaged`
-    surplus += [key for key, value in outside.items() if getattr(value, "numel", int)() != 1]
+    surplus = [
+        key
+        for key, value in found.tensors.items()
+        if (name(key) not in known if plain(key).startswith(prefix) else getattr(value, "numel", int)() != 1)
+    ]
     return Fit(
         found,
         prefix,
@@ -148,7 +153,7 @@ def _fit(
         num_named=num_named,
         num_matching=len(matching),
         is_covering=covers,
-        is_exact=covers and all(is_allowed(key, ignored[1]) for key in surplus),
+        is_exact=covers and all(is_allowed(key, ignored[1]) or is_allowed(name(key), ignored[1]) for key in surplus),
         hides=len(tensors) < len(found.tensors),
     )
 

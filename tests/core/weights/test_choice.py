@@ -3,6 +3,7 @@
 import re
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,15 @@ def test_a_glob_for_all_keys_is_no_choice(tmp_path: Path) -> None:
     model = blank()
     load(path, model, ignore_unexpected=("ema.*",))
     assert equal(model.state_dict(), net.state_dict())
+
+
+@pytest.mark.parametrize("fitting", [(99,), (3, 99)])
+def test_of_many_layers_those_that_fit_are_found(fitting: tuple[int, ...]) -> None:
+    """However many others have the same keys in other shapes, one that fits is taken, and of two none."""
+    layers = (prefixed(f"l{index}", nn.Linear(2 if index in fitting else 3, 1).state_dict()) for index in range(100))
+    content = {key: value for layer in layers for key, value in layer.items()}
+    with nullcontext() if len(fitting) == 1 else pytest.raises(WeightsError, match=r"several sets .*\(l3, l99\)"):
+        assert load_weights(nn.Linear(2, 1), find_sets(content, "w.pth"), ignore_unexpected=("*",)).num_loaded == 2
 
 
 def test_equal_sets_are_no_choice(tmp_path: Path) -> None:

@@ -166,3 +166,12 @@ def test_a_label_needs_no_words_of_wrappers() -> None:
     for part in ("a", "_orig_mod.a", "_orig_mod.a.module"):
         load_weights(model := small(), find_sets(state, "w.pth", part=part))
         assert equal(model.state_dict(), net.state_dict())
+
+
+@pytest.mark.parametrize("glob", ["ema.stem.*", "ema.module.stem.*"])
+def test_what_may_be_left_over_is_named_as_the_file_has_it(glob: str) -> None:
+    """Or without the words of wrappers, as messages name it."""
+    state = small().state_dict() | {"ema.module.stem.weight": torch.ones(3, 4)}
+    with pytest.raises(WeightsError, match=r"unknown to the model: ema\.stem\.weight;"):
+        load_state_dict(small(), state)
+    assert load_state_dict(small(), state, ignore_unexpected=(glob,)).num_loaded == 9

@@ -25,6 +25,8 @@ from tasks.core.source_lines import SourceLine, callers, innermost, innermost_ow
 
 _KNOWN = tuple(f"{folder}/" for folder in getattr(find_spec("torchvision"), "submodule_search_locations", ()))
 """torchvision's code is exempt: it branches on whether there are boxes at all, with the same result either way."""
+_RECURRENT = nn.modules.rnn.__file__
+"""PyTorch's recurrent layers only ask a packed sequence how many rows it has, to check their state."""
 _TO_PYTHON = [
     *((torch.Tensor, name) for name in (
         "__bool__", "__complex__", "__float__", "__index__", "__int__", "__len__", "allclose", "equal", "is_nonzero",
@@ -100,9 +102,8 @@ class FrozenValues:
         frame = sys._getframe(2)
         lines = _lines_of_code(frame)
         file, line = innermost(lines) or (frame.f_code.co_filename, frame.f_lineno)
-        decided = not (file.startswith(_KNOWN) or _is_check(file, line)) and any(
-            self._is_decided(tensor, by_size=by_size) for tensor in tensors
-        )
+        is_known = file.startswith(_KNOWN) or lines[0][0] == _RECURRENT or _is_check(file, line)
+        decided = not is_known and any(self._is_decided(tensor, by_size=by_size) for tensor in tensors)
         noted = without_folder(innermost_own(lines) or (file, line))
         if decided or not only_decided:
             self.lines[noted] = self.lines.get(noted, False) or decided

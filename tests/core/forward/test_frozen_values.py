@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from tasks.core.forward.frozen_values import FrozenValues
 
@@ -20,8 +21,16 @@ BY_SHAPES: dict[str, Callable[[Any], Any]] = {
     "zeros of its size": lambda x: bool(torch.zeros(x.shape[0]).sum() > 0),
     "ones like it": lambda x: bool(torch.ones_like(x).sum() > 0),
     "the size of a computed value": lambda x: bool(torch.cat([x * 2, x.relu()]).shape[0] > 2),
+    "how many rows are packed": lambda x: _packed(x),
     "a constant that is written": lambda x: bool(_written(torch.tensor(3.0)).sum() > 0),
 }
+
+
+def _packed(x: torch.Tensor) -> torch.Tensor:
+    packed = pack_padded_sequence(x[..., None], (x[:, 0] > 0) + 1, batch_first=True, enforce_sorted=False)
+    return pad_packed_sequence(nn.GRU(1, 2, batch_first=True)(packed)[0], batch_first=True, total_length=4)[0]
+
+
 BY_VALUES: dict[str, Callable[[Any], Any]] = {
     "a comparison": lambda x: bool(x.sum() > 0),
     "any": lambda x: bool(x.isnan().any()),

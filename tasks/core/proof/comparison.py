@@ -143,7 +143,8 @@ class Comparison:
         )
         kind = ExactPool if torch32.dtype.kind in "iub" else FloatPool
         pool = output.pools.setdefault(probe.family, kind(probe.family))
-        pool.add(replace(runs, batch_axis=0 if leads_with_batch else None))
+        runs = replace(runs, batch_axis=0 if leads_with_batch else None)
+        pool.add(runs)
         if probe.family in JUDGED_FAMILIES and not again:
             output.observe(runs, probe)
             self._note_noise(probe, index, runs)

@@ -33,6 +33,14 @@ def test_movement_is_a_multiple_of_the_noise() -> None:
     assert _movement(Observed("scores"), VALUES, VALUES + 1e-2, noise=1e-5) == pytest.approx(1000, rel=0.05)
 
 
+@pytest.mark.parametrize(("batch_axis", "moved"), [(0, math.inf), (None, 0.0)])
+def test_integers_move_where_rows_of_a_probe_differ(batch_axis: int | None, moved: float) -> None:
+    """The same class for two pairs of inputs may be luck; what has no batch says nothing by that."""
+    output, rows, other = Observed("classes"), np.array([1, 1]), np.array([1, 1, 2, 1, 1])
+    output.observe(OutputRuns([], other, [], other, batch_axis=batch_axis), PROBE)
+    assert _movement(output, rows, rows) == moved
+
+
 def test_where_torch32_is_exact_one_rounding_is_the_noise() -> None:
     """A floor of zero would make any change infinitely large."""
     ones = np.ones((4, 8), np.float32)

@@ -50,7 +50,7 @@ def sidecars(path: Path) -> dict[str, int]:
     """Names of the files that hold external data of a model, and the least number of bytes that each must have."""
     sizes: dict[str, int] = {}
     model = read_without_weights(path)
-    for tensor in (tensor for part in (model.graph, *model.functions) for tensor in _tensors(part)):
+    for _, tensor in (found for part in (model.graph, *model.functions) for found in tensors_of(part)):
         place = ExternalDataInfo(tensor)
         if uses_external_data(tensor) and place.location not in ("", path.resolve().name):
             end = (place.offset or 0) + (place.length or _size_bytes(tensor) or 0)
@@ -87,13 +87,19 @@ def weights_as_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _tensors(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.TensorProto]:
-    """Initializers and tensor attributes, including those in the bodies of branches and loops."""
-    yield from getattr(graph, "initializer", ())
-    for attribute in (attribute for node in graph.node for attribute in node.attribute):
-        yield from (attribute.t, *attribute.tensors)
-        for inner in (attribute.g, *attribute.graphs):
-            yield from _tensors(inner)
+def tensors_of(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    """Initializers and tensor attributes with their names, including those in the bodies of branches and loops.
+
+    Args:
+        graph: or a function of a model.
+    """
+    yield from ((tensor.name, tensor) for tensor in getattr(graph, "initializer", ()))
+    for node in graph.node:
+        for attribute in node.attribute:
+            name = node.output[0] if node.op_type == "Constant" else f"{node.name or node.op_type}.{attribute.name}"
+            yield from ((name, tensor) for tensor in (attribute.t, *attribute.tensors) if tensor.data_type)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from tensors_of(inner)
 
 
 def _tensor(data: mmap.mmap, begin: int, end: int, *, name: str) -> onnx.TensorProto:

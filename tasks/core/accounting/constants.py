@@ -1,0 +1,249 @@
+"""The constants of one file, and where among them a tensor of the module is found."""
+
+import functools
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.core.arrays import EPS32, Array, eps_of, rms
+from tasks.core.onnx_files.constants import constants
+
+IDENTICAL, REARRANGED, NARROWED, FOLDED = "identical", "rearranged", "narrowed", "folded"
+_NUM_SAMPLES = 64
+_MAX_PLACES = 64
+"""Places in a constant at which a row is tried that occurs there often."""
+_SHORTEST_PIECE = 8
+"""A piece of a tensor is at least one eighth of it long, or a whole constant: more pieces are no arrangement."""
+_MAX_FLAT = 2**18
+"""Elements of a constant up to which vectors are looked for in it."""
+_FOLDING_EPS = 8
+"""Roundings by which a value may differ that was computed in another order."""
+_WORTH_A_LOOK = 0.5
+"""Share of equal elements from which a constant is what a tensor should be, but for the others."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a tensor is."""
+
+    kind: str
+    """identical, rearranged, narrowed or folded."""
+    names: tuple[str, ...]
+    """Of the constants."""
+
+
+@dataclass(frozen=True)
+class Constants:
+    """All constants of a file."""
+
+    arrays: dict[str, Array]
+    explained: set[str] = field(default_factory=set)
+    """Names of those that were found to be a tensor of the module."""
+    _known_rows: dict[tuple[int, str], list["_Rows"]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, path: Path) -> "Constants":
+        """Those of a file, by name; of several constants with one name, inside branches, the last has it."""
+        return cls(dict(constants(path)))
+
+    @functools.cached_property
+    def _by_size(self) -> dict[int, list[str]]:
+        by_size: dict[int, list[str]] = {}
+        for name, array in self.arrays.items():
+            by_size.setdefault(array.size, []).append(name)
+        return by_size
+
+    def find(self, tensor: Array) -> Found | None:
+        """Look for the very elements of a tensor, all in one constant: as they are, with axes exchanged, or narrowed.
+
+        Args:
+            tensor: of the module.
+        """
+        for name in self._by_size.get(tensor.size, ()):
+            constant = self.arrays[name]
+            narrowed = _narrowed(tensor, constant.dtype)
+            for axes in _arrangements(tensor.shape) if narrowed is not None else ():
+                if _are_equal(narrowed.transpose(axes), constant):
+                    self.explained.add(name)
+                    same = NARROWED if constant.dtype != tensor.dtype else IDENTICAL
+                    return Found(same if _is_plain(axes) else REARRANGED, (name,))
+        return None
+
+    def close_to(self, value: Array) -> Found | None:
+        """Look for a value that was computed by somebody else, equal but for rounding.
+
+        Args:
+            value: as computed from weights, in float32 or float64.
+        """
+        for name, constant in self._same_size(value):
+            is_likely = constant.dtype.kind == "f" and _are_close(*_some(constant, value)).all()
+            if is_likely and _are_close(constant, value).all():
+                self.explained.add(name)
+                return Found(FOLDED, (name,))
+        return None
+
+    def differing(self, tensor: Array, *, rounded: bool = False) -> NDArray[np.bool_]:
+        """Which elements are in no constant: those that differ from the one with the most equal elements.
+
+        Args:
+            tensor: of the module.
+            rounded: elements that are equal but for rounding are equal.
+        """
+        best = np.ones(tensor.shape, dtype=bool)
+        for name, constant in self._same_size(tensor):
+            if (constant.dtype.kind == "f") == (tensor.dtype.kind == "f"):
+                few = _some(constant, tensor)
+                if (_are_close(*few) if rounded else few[0] == few[1]).mean() < _WORTH_A_LOOK / 2:
+                    continue
+                differs = ~_are_close(constant, tensor) if rounded else constant != tensor
+                if differs.mean() < min(best.mean(), 1 - _WORTH_A_LOOK):
+                    best = differs
+                    self.explained.add(name)
+        return best
+
+    def unexplained(self, *, least: int) -> list[str]:
+        """Names of constants of floats that are no tensor of the module.
+
+        Args:
+            least: number of elements from which a constant counts.
+        """
+        names = (n for n in self.arrays if n not in self.explained and self.arrays[n].dtype.kind == "f")
+        return [name for name in names if self.arrays[name].size >= least and np.ptp(self.arrays[name])]
+
+    def _same_size(self, tensor: Array) -> Iterator[tuple[str, Array]]:
+        """Constants with as many elements, in each arrangement of axes that gives the tensor's shape."""
+        for name in self._by_size.get(tensor.size, ()):
+            constant = self.arrays[name]
+            for axes in _arrangements(tensor.shape):
+                shape = tuple(tensor.shape[axis] for axis in axes)
+                if _is_plain(axes) or _squeezed(constant.shape) == _squeezed(shape):
+                    yield name, constant.reshape(shape).transpose(np.argsort(axes))
+
+    def in_pieces(self, tensor: Array) -> Found | None:
+        """Look for a tensor that is cut into several constants, or packed with others into one.
+
+        Args:
+            tensor: of the module.
+        """
+        if not tensor.ndim or tensor.size < 2 or tensor.dtype.kind not in "fiub":
+            return None
+        for rows in (tensor.reshape(len(tensor), -1), *([tensor.T] if tensor.ndim == 2 else [])):
+            names = _cover(rows, self._sequences(rows.shape[1], rows.dtype))
+            if names:
+                self.explained.update(names)
+                return Found(REARRANGED, tuple(dict.fromkeys(names)))
+        return None
+
+    def _sequences(self, width: int, dtype: np.dtype[Any]) -> "list[_Rows]":
+        """The rows of this width of all constants, along each axis that has such."""
+        key = (width, str(dtype))
+        if key not in self._known_rows:
+            found = []
+            for name, constant in self.arrays.items():
+                if constant.dtype == dtype and 0 < constant.size <= (_MAX_FLAT if width == 1 else constant.size):
+                    if width in {prod(constant.shape[axis:]) for axis in range(constant.ndim + 1)}:
+                        found.append(_Rows(name, constant.reshape(-1, width)))
+                    if constant.ndim == 2 and constant.shape[0] == width:
+                        found.append(_Rows(name, constant.T))
+            self._known_rows[key] = found
+        return self._known_rows[key]
+
+
+class _Rows:
+    """Rows of a constant, with a number for each by which it is found quickly."""
+
+    def __init__(self, name: str, rows: Array) -> None:
+        self.name, self.rows, self.keys = name, rows, _keys(rows)
+
+
+def _cover(wanted: Array, sequences: "Sequence[_Rows]") -> list[str]:
+    """Names of constants whose rows, piece after piece, are the wanted ones; none if some are missing."""
+    names: list[str] = []
+    keys, at = _keys(wanted), 0
+    while at < len(wanted):
+        longest, owner = 0, ""
+        for sequence in sequences:
+            for place in np.flatnonzero(sequence.keys == keys[at])[:_MAX_PLACES]:
+                length = _run(sequence.keys[place:], keys[at:])
+                is_piece = length * _SHORTEST_PIECE >= len(wanted) or length == len(sequence.rows)
+                if is_piece and length > longest:
+                    same = (sequence.rows[place : place + length] == wanted[at : at + length]).all(axis=1)
+                    if same.all():
+                        longest, owner = length, sequence.name
+        if not longest:
+            return []
+        names.append(owner)
+        at += longest
+    return names
+
+
+def _run(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> int:
+    """How many numbers at the beginning are equal."""
+    most = min(len(first), len(second))
+    differs = first[:most] != second[:most]
+    return int(differs.argmax()) if differs.any() else most
+
+
+def _keys(rows: Array) -> NDArray[np.uint64]:
+    """A number for each row, made of two of its elements."""
+    picked = np.ascontiguousarray(rows[:, [0, rows.shape[1] // 2]])
+    bits = picked.view(f"u{picked.dtype.itemsize}").astype(np.uint64)
+    return np.asarray(bits[:, 0] * np.uint64(0x9E3779B97F4A7C15) + bits[:, 1])
+
+
+def _arrangements(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Orders of the axes, the plain one first; of more than four axes that one only."""
+    if len(shape) > 4:
+        return [tuple(range(len(shape)))]
+    return list(itertools.permutations(range(len(shape))))
+
+
+def _is_plain(axes: tuple[int, ...]) -> bool:
+    return axes == tuple(range(len(axes)))
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(size for size in shape if size != 1)
+
+
+def _narrowed(tensor: Array, dtype: np.dtype[Any]) -> Array | None:
+    """The tensor in a constant's dtype; None where that is another kind of number."""
+    if tensor.dtype == dtype:
+        return tensor
+    if tensor.dtype.kind == dtype.kind and dtype.kind in "fiub":
+        cast = tensor.astype(dtype)
+        return cast if dtype.kind == "f" or np.array_equal(cast, tensor) else None
+    return None
+
+
+def _are_equal(arranged: Array, constant: Array) -> bool:
+    """Have they the same elements in the same order, whatever the shape of the constant?"""
+    constant = constant.reshape(arranged.shape)
+    few, others = _some(arranged, constant)
+    if not np.array_equal(few, others, equal_nan=constant.dtype.kind == "f"):
+        return False
+    return bool((arranged == constant).all()) or (
+        constant.dtype.kind == "f" and np.array_equal(arranged, constant, equal_nan=True)
+    )
+
+
+def _some(*arrays: Array) -> list[Array]:
+    """The same few elements, evenly spaced, of arrays of one shape."""
+    size, shape = arrays[0].size, arrays[0].shape
+    places = np.unravel_index(np.linspace(0, max(size - 1, 0), min(_NUM_SAMPLES, size)).astype(np.int64), shape)
+    return [array[places].reshape(-1) for array in arrays]
+
+
+def _are_close(constant: Array, value: Array) -> NDArray[np.bool_]:
+    """Which elements are equal but for the rounding of another order of operations?"""
+    wide = value.astype(np.float64)
+    eps = max(EPS32, eps_of(constant.dtype))
+    limit = _FOLDING_EPS * eps * (np.abs(wide) + rms(wide))
+    with np.errstate(invalid="ignore"):
+        return np.asarray((np.abs(constant.astype(np.float64) - wide) <= limit) | (constant == wide))

@@ -39,6 +39,7 @@ NUM_SEEDS = 8  # further seeds, or perturbed runs where seeds change nothing, fo
 NUM_PERTURBED = 2  # perturbed runs of the first probe of each family
 NUM_SECOND_RUNS = 8  # perturbed runs of every probe of a family before it is called wrong
 NUM_OTHER_CHOICES = 8  # runs in which choices among equal values fall otherwise, two by two in opposite directions
+MAX_MISSING_PROBES = 8  # tables of which the rows that a file does not hold are looked up
 NUM_STAND_INS = 4  # perturbed float32 runs whose mean with torch32 stands in for float64 where there is none
 MIN_PROVING_SECONDS = 20.0  # optional probes are run for at least as long, or for as long as the export took
 BEYOND_LUCK = 1000.0  # noise ratio that no luck explains: luck alone gave one probe of a true export 52

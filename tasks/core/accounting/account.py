@@ -1,6 +1,5 @@
 """Hold the weights of a module against the constants of a file: each is found, folded, or not accounted for."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,11 +69,14 @@ class _Ledger:
 
     def weight(self, name: str) -> Weight:
         """What became of one weight."""
+        array, missing = self._arrays[name], None
         found = self._found[name] or self._by_uses(name)
-        missing = None
+        if not found and array.size and (array == array.flat[0]).all() and array.flat[0] in (0, 1):
+            # exporters leave out what adds 0 or multiplies by 1
+            found = Found(FOLDED, ()) if self.constants.lacks(array) else None
         if not found:
-            missing = self._missing[name] if name in self._missing else self.constants.differing(self._arrays[name])
-        return Weight(name, self._arrays[name].size, found, missing)
+            missing = self._missing[name] if name in self._missing else self.constants.differing(array)
+        return Weight(name, array.size, found, missing)
 
     def _by_uses(self, name: str) -> Found | None:
         """A weight is folded where all that the module makes of it before it meets an input is in the file."""
@@ -98,45 +100,44 @@ class _Ledger:
                 together = Found(FOLDED, tuple(n for part in parts if part for n in part.names))
                 is_whole = value.tensor.is_floating_point() and array.size > 1
                 self._values[number] = (
-                    together if all(parts) else self.constants.find(array) or (self.constants.close_to(array) if is_whole else None)
+                    together
+                    if all(parts)
+                    else self.constants.find(array) or (self.constants.close_to(array) if is_whole else None)
                 )
         return self._values[number]
 
     def _account_for_norm(self, norm: Normalised) -> None:
         """A normalisation that the file has within the weights of the layer before it."""
-        names = [norm.weight, norm.bias, *norm.norm.values()]
-        if all(self._found.get(name) for name in names if name):
+        numbers = [norm.weight, *([] if norm.bias is None else [norm.bias]), *norm.norm.values()]
+        names = {name for number in numbers for name in self._fixed.values[number].weights}
+        if all(self._found[name] for name in names):
             return
-        scale, shift = _scale_and_shift(norm, self._arrays)
-        weight = self._arrays[norm.weight].astype(np.float64)
-        folded = _times(weight, scale, num_groups=norm.num_groups if norm.is_transposed else 0)
+        scale, shift = self._scale_and_shift(norm)
+        folded = _times(self._double(norm.weight), scale, num_groups=norm.num_groups)
         where = self.constants.close_to(folded), self.constants.close_to(shift)
-        for name in filter(None, names):
-            if all(where):
-                self._found[name] = Found(FOLDED, tuple(n for found in where if found for n in found.names))
-            elif not self._found.get(name):
-                self._missing[name] = self._missing_of(name, norm, folded, shift)
-
-    def _missing_of(self, name: str, norm: Normalised, folded: Array, shift: Array) -> NDArray[np.bool_]:
-        """Which elements of a weight the folded constants do not have."""
+        if all(where):
+            both = Found(FOLDED, tuple(name for found in where if found for name in found.names))
+            self._found |= {name: self._found[name] or both for name in names}
+            return
         in_weight = self.constants.differing(folded, rounded=True)
-        if name == norm.weight:
-            return in_weight
-        axes = tuple(axis for axis in range(in_weight.ndim) if axis != (1 if norm.is_transposed else 0))
-        rows = in_weight.any(axis=axes)
         by_channel = self.constants.differing(shift, rounded=True)
-        if rows.shape == by_channel.shape and name in (norm.norm.get("weight"), norm.norm.get("running_var")):
-            by_channel = by_channel | rows
-        return by_channel
+        if not norm.num_groups:
+            by_channel = by_channel | in_weight.reshape(len(in_weight), -1).any(axis=1)
+        for name in names:
+            shape = self._arrays[name].shape
+            self._missing[name] = next((m for m in (in_weight, by_channel) if m.shape == shape), np.ones(shape, bool))
 
+    def _scale_and_shift(self, norm: Normalised) -> tuple[Array, Array]:
+        """By channel of the layer's outputs: what its weights are multiplied with, and what its bias becomes."""
+        tensors = {key: self._double(number) for key, number in norm.norm.items()}
+        mean, var = tensors["running_mean"], tensors["running_var"]
+        scale = tensors.get("weight", np.ones_like(var)) / np.sqrt(var + norm.eps)
+        bias = np.zeros_like(mean) if norm.bias is None else self._double(norm.bias)
+        return scale, (bias - mean) * scale + tensors.get("bias", np.zeros_like(mean))
 
-def _scale_and_shift(norm: Normalised, arrays: Mapping[str, Array]) -> tuple[Array, Array]:
-    """By channel of the layer's outputs: what its weights are multiplied with, and what its bias becomes."""
-    tensors = {key: arrays[name].astype(np.float64) for key, name in norm.norm.items()}
-    mean, var = tensors["running_mean"], tensors["running_var"]
-    scale = tensors.get("weight", np.ones_like(var)) / np.sqrt(var + norm.eps)
-    bias = arrays[norm.bias].astype(np.float64) if norm.bias else np.zeros_like(mean)
-    return scale, (bias - mean) * scale + tensors.get("bias", np.zeros_like(mean))
+    def _double(self, number: int) -> Array:
+        """A fixed value in float64."""
+        return _array(self._fixed.values[number].tensor).astype(np.float64)
 
 
 def _times(weight: Array, scale: Array, *, num_groups: int) -> Array:
@@ -151,12 +152,3 @@ def _times(weight: Array, scale: Array, *, num_groups: int) -> Array:
 def _array(tensor: torch.Tensor) -> Array:
     tensor = tensor.detach().cpu()
     return np.asarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
-
-
-def summary(weights: Iterable[Weight]) -> dict[str, int]:
-    """How many weights there are of each kind; those that are not found are `unaccounted`."""
-    counts: dict[str, int] = {}
-    for weight in weights:
-        kind = weight.found.kind if weight.found else "unaccounted"
-        counts[kind] = counts.get(kind, 0) + 1
-    return counts

@@ -67,8 +67,9 @@ class Constants:
         """
         for name in self._by_size.get(tensor.size, ()):
             constant = self.arrays[name]
-            narrowed = _narrowed(tensor, constant.dtype)
-            for axes in _arrangements(tensor.shape) if narrowed is not None else ():
+            if (narrowed := _narrowed(tensor, constant.dtype)) is None:
+                continue
+            for axes in _arrangements(tensor.shape):
                 if _are_equal(narrowed.transpose(axes), constant):
                     self.explained.add(name)
                     same = NARROWED if constant.dtype != tensor.dtype else IDENTICAL
@@ -87,6 +88,15 @@ class Constants:
                 self.explained.add(name)
                 return Found(FOLDED, (name,))
         return None
+
+    def lacks(self, tensor: Array) -> bool:
+        """Has every constant of floats with as many elements been found to be another tensor?
+
+        Args:
+            tensor: of the module.
+        """
+        names = self._by_size.get(tensor.size, ())
+        return all(name in self.explained for name in names if self.arrays[name].dtype.kind == "f")
 
     def differing(self, tensor: Array, *, rounded: bool = False) -> NDArray[np.bool_]:
         """Which elements are in no constant: those that differ from the one with the most equal elements.
@@ -236,6 +246,8 @@ def _are_equal(arranged: Array, constant: Array) -> bool:
 def _some(*arrays: Array) -> list[Array]:
     """The same few elements, evenly spaced, of arrays of one shape."""
     size, shape = arrays[0].size, arrays[0].shape
+    if not shape:
+        return [array.reshape(-1) for array in arrays]
     places = np.unravel_index(np.linspace(0, max(size - 1, 0), min(_NUM_SAMPLES, size)).astype(np.int64), shape)
     return [array[places].reshape(-1) for array in arrays]
 

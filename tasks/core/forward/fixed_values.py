@@ -1,4 +1,4 @@
-"""What a module computes from its weights alone, whatever its inputs are: exporters fold these values into constants."""
+"""What a module computes from its weights alone, whatever its inputs are: exporters make constants of it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -30,17 +30,15 @@ class FixedValue:
 
 @dataclass(frozen=True)
 class Normalised:
-    """A convolution, or a product with a matrix, whose result is normalised by fixed statistics: exporters fold both."""
+    """A convolution or a product whose result is normalised by fixed statistics: exporters fold one into the other."""
 
-    weight: str
-    """Name of the layer's weight."""
-    bias: str
-    """Of its bias; empty: it has none."""
-    is_transposed: bool
-    """The layer is a transposed convolution."""
+    weight: int
+    """Number of the layer's weight among the fixed values, outputs first but for a transposed convolution."""
+    bias: int | None
     num_groups: int
-    norm: dict[str, str]
-    """Names of the tensors of the normalisation: weight, bias, running_mean, running_var, where it has them."""
+    """Of a transposed convolution; 0: it is none."""
+    norm: dict[str, int]
+    """Numbers of the tensors of the normalisation: weight, bias, running_mean, running_var, where it has them."""
     eps: float
 
 
@@ -113,24 +111,24 @@ class FixedValues(OperatorMode):
         return id(tensor) in self._names
 
     def _note_norm(self, args: Any) -> None:
+        """Note a normalisation right after a layer, both of fixed values."""
         layer, layer_args = self._layers.get(args[0], ("", ()))
         if not layer:
             return
-        if layer.startswith("aten.convolution"):
-            weight, bias, is_transposed, groups = layer_args[1], layer_args[2], layer_args[6], layer_args[8]
-        else:
-            weight, bias, is_transposed, groups = layer_args[-1], layer_args[0] if len(layer_args) > 2 else None, False, 1
-        named = [self._weight_behind(tensor) for tensor in (weight, bias, *args[1:5])]
-        if named[0]:
-            norm = {key: name for key, name in zip(_NAMES, named[2:], strict=True) if name}
-            self.normalised.append(Normalised(named[0], named[1], is_transposed, groups, norm, float(args[-1])))
-
-    def _weight_behind(self, tensor: Any) -> str:
-        """Name of the weight that a tensor is, or is a view of; empty: of none."""
-        if not isinstance(tensor, torch.Tensor) or (number := self._number_of(tensor)) is None:
-            return ""
-        value = self.values[number]
-        return next(iter(value.weights)) if len(value.weights) == 1 else ""
+        is_convolution = layer.startswith("aten.convolution")
+        weight, bias = (
+            layer_args[1:3] if is_convolution else (layer_args[-1], layer_args[0] if layer_args[2:] else None)
+        )
+        num_groups = layer_args[8] if is_convolution and layer_args[6] else 0
+        number = self._number_of(weight)
+        # a product takes the transposed weight
+        own = number if is_convolution or number is None else next(iter(self.values[number].parts), None)
+        tensors = dict(zip(_NAMES, args[1:5], strict=True))
+        norm = {name: self._number_of(tensor) for name, tensor in tensors.items() if tensor is not None}
+        fixed = {name: number for name, number in norm.items() if number is not None}
+        if own is not None and len(fixed) == len(norm):
+            behind = None if bias is None else self._number_of(bias)
+            self.normalised.append(Normalised(own, behind, num_groups, fixed, float(args[-1])))
 
 
 def run_for_fixed(model: nn.Module, args: Args, kwargs: Kwargs, *, fixed: FixedValues) -> Any:

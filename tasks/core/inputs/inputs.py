@@ -60,6 +60,15 @@ class Inputs:
             self._drawn[probe.key] = self.draw(probe)
         return dict(self._drawn[probe.key])
 
+    def hold(self, probe: Probe, arrays: dict[str, Array]) -> None:
+        """Keep arrays that were made, not drawn, as those of a probe.
+
+        Args:
+            probe: of which there is none with this family, seed and sizes yet.
+            arrays: by input name.
+        """
+        self._drawn[probe.key] = arrays
+
     def draw(self, probe: Probe) -> dict[str, Array]:
         """Draw the arrays of a probe of any family but `sample`, by input name; nothing is kept."""
         arrays = draw(self.specs, probe, first=self.masks.first)

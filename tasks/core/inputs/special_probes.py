@@ -32,6 +32,7 @@ class Specials:
     values: tuple[Special, ...] = ()
     tables: tuple[Table, ...] = ()
     """Those that are small enough to be covered whole."""
+    large_tables: tuple[Table, ...] = ()
 
     def plan(self, planned: Sequence[Probe], *, batch: str | None) -> Iterator[Probe]:
         """Plan probes with special values, and with all rows of tables of which the planned ones leave some out.
@@ -71,6 +72,24 @@ class Specials:
                 for table in self.tables:
                     if probe.family == "rows" and table.input == index:
                         rows[number] = self._looking_up(rows[number], number, table, turn=turn)
+
+    def looking_up(self, address: int, rows: Sequence[int], arrays: dict[str, Array]) -> dict[str, Array]:
+        """Arrays in which elements of an input look up rows of a table in turns; empty where none can.
+
+        Args:
+            address: of the table in memory.
+            rows: numbers of rows.
+            arrays: by input name, in the traced sizes; they stay as they are.
+        """
+        for table in (*self.tables, *self.large_tables):
+            spec = self.specs[table.input]
+            at, array = table.at, arrays[spec.name].copy()
+            if table.address == address and at.any() and at.shape == array.shape:
+                numbers = table.first[at] + np.resize(rows, int(at.sum()))
+                low, high = spec.value_range or (-np.inf, np.inf)
+                array[at] = np.where((numbers >= low) & (numbers <= high), numbers, array[at])
+                return {**arrays, spec.name: array}
+        return {}
 
     def _of(self, family: str, index: int) -> list[Special]:
         """The special values of one input that belong to a family."""
@@ -170,8 +189,9 @@ def legal(values: Sequence[Special], tables: Sequence[Table], specs: tuple[Input
             key = item.input, np.where(at, numbers, 0.0).tobytes(), at.tobytes()
             kept.setdefault(key, Special(item.input, numbers, at))
     numbered = {index for index, spec in enumerate(specs) if spec.value_range and not spec.padded}
-    small = [table for table in tables if table.num_rows <= MAX_TABLE and table.input in numbered]
-    return Specials(specs, tuple(kept.values()), tuple(sorted(small, key=lambda table: table.num_rows)))
+    ordered = sorted((table for table in tables if table.input in numbered), key=lambda table: table.num_rows)
+    small = tuple(table for table in ordered if table.num_rows <= MAX_TABLE)
+    return Specials(specs, tuple(kept.values()), small, tuple(ordered[len(small) :]))
 
 
 def _is_extreme(item: Special) -> bool:

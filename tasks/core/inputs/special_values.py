@@ -57,6 +57,8 @@ class Table:
     """float64, in the shape that the input was traced with: the value that looks up row 0."""
     at: Array
     """bool, the same shape: elements that look up a row."""
+    address: int = 0
+    """Of the first element of the table in memory."""
 
 
 class SpecialValues(TorchDispatchMode):
@@ -88,8 +90,8 @@ class SpecialValues(TorchDispatchMode):
         """Tables whose rows are looked up by elements of an input."""
         shapes = self._shapes
         return tuple(
-            Table(index, int(num_rows), values.reshape(shapes[index]), at.reshape(shapes[index]))
-            for (kind, index, num_rows, *_), (values, at) in self._found.items()
+            Table(index, int(numbers[0]), values.reshape(shapes[index]), at.reshape(shapes[index]), int(numbers[1]))
+            for (kind, index, *numbers), (values, at) in self._found.items()
             if kind == "table"
         )
 

@@ -28,7 +28,9 @@ def constants(path: Path) -> Iterator[tuple[str, Array]]:
 def _mapped(tensor: onnx.TensorProto, path: Path) -> Array:
     place = ExternalDataInfo(tensor)
     dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
-    if dtype.itemsize * prod(tensor.dims) != (place.length or dtype.itemsize * prod(tensor.dims)) or not prod(tensor.dims):
+    if dtype.itemsize * prod(tensor.dims) != (place.length or dtype.itemsize * prod(tensor.dims)) or not prod(
+        tensor.dims
+    ):
         return values(tensor, path)  # several elements in a byte
     file = path.resolve().parent / place.location
     return np.memmap(file, dtype, mode="r", offset=place.offset or 0, shape=tuple(tensor.dims))

@@ -10,7 +10,7 @@ import numpy as np
 from tasks.core.arrays import EPS32, Array, eps_of, error_of, rms
 from tasks.core.inputs.probes import Probe
 from tasks.core.proof.parity import ExactPool, FloatPool, OutputRuns
-from tasks.core.records.evidence import BlockPower
+from tasks.core.records.evidence import BlockPower, Coverage
 
 _TOP = 5
 _MAX_CLASSES = 1024
@@ -150,6 +150,8 @@ class Observations:
     skipped: list[tuple[Probe, str]] = field(default_factory=list)
     """Probes that were not, and why; empty: proving took too long."""
     blocks: list[BlockPower] = field(default_factory=list)
+    coverage: Coverage | None = None
+    """Of the weights; None: they could not be looked at."""
     floor: str = "float64"
     """What measured the noise."""
     failed_at: Probe | None = None

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.core.accounting.account import Account
 from tasks.core.arrays import Array, ratio, rms
 from tasks.core.inputs.probes import Probe
 from tasks.core.limits import CLOSER_LOOK, LENIENT_FAMILIES, SLICE_LIMIT, WITNESS_LIMIT
@@ -14,6 +15,7 @@ from tasks.core.localisation.defects import Defect
 from tasks.core.localisation.search import localise
 from tasks.core.onnx_files.checks import structural_findings, with_remedy
 from tasks.core.proof.branches import untaken_sides
+from tasks.core.proof.coverage import account_for, cover, looking_up_missing
 from tasks.core.proof.observations import Observations, Observed
 from tasks.core.proof.plan import Plan, make_plan
 from tasks.core.proof.power import block_powers
@@ -93,7 +95,14 @@ def validate(
             random_weights=random_weights,
             threads=threads,
         )
+        known = account_for(plan, reference)
+        if isinstance(known, Account):
+            plan = looking_up_missing(plan, reference, known)
         seen = _observe(plan, candidate, reference, notes=notes, keep=keep)
+        if isinstance(known, Account):
+            seen.coverage = cover(known, reference, seen)
+        else:
+            seen.notes.append(known)
     evidence = judge(plan, seen)
     defect, failures, found = _search(plan, reference, seen, evidence=evidence)
     if failures or found:

@@ -37,7 +37,8 @@ def judge(plan: Plan, seen: Observations) -> Evidence:
     if seen.compared:
         doubts += [f"{d.name} of {d.input} was run at one size only{_way_out(d)}" for d in dims if len({*d.sizes}) < 2]
     if not failures and not doubts:
-        doubts += _unaccounted(plan, seen)
+        doubts += _not_run(plan, seen)
+        doubts += _unexercised(seen)
     if failures and plan.graph.remedy:
         failures.append(plan.graph.remedy)
     return Evidence(
@@ -51,6 +52,7 @@ def judge(plan: Plan, seen: Observations) -> Evidence:
         ),
         skipped=tuple(f"{p.family} seed {p.seed} at {p.sizes_in_words}: {why}" for p, why in seen.skipped),
         blocks=tuple(seen.blocks),
+        coverage=seen.coverage,
         notes=(*notes, *_dims_held_equal(plan), *notes_of_blocks(seen.blocks)),
         floor=seen.floor,
         noise_limit=NOISE_LIMIT,
@@ -134,7 +136,18 @@ def _failures_of(output: OutputEvidence, observed: Observed) -> Iterator[str]:
             )
 
 
-def _unaccounted(plan: Plan, seen: Observations) -> Iterator[str]:
+def _unexercised(seen: Observations) -> Iterator[str]:
+    """A pass leaves no element of a weight that is neither in the file nor exercised."""
+    for weight in seen.coverage.missing if seen.coverage else ():
+        if weight.num_unexercised:
+            yield (
+                f"{weight.num_unexercised:,} of {weight.num_elements:,} elements of {weight.name}, the first at "
+                f"{list(weight.first)}, are in no constant of the file, and no probe depends on them; give inputs that "
+                f"do with --sample, or a wider range"
+            )
+
+
+def _not_run(plan: Plan, seen: Observations) -> Iterator[str]:
     """A pass leaves no planned probe that was neither compared nor skipped for a reason."""
     known = {probe.key for probe in (*seen.compared, *(probe for probe, _ in seen.skipped))}
     if lost := [probe for probe in plan.probes if probe.key not in known]:

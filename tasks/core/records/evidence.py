@@ -118,6 +118,56 @@ class DimProof(Record):
     """Sizes at which the PyTorch module itself raises."""
 
 
+class MissingWeight(Record):
+    """A weight of which the file does not have every element."""
+
+    name: str
+    num_elements: int
+    num_missing: int
+    """Elements that are in no constant of the file, neither as they are nor folded."""
+    num_unexercised: int
+    """Those of them on which no probe's answer depends by more than its noise."""
+    first: tuple[int, ...] = ()
+    """Index of the first missing element, of the first unexercised one if there is any."""
+
+
+class Coverage(Record):
+    """Which of the weights that forward uses are in the file, and which of the others some probe exercised."""
+
+    num_weights: int
+    """Parameters and buffers that forward uses."""
+    identical: int = 0
+    """Equal, element by element, in the same order."""
+    rearranged: int = 0
+    """Equal after an exchange of axes, cut into several constants, or packed with others into one."""
+    narrowed: int = 0
+    """Equal after rounding to the dtype of the file."""
+    folded: int = 0
+    """Multiplied with the statistics of a normalisation, or computed with from other weights, within rounding."""
+    missing: tuple[MissingWeight, ...] = ()
+    unexplained: tuple[str, ...] = ()
+    """Constants of the file of 16 and more floats that no weight explains."""
+    share: float = 1.0
+    """Of the elements of all weights: those in the file, and those that a probe exercised."""
+
+    @property
+    def sentence(self) -> str:
+        """In one sentence, for a reader."""
+        kinds = {"identical": self.identical, "rearranged": self.rearranged, "narrowed": self.narrowed}
+        parts = [f"{count} {kind}" for kind, count in (*kinds.items(), ("folded", self.folded)) if count]
+        found = self.num_weights - len(self.missing)
+        held = (
+            f"{found} of {self.num_weights} weights are in the file"
+            if self.missing
+            else (
+                f"all {self.num_weights} weights are in the file" if self.num_weights else "the module has no weights"
+            )
+        )
+        rest = sum(weight.num_unexercised == 0 for weight in self.missing)
+        also = f"; probes exercised {rest} of the other {len(self.missing)}" if self.missing else ""
+        return f"{held}{': ' + ', '.join(parts) if parts else ''}{also}"
+
+
 class ProbeRecord(Record):
     """One probe that was run."""
 
@@ -177,6 +227,8 @@ class Evidence(Record):
     """Planned probes that were not run, each with the reason: proving took too long, the module refuses it…"""
     notes: tuple[str, ...] = ()
     """What a reader should know besides, a weaker floor than float64 among it."""
+    coverage: Coverage | None = None
+    """Of the weights; None: they could not be looked at, as a note says."""
     floor: str = "float64"
     """What measured the noise: float64, float64 but for some operators, or perturbed float32 runs."""
     blame: Blame | None = None

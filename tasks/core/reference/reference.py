@@ -13,7 +13,9 @@ from tasks.core.arrays import EPS32, Array
 from tasks.core.errors import ModelError, one_line
 from tasks.core.forward.arguments import build_arguments
 from tasks.core.forward.choices import NotedChoices, OtherChoices, run_noted
+from tasks.core.forward.fixed_values import FixedValues, run_for_fixed
 from tasks.core.forward.frozen_values import TakenSides, frozen_lines
+from tasks.core.forward.gradients import run_for_gradients
 from tasks.core.forward.outputs import Thresholds
 from tasks.core.forward.precision import Scratch, run_as_it_is, run_float32, run_float64, run_perturbed
 from tasks.core.forward.recorder import Receive, Recorder
@@ -213,6 +215,24 @@ class Reference:
             module = first_operator_apart(*(self._record(probe, None, run).calls for run in both))
             return error.goes_another_way(first=module) if module else ""
         return ""
+
+    def fixed_values(self) -> FixedValues:
+        """What the module computes from its weights alone on the first probe; ModelError: it can't be watched."""
+        fixed = FixedValues(self.network)
+        self._calls.run(run_for_fixed, self.inputs.probes[0], fixed=fixed)
+        return fixed
+
+    def gradients(self, probe: Probe, *, names: Sequence[str], scales: Sequence[float]) -> dict[str, Array]:
+        """By how much the outputs move where one element of a weight moves by 1; ModelError: it has no gradients.
+
+        Args:
+            probe: at which.
+            names: of the weights.
+            scales: the unit of each output.
+        """
+        found: dict[str, Array] = {}
+        self._calls.run(run_for_gradients, probe, names=names, scales=scales, found=found)
+        return found
 
     def choices(self, probe: Probe) -> list[Choice]:
         """What operators such as topk chose among values; none where the module can't be watched."""

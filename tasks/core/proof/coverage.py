@@ -1,0 +1,113 @@
+"""Which weights are in the file, and which of the others the probes exercised: what is neither can't pass."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.core.accounting.account import Account, Weight, account
+from tasks.core.accounting.constants import FOLDED, IDENTICAL, NARROWED, REARRANGED
+from tasks.core.arrays import rms
+from tasks.core.errors import ModelError
+from tasks.core.inputs.probes import Probe
+from tasks.core.limits import MAX_MISSING_PROBES, NOISE_LIMIT
+from tasks.core.proof.observations import Observations
+from tasks.core.proof.plan import Plan
+from tasks.core.records.evidence import Coverage, MissingWeight
+from tasks.core.reference.reference import Reference
+
+Bools = NDArray[np.bool_]
+
+
+def account_for(plan: Plan, reference: Reference) -> Account | str:
+    """Look for the module's weights in the file; a sentence says why that can't be done."""
+    try:
+        fixed = reference.fixed_values()
+    except ModelError as error:
+        return f"the weights could not be held against the file's constants: {error}"
+    return account(plan.graph.path, reference.network, fixed)
+
+
+def looking_up_missing(plan: Plan, reference: Reference, account: Account) -> Plan:
+    """Plan further probes that look up the rows of tables which are not in the file.
+
+    Args:
+        plan: so far.
+        reference: of the module, whose inputs then hold the arrays of these probes.
+        account: what is missing.
+    """
+    inputs, first = reference.inputs, plan.probes[0]
+    tensors = {**dict(reference.network.named_parameters()), **dict(reference.network.named_buffers())}
+    probes: list[Probe] = []
+    for weight in account.weights:
+        if weight.missing is None or weight.missing.ndim < 2:
+            continue
+        rows = np.flatnonzero(weight.missing.reshape(len(weight.missing), -1).any(axis=1)).tolist()
+        arrays = inputs.specials.looking_up(tensors[weight.name].data_ptr(), rows, inputs.arrays(first))
+        if arrays and len(probes) < MAX_MISSING_PROBES:
+            changes = {"family": "rows", "seed": 900 + len(probes), "levels": ("all",), "rows": ()}
+            probes.append(first.model_copy(update=changes))
+            inputs.hold(probes[-1], arrays)
+    return replace(plan, probes=(*plan.probes, *probes))
+
+
+def cover(account: Account, reference: Reference, seen: Observations) -> Coverage:
+    """Say which weights are in the file, and see which elements of the others the probes exercised.
+
+    Args:
+        account: what is in the file.
+        reference: of the module.
+        seen: the probes that were compared.
+    """
+    lost = [weight for weight in account.weights if weight.found is None]
+    exercised = _exercised(lost, reference, seen) if lost and not seen.failures and not seen.doubts else {}
+    missing = tuple(_missing(weight, exercised.get(weight.name)) for weight in lost)
+    kinds = [weight.found.kind for weight in account.weights if weight.found]
+    num_elements = sum(weight.num_elements for weight in account.weights)
+    return Coverage(
+        num_weights=len(account.weights),
+        **{kind: kinds.count(kind) for kind in (IDENTICAL, REARRANGED, NARROWED, FOLDED)},
+        missing=missing,
+        unexplained=account.unexplained,
+        share=1 - sum(weight.num_unexercised for weight in missing) / max(num_elements, 1),
+    )
+
+
+def _exercised(lost: list[Weight], reference: Reference, seen: Observations) -> dict[str, Bools]:
+    """By name of a weight: which elements would show in some probe, were they off by what is usual in the weight."""
+    found: dict[str, Bools] = {
+        weight.name: np.zeros(weight.missing.shape, dtype=bool) for weight in lost if weight.missing is not None
+    }
+    tensors = {**dict(reference.network.named_parameters()), **dict(reference.network.named_buffers())}
+    usual = {name: rms(tensors[name].detach().float().cpu().numpy()) or 1.0 for name in found}
+    for probe in seen.compared:
+        if all(found[weight.name][weight.missing].all() for weight in lost):
+            break
+        errors = zip(reference.float32(probe), reference.float64(probe), strict=True)
+        scales = [
+            max(rms(a.astype(np.float64) - b), np.finfo(a.dtype).eps * rms(b))
+            if a.dtype.kind == "f" and a.shape == b.shape
+            else 0.0
+            for a, b in errors
+        ]
+        try:
+            gradients = reference.gradients(probe, names=list(found), scales=scales)
+        except ModelError as error:
+            seen.note(f"what the probes exercise is not known: {error}")
+            break
+        for name, gradient in gradients.items():
+            found[name] |= gradient * usual[name] > NOISE_LIMIT
+    return found
+
+
+def _missing(weight: Weight, exercised: Bools | None) -> MissingWeight:
+    assert weight.missing is not None
+    unexercised = weight.missing if exercised is None else weight.missing & ~exercised
+    shown = unexercised if unexercised.any() else weight.missing
+    return MissingWeight(
+        name=weight.name,
+        num_elements=weight.num_elements,
+        num_missing=int(weight.missing.sum()),
+        num_unexercised=int(unexercised.sum()),
+        first=tuple(int(i) for i in np.argwhere(shown)[0]) if shown.any() else (),
+    )

@@ -70,6 +70,8 @@ def metrics(attempt: Attempt) -> dict[str, float]:
         found |= {"size_bytes": float(attempt.graph.size_bytes), "num_nodes": float(attempt.graph.num_nodes)}
     if attempt.evidence:
         found["noise_ratio"] = attempt.evidence.noise_ratio
+        if attempt.evidence.coverage:
+            found["proof_coverage"] = attempt.evidence.coverage.share
         for output in attempt.evidence.outputs:
             name = re.sub(r"[^\w\-. ]", "_", output.name)[:100]
             found |= {f"{name}/{key}": value for key, value in _figures(output).items()}

@@ -19,6 +19,7 @@ def describe(attempt: Attempt) -> str:
         f"Worst noise ratio {evidence.noise_ratio:.2f} of at most {evidence.noise_limit:g} "
         f"(error of ONNX Runtime as a multiple of float32's own rounding).",
         "",
+        *([f"Proof coverage: {evidence.coverage.sentence}.", ""] if evidence.coverage else []),
         *(f"* {reason}" for reason in evidence.reasons),
         *([f"* where: {evidence.blame.sentence}"] if evidence.blame else []),
         *(f"* in  `{value}`" for value in graph.inputs),

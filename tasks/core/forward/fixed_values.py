@@ -49,24 +49,30 @@ class FixedValues(OperatorMode):
         """Know the module's weights, of which several names may be one tensor."""
         super().__init__()
         self.values: list[FixedValue] = []
-        self.used: dict[int, None] = {}
-        """Numbers of the values that meet a value which depends on an input, or are returned."""
+        self.used: tuple[int, ...] = ()
+        """Numbers of the values that meet one which depends on an input, on the way to an output, or are returned."""
         self.normalised: list[Normalised] = []
         self._names: dict[int, str] = {}
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             self._names.setdefault(id(tensor), name)
         self._numbers: dict[int, int] = {}
         """By id of a tensor, which `values` keeps alive."""
-        self._written: set[int] = set()
-        """Storages of weights into which values that depend on inputs were written."""
+        self._written: dict[int, int] = {}
+        """By storage into which was written what depends on inputs: which fixed values reached it, bit by bit."""
         self._layers: Any = WeakIdKeyDictionary()
         """Operator, arguments and weights of the layer that a value comes from."""
-        self._inputs: Any = WeakIdKeyDictionary()
+        self._reached: Any = WeakIdKeyDictionary()
+        """By tensor that depends on an input: which fixed values reached it, bit by bit."""
 
-    def depends_on_inputs(self, *structures: Any) -> None:
-        """These tensors are inputs."""
+    def depends_on_inputs(self, *structures: Any, reached: int = 0) -> None:
+        """These tensors are inputs, or computed from them.
+
+        Args:
+            *structures: with tensors in them.
+            reached: which fixed values they were computed from, bit by bit.
+        """
         for tensor in _tensors(structures):
-            self._inputs[tensor] = True
+            self._reached[tensor] = reached
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: PLR0917
         given = _tensors((args, kwargs))
@@ -82,10 +88,11 @@ class FixedValues(OperatorMode):
                 self._numbers[id(tensor)] = len(self.values)
                 self.values.append(FixedValue(tensor, weights, tuple(fixed)))
             return answer
-        self.used |= dict.fromkeys(fixed)
+        reached = self._reach(given)
         if is_mutable(func):
-            self._written.add(given[0].untyped_storage()._cdata)
-        self.depends_on_inputs(outputs)
+            storage = given[0].untyped_storage()._cdata
+            self._written[storage] = reached | self._written.get(storage, 0)
+        self.depends_on_inputs(outputs, reached=reached)
         if name.startswith(_LAYERS):
             for tensor in outputs:
                 self._layers[tensor] = (name, args)
@@ -94,12 +101,22 @@ class FixedValues(OperatorMode):
         return answer
 
     def returned(self, answer: Any) -> None:
-        """Fixed values among what forward returns are used, too."""
-        self.used |= dict.fromkeys(number for t in _tensors(answer) if (number := self._number_of(t)) is not None)
+        """Take what forward returns: what reached it was used."""
+        reached = self._reach(_tensors(answer))
+        self.used = tuple(number for number in range(len(self.values)) if reached >> number & 1)
+
+    def _reach(self, tensors: list[torch.Tensor]) -> int:
+        """Which fixed values tensors are, or are computed from, bit by bit."""
+        reached = 0
+        for tensor in tensors:
+            number = self._number_of(tensor)
+            reached |= self._reached.get(tensor, 0) if number is None else 1 << number
+            reached |= self._written.get(tensor.untyped_storage()._cdata, 0)
+        return reached
 
     def _number_of(self, tensor: torch.Tensor) -> int | None:
         """The number of a fixed value; None: the tensor depends on the inputs."""
-        if tensor in self._inputs or tensor.untyped_storage()._cdata in self._written:
+        if tensor in self._reached or tensor.untyped_storage()._cdata in self._written:
             return None
         if id(tensor) not in self._numbers:
             name = self._names.get(id(tensor))

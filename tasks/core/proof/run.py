@@ -49,6 +49,8 @@ class ProbeRun:
         self._run_file(probes)
         for probe in (probe for probe in probes if not probe.optional):
             self._compare(probe)
+        if self._is_beyond_luck():
+            self._look_again()
         is_hopeless = self._is_beyond_luck()
         for probe in (probe for probe in probes if probe.optional):
             if is_hopeless or time.perf_counter() - started >= allowed:
@@ -56,7 +58,8 @@ class ProbeRun:
                 self._seen.skipped.append((probe, why))
             else:
                 self._compare(probe)
-        self._look_again()
+        if not is_hopeless:
+            self._look_again()
 
     def _module_runs(self, probe: Probe) -> bool:
         """Does the module itself run? On the planned sizes and ordinary values it must, on others it need not.

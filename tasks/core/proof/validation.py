@@ -99,15 +99,16 @@ def validate(
         if isinstance(known, Account):
             plan = looking_up_missing(plan, reference, known)
         seen = _observe(plan, candidate, reference, notes=notes, keep=keep)
-        if isinstance(known, Account):
-            seen.coverage = cover(known, reference, seen)
-        else:
-            seen.notes.append(known)
     evidence = judge(plan, seen)
     defect, failures, found = _search(plan, reference, seen, evidence=evidence)
     if failures or found:
         seen = replace(seen, failures=[*seen.failures, *failures], notes=[*seen.notes, *found])
         evidence = judge(plan, seen)
+    if isinstance(known, Account):
+        exercise = evidence.verdict == "pass"
+        evidence = judge(plan, replace(seen, coverage=cover(known, reference, seen.compared if exercise else ())))
+    else:
+        evidence = evidence.model_copy(update={"notes": (*evidence.notes, known)})
     if defect is not None:
         evidence = evidence.model_copy(update={"blame": defect.blame})
     witness = None

@@ -68,13 +68,14 @@ class Computing(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.scale, self.positions = nn.Parameter(torch.tensor(0.5)), nn.Parameter(torch.randn(1, 4, 7, 7))
-        self.conv, self.unused = nn.Conv2d(4, 4, 1), nn.Linear(2, 2)
-        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+        self.mix, self.unused = nn.Conv2d(4, 4, 1), nn.Linear(8, 2)
+        nn.init.zeros_(self.mix.bias)  # type: ignore[arg-type]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add positions of another size."""
         positions = nn.functional.interpolate(self.positions, size=(8, 8), mode="bilinear")
-        return self.conv(x + positions) * self.scale.exp()  # type: ignore[no-any-return]
+        self.unused(x)
+        return self.mix(x + positions) * self.scale.exp()  # type: ignore[no-any-return]
 
 
 class Looking(nn.Module):

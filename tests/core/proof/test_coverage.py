@@ -111,7 +111,7 @@ def test_what_is_not_in_the_file_may_be_exercised(tmp_path: Path) -> None:
     assert evidence.coverage is not None
     assert [(w.name, w.num_missing, w.num_unexercised) for w in evidence.coverage.missing] == [("last.weight", 24, 0)]
     assert evidence.coverage.sentence == (
-        "3 of 4 weights are in the file: 3 identical; probes exercised 1 of the other 1"
+        "3 of 4 weights are in the file: 2 identical, 1 folded; probes exercised 1 of the other 1"
     )
     evidence = exported(Dead(), FEATURES, tmp_path).prove(mutate=_doubled)
     assert evidence.verdict == "inconclusive"

@@ -159,6 +159,7 @@ def deployed(server: str, environment: dict[str, str]) -> dict[str, dict[str, An
     return {deployment["name"]: deployment for deployment in found}
 
 
+@pytest.mark.slow
 def test_every_deployment_of_the_file_is_there(deployed: dict[str, dict[str, Any]]) -> None:
     """`prefect deploy --all` makes each, one on an interval and two on a cron, in the pool `assay`."""
     in_file = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())["deployments"]
@@ -170,6 +171,7 @@ def test_every_deployment_of_the_file_is_there(deployed: dict[str, dict[str, Any
         assert deployment["parameters"].get("spec", {"model": "digits"})["model"] in read_catalog()
 
 
+@pytest.mark.slow
 def test_nothing_of_the_deploying_machine_is_stored(deployed: dict[str, dict[str, Any]]) -> None:
     """No deployment holds a path of the checkout, so that a worker anywhere can run it."""
     for deployment in deployed.values():
@@ -177,6 +179,7 @@ def test_nothing_of_the_deploying_machine_is_stored(deployed: dict[str, dict[str
         assert str(ROOT) not in json.dumps(deployment)
 
 
+@pytest.mark.slow
 def test_the_form_is_typed_and_explained(deployed: dict[str, dict[str, Any]]) -> None:
     """Prefect's UI can draw a form: every parameter and every field of the spec has a type, a title, a description."""
     schema = deployed["on-demand"]["parameter_openapi_schema"]
@@ -189,6 +192,7 @@ def test_the_form_is_typed_and_explained(deployed: dict[str, dict[str, Any]]) ->
         assert field.get("description"), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [{"inputs": ["image=float32[batch,1,8,8]"]}, {"weights": None}], ids=str)
 def test_the_form_takes_what_the_catalog_takes(
     server: str, deployed: dict[str, dict[str, Any]], given: dict[str, Any]

@@ -84,6 +84,7 @@ def test_a_sweep_is_one_run_with_its_models_below(own_store: mlflow.MlflowClient
     assert len(parent_runs(own_store)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server", "own_store")
 def test_a_crash_costs_one_model_only(sweep: Callable[..., Ran]) -> None:
     """A process that is killed in the exporter is one recorded error that says how, and the others are proven."""
@@ -103,6 +104,7 @@ def test_what_hangs_is_given_up(sweep: Callable[..., Ran]) -> None:
     assert ran.results[0]["error"]["type"] == "CrashError"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server", "own_store")
 def test_what_a_models_code_does_stays_with_it(sweep: Callable[..., Ran], call: Callable[..., Ran]) -> None:
     """Neither a patched PyTorch nor a crash or an exit reaches the next model's proof."""

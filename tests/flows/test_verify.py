@@ -221,6 +221,7 @@ def test_several_files_get_a_result_each_in_their_order(verify: Callable[..., Ra
     assert not client.search_registered_models("name='several'")
 
 
+@pytest.mark.slow
 def test_json_to_standard_output_is_alone_there(files: Path) -> None:
     """With good files only, the status is 0; `--json -` puts JSON on standard output and the rest on the other."""
     process = run(*HEADS, "heads.onnx", "heads_reordered.onnx", "--json", "-", cwd=files)

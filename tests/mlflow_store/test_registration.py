@@ -134,6 +134,7 @@ def test_the_champion_keeps_its_inputs_until_others_are_accepted() -> None:
     assert exported("image") == ("1", "proven", "2", "1")
 
 
+@pytest.mark.slow
 def test_random_weights_are_no_champion() -> None:
     """They are proven, and what serves `champion` keeps its weights, whatever is accepted."""
     client = mlflow.MlflowClient()
@@ -149,6 +150,7 @@ def test_random_weights_are_no_champion() -> None:
     assert str(client.get_model_version_by_alias("drawn", "proven").version) == "1"
 
 
+@pytest.mark.slow
 def test_why_the_champion_stays_is_a_note() -> None:
     """The note names the version and both interfaces, and the option that moves it."""
     model, name = Classifier().eval(), "contract-said"

@@ -45,7 +45,8 @@ def test_every_mutant_of_a_trained_model_fails(outcomes: list[Outcome]) -> None:
     assert _survivors(outcomes) == []
 
 
-@pytest.mark.parametrize("name", ["Heads", pytest.param("UNet", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Heads", "UNet"])
 def test_every_mutant_of_a_random_model_fails(name: str, tmp_path: Path) -> None:
     """Several outputs, integers and pictures as outputs are no way around the proof."""
     (tmp_path / "mutants").mkdir()

@@ -68,7 +68,7 @@ class FixedValues(OperatorMode):
         """These tensors are inputs, or computed from them.
 
         Args:
-            *structures: with tensors in them.
+            structures: with tensors in them.
             reached: which fixed values they were computed from, bit by bit.
         """
         for tensor in _tensors(structures):

@@ -22,7 +22,12 @@ Bools = NDArray[np.bool_]
 
 
 def account_for(plan: Plan, reference: Reference) -> Account | str:
-    """Look for the module's weights in the file; a sentence says why that can't be done."""
+    """Look for the module's weights in the file; a sentence says why that can't be done.
+
+    Args:
+        plan: of the proof, with the file.
+        reference: of the module.
+    """
     try:
         fixed = reference.fixed_values()
     except ModelError as error:

@@ -109,6 +109,7 @@ def digests(*names: str, size: int) -> list[list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_tensors_at_one_and_two_threads() -> None:
     """The same seed gives bit-equal tensors in every process, whatever its number of threads."""
     names = ("mobilenet_v2", "convnext_tiny")

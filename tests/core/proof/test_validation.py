@@ -101,6 +101,7 @@ def test_a_branch_on_values_that_tracing_froze_is_inconclusive(exporter: str, tm
     assert "tiny_models.py:" in evidence.reasons[0]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_a_mask_may_hide_almost_everything(tmp_path: Path) -> None:
     """A transformer that raises on a mask of zeros is proven all the same."""

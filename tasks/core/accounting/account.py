@@ -59,7 +59,7 @@ class _Ledger:
         used = {name for number in fixed.used for name in fixed.values[number].weights}
         self.used = [name for name in tensors if name in used]
         self._arrays = {name: _array(tensors[name]) for name in self.used}
-        self._found = {name: self.constants.find(array) for name, array in self._arrays.items()}
+        self._found = {name: self.constants.find(array, name=name) for name, array in self._arrays.items()}
         self._values: dict[int, Found | None] = {}
         self._missing: dict[str, NDArray[np.bool_]] = {}
         for norm in fixed.normalised:
@@ -71,6 +71,10 @@ class _Ledger:
         """What became of one weight."""
         array, missing = self._arrays[name], None
         found = self._found[name] or self._by_uses(name)
+        if found and found.is_shared and not self.constants.lacks(array):
+            found = (
+                None  # the file has another constant of this size, which no tensor explains: perhaps this one, changed
+            )
         if not found and array.size and (array == array.flat[0]).all() and array.flat[0] in (0, 1):
             # exporters leave out what adds 0 or multiplies by 1
             found = Found(FOLDED, ()) if self.constants.lacks(array) else None
@@ -150,5 +154,6 @@ def _times(weight: Array, scale: Array, *, num_groups: int) -> Array:
 
 
 def _array(tensor: torch.Tensor) -> Array:
-    tensor = tensor.detach().cpu()
+    tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
+    tensor = tensor.dequantize() if tensor.is_quantized else tensor.to_dense() if tensor.is_sparse else tensor
     return np.asarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())

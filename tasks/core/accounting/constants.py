@@ -36,6 +36,8 @@ class Found:
     """identical, rearranged, narrowed or folded."""
     names: tuple[str, ...]
     """Of the constants."""
+    is_shared: bool = False
+    """The constant is another tensor with the same elements, too."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Constants:
     explained: set[str] = field(default_factory=set)
     """Names of those that were found to be a tensor of the module."""
     _known_rows: dict[tuple[int, str], list["_Rows"]] = field(default_factory=dict)
+    _known_ends: dict[str, Array] = field(default_factory=dict)
 
     @classmethod
     def of(cls, path: Path) -> "Constants":
@@ -59,21 +62,27 @@ class Constants:
             by_size.setdefault(array.size, []).append(name)
         return by_size
 
-    def find(self, tensor: Array) -> Found | None:
+    def find(self, tensor: Array, *, name: str = "") -> Found | None:
         """Look for the very elements of a tensor, all in one constant: as they are, with axes exchanged, or narrowed.
 
         Args:
             tensor: of the module.
+            name: of the constant to look at first.
         """
-        for name in self._by_size.get(tensor.size, ()):
-            constant = self.arrays[name]
+        same_size = self._by_size.get(tensor.size, [])
+        ends = _ends(tensor)
+        for other in sorted(same_size, key=lambda other: (other != name, other in self.explained)):
+            constant = self.arrays[other]
+            if not np.array_equal(ends.astype(constant.dtype), self._ends(other), equal_nan=constant.dtype.kind == "f"):
+                continue
             if (narrowed := _narrowed(tensor, constant.dtype)) is None:
                 continue
             for axes in _arrangements(tensor.shape):
                 if _are_equal(narrowed.transpose(axes), constant):
-                    self.explained.add(name)
-                    same = NARROWED if constant.dtype != tensor.dtype else IDENTICAL
-                    return Found(same if _is_plain(axes) else REARRANGED, (name,))
+                    kind = NARROWED if constant.dtype != tensor.dtype else IDENTICAL
+                    found = Found(kind if _is_plain(axes) else REARRANGED, (other,), other in self.explained)
+                    self.explained.add(other)
+                    return found
         return None
 
     def close_to(self, value: Array) -> Found | None:
@@ -82,9 +91,11 @@ class Constants:
         Args:
             value: as computed from weights, in float32 or float64.
         """
+        ends, scale = _ends(value), rms(value)
         for name, constant in self._same_size(value):
-            is_likely = constant.dtype.kind == "f" and _are_close(*_some(constant, value)).all()
-            if is_likely and _are_close(constant, value).all():
+            if constant.dtype.kind != "f" or not np.allclose(self._ends(name), ends, rtol=1e-3, atol=1e-3 * scale):
+                continue
+            if _are_close(*_some(constant, value), scale=scale).all() and _are_close(constant, value).all():
                 self.explained.add(name)
                 return Found(FOLDED, (name,))
         return None
@@ -101,20 +112,22 @@ class Constants:
     def differing(self, tensor: Array, *, rounded: bool = False) -> NDArray[np.bool_]:
         """Which elements are in no constant: those that differ from the one with the most equal elements.
 
+        Constants that are other tensors do not count.
+
         Args:
             tensor: of the module.
             rounded: elements that are equal but for rounding are equal.
         """
-        best = np.ones(tensor.shape, dtype=bool)
+        best, nearest = np.ones(tensor.shape, dtype=bool), ""
         for name, constant in self._same_size(tensor):
-            if (constant.dtype.kind == "f") == (tensor.dtype.kind == "f"):
+            if name not in self.explained and (constant.dtype.kind == "f") == (tensor.dtype.kind == "f"):
                 few = _some(constant, tensor)
-                if (_are_close(*few) if rounded else few[0] == few[1]).mean() < _WORTH_A_LOOK / 2:
+                if (_are_close(*few, scale=rms(tensor)) if rounded else few[0] == few[1]).mean() < _WORTH_A_LOOK / 2:
                     continue
                 differs = ~_are_close(constant, tensor) if rounded else constant != tensor
                 if differs.mean() < min(best.mean(), 1 - _WORTH_A_LOOK):
-                    best = differs
-                    self.explained.add(name)
+                    best, nearest = differs, name
+        self.explained.add(nearest)
         return best
 
     def unexplained(self, *, least: int) -> list[str]:
@@ -125,6 +138,12 @@ class Constants:
         """
         names = (n for n in self.arrays if n not in self.explained and self.arrays[n].dtype.kind == "f")
         return [name for name in names if self.arrays[name].size >= least and np.ptp(self.arrays[name])]
+
+    def _ends(self, name: str) -> Array:
+        """The least and the largest element of a constant, which no exchange of axes changes."""
+        if name not in self._known_ends:
+            self._known_ends[name] = _ends(self.arrays[name])
+        return self._known_ends[name]
 
     def _same_size(self, tensor: Array) -> Iterator[tuple[str, Array]]:
         """Constants with as many elements, in each arrangement of axes that gives the tensor's shape."""
@@ -141,7 +160,7 @@ class Constants:
         Args:
             tensor: of the module.
         """
-        if not tensor.ndim or tensor.size < 2 or tensor.dtype.kind not in "fiub":
+        if not tensor.ndim or tensor.dtype.kind not in "fiub" or not _is_telling(tensor):
             return None
         for rows in (tensor.reshape(len(tensor), -1), *([tensor.T] if tensor.ndim == 2 else [])):
             names = _cover(rows, self._sequences(rows.shape[1], rows.dtype))
@@ -182,15 +201,20 @@ def _cover(wanted: Array, sequences: "Sequence[_Rows]") -> list[str]:
             for place in np.flatnonzero(sequence.keys == keys[at])[:_MAX_PLACES]:
                 length = _run(sequence.keys[place:], keys[at:])
                 is_piece = length * _SHORTEST_PIECE >= len(wanted) or length == len(sequence.rows)
-                if is_piece and length > longest:
-                    same = (sequence.rows[place : place + length] == wanted[at : at + length]).all(axis=1)
-                    if same.all():
-                        longest, owner = length, sequence.name
+                piece = wanted[at : at + length]
+                is_likely = is_piece and length > longest and _is_telling(piece)
+                if is_likely and np.array_equal(sequence.rows[place : place + length], piece):
+                    longest, owner = length, sequence.name
         if not longest:
             return []
         names.append(owner)
         at += longest
     return names
+
+
+def _is_telling(piece: Array) -> bool:
+    """Are there different elements, so that it is not found by chance?"""
+    return piece.size > 1 and bool((piece != piece.flat[0]).any())
 
 
 def _run(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> int:
@@ -205,6 +229,11 @@ def _keys(rows: Array) -> NDArray[np.uint64]:
     picked = np.ascontiguousarray(rows[:, [0, rows.shape[1] // 2]])
     bits = picked.view(f"u{picked.dtype.itemsize}").astype(np.uint64)
     return np.asarray(bits[:, 0] * np.uint64(0x9E3779B97F4A7C15) + bits[:, 1])
+
+
+def _ends(array: Array) -> Array:
+    """The least and the largest element; NaN if one is, nothing of nothing."""
+    return np.array([array.min(), array.max()]) if array.size else array.reshape(-1)
 
 
 def _arrangements(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -252,10 +281,10 @@ def _some(*arrays: Array) -> list[Array]:
     return [array[places].reshape(-1) for array in arrays]
 
 
-def _are_close(constant: Array, value: Array) -> NDArray[np.bool_]:
-    """Which elements are equal but for the rounding of another order of operations?"""
+def _are_close(constant: Array, value: Array, *, scale: float | None = None) -> NDArray[np.bool_]:
+    """Which elements are equal but for the rounding of another order of operations, at the scale of all?"""
     wide = value.astype(np.float64)
     eps = max(EPS32, eps_of(constant.dtype))
-    limit = _FOLDING_EPS * eps * (np.abs(wide) + rms(wide))
+    limit = _FOLDING_EPS * eps * (np.abs(wide) + (rms(wide) if scale is None else scale))
     with np.errstate(invalid="ignore"):
         return np.asarray((np.abs(constant.astype(np.float64) - wide) <= limit) | (constant == wide))

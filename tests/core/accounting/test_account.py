@@ -219,3 +219,32 @@ def test_a_constant_that_no_weight_explains_is_named(tmp_path: Path) -> None:
     proto.graph.initializer.append(numpy_helper.from_array(np.arange(40, dtype=np.float32), "their_own"))
     onnx.save(proto, path)
     assert _account(path, model, args).unexplained == ("their_own",)
+
+
+class Twins(nn.Module):
+    """Two layers whose biases are equal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 6), nn.Linear(6, 6)
+        nn.init.constant_(self.first.bias, 0.25)
+        nn.init.constant_(self.last.bias, 0.25)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scores."""
+        return self.last(self.first(x).relu())  # type: ignore[no-any-return]
+
+
+def test_equal_weights_may_share_a_constant_unless_another_is_there(tmp_path: Path) -> None:
+    """Exporters keep one of two equal constants; where there are two, both must be right."""
+    model, args = _model(Twins), (torch.rand(2, 6),)
+    path = _export(model, args, tmp_path, dynamo=False)
+    proto = onnx.load(path)
+    assert [list(tensor.dims) for tensor in proto.graph.initializer].count([6]) == 1
+    assert "missing" not in _kinds(_account(path, model, args)).values()
+    changed = np.array([0.25, 0.25, 0.5, 0.25, 0.25, 0.25], dtype=np.float32)
+    proto.graph.initializer.append(numpy_helper.from_array(changed, "its_own"))
+    next(node for node in reversed(proto.graph.node) if node.op_type == "Gemm").input[2] = "its_own"
+    onnx.save(proto, path)
+    (missing,) = [weight for weight in _account(path, model, args).weights if weight.missing is not None]
+    assert (missing.name, np.flatnonzero(missing.missing).tolist()) == ("last.bias", [2])  # type: ignore[arg-type]

@@ -111,7 +111,7 @@ def _details(result: ExportResult) -> Iterator[str]:
         timed = is_export and not result.unchanged
         yield figures + (f", {sum(result.seconds.values()):.1f} s to export and prove" if timed else "")
     if result.evidence and result.evidence.coverage:
-        yield result.evidence.coverage.sentence
+        yield f"weights  {result.evidence.coverage.sentence}"
     if not is_export and not is_proven:
         yield f"reason   {escape(result.reason)}"
     if result.evidence and result.evidence.blame:

@@ -123,7 +123,7 @@ def test_the_run_says_what_was_exported(run: Run, exported_digits: ExportResult)
     assert tags["assay.weights_sha256"] == exported_digits.weights_sha256
     assert len(tags["assay.fingerprint"]) == 64
     assert metrics["logits/noise_ratio"] == pytest.approx(exported_digits.parity["logits"].noise_ratio)
-    assert metrics["logits/top1_agreement"] == 1.0
+    assert metrics["logits/top1_agreement"] == metrics["proof_coverage"] == 1.0
     assert {f"seconds/{step}" for step in exported_digits.seconds} - {"seconds/log_export"} <= metrics.keys()
 
 

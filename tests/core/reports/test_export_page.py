@@ -6,7 +6,16 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tasks.core.records.evidence import BlockPower, Detections, Evidence, OutputEvidence, Power, ProbeRecord
+from tasks.core.records.evidence import (
+    BlockPower,
+    Coverage,
+    Detections,
+    Evidence,
+    MissingWeight,
+    OutputEvidence,
+    Power,
+    ProbeRecord,
+)
 from tasks.core.spec.export_spec import ResolvedSpec
 from tests.core.reports.report_records import (
     BLAME,
@@ -118,6 +127,16 @@ def test_a_mute_block_is_marked() -> None:
     text = _Page(make_report(INCONCLUSIVE)).text
     assert "2 in all, 1 of them mute" in text
     assert text.count("mute: below 100") == 1
+
+
+def test_weights_that_are_not_in_the_file_are_listed() -> None:
+    """With how much of them no probe exercised; constants that are no weight are named."""
+    missing = MissingWeight(name="fc.weight", num_elements=5120, num_missing=512, num_unexercised=2, first=(1, 7))
+    coverage = Coverage(num_weights=3, identical=2, missing=(missing,), unexplained=("their_own",), share=0.75)
+    text = _Page(make_report(INCONCLUSIVE.model_copy(update={"coverage": coverage}))).text
+    assert "Proof coverage 75 %: 2 of 3 weights are in the file: 2 identical" in text
+    assert "fc.weight 5,120 512 2 1, 7" in text
+    assert "their_own" in text
 
 
 def test_integers_are_equal_or_not() -> None:

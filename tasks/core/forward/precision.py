@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -197,8 +196,9 @@ def run_perturbed(model: nn.Module, args: Args, kwargs: Kwargs, *, seed: int, mo
 
 
 def _off_by_half_eps(tensor: torch.Tensor, seed: str) -> torch.Tensor:
-    drawn = np.random.default_rng(zlib.crc32(seed.encode())).integers(0, 2, _SIGN_PERIOD)  # torch.vmap refuses torch's
-    signs = torch.from_numpy(drawn).to(tensor.dtype) * 2 - 1
+    generator = torch.Generator().manual_seed(zlib.crc32(seed.encode()))
+    with torch._C._DisableFuncTorch():  # torch.vmap refuses random numbers
+        signs = torch.randint(0, 2, (_SIGN_PERIOD,), generator=generator).to(tensor.dtype) * 2 - 1
     flat = tensor.reshape(-1)
     num_whole = flat.numel() // _SIGN_PERIOD * _SIGN_PERIOD
     moved = torch.empty_like(flat)

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -79,10 +81,12 @@ def test_bad_input_among_several_is_said_before_any_is_exported(call: Callable[.
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
-def test_an_interruption_leaves_nothing_behind(tmp_path: Path, own_store: mlflow.MlflowClient) -> None:
+def test_an_interruption_leaves_nothing_behind(
+    tmp_path: Path, own_store: mlflow.MlflowClient, request: pytest.FixtureRequest
+) -> None:
     """After Ctrl-C amid the second model the first stays proven; no process, work folder or running run is left."""
-    flag, scratch = tmp_path / "flag", tmp_path / "scratch"
-    scratch.mkdir()
+    flag, scratch = tmp_path / "flag", Path(tempfile.mkdtemp())  # short, as a socket's address is
+    request.addfinalizer(lambda: shutil.rmtree(scratch))
     environment = {**os.environ, "SLOW_MODEL_FLAG": str(flag), "SLOW_MODEL_SECONDS": "100", "TMPDIR": str(scratch)}
     with subprocess.Popen(
         [*command(f"{MANY}:Net0", f"{MANY}:Slow"), "--json", "out.json"],

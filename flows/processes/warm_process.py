@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, ParamSpec, TypeVar
 
-from tasks.core.errors import CrashError, cause_of_death
+from tasks.core.errors import CrashError, ServiceError, cause_of_death
 from tasks.core.runtime.descriptors import leave_descriptors
 from tasks.core.runtime.owned_processes import end_with_owner
 
@@ -51,6 +51,9 @@ class WarmProcesses:
         Args:
             num_threads: of PyTorch and ONNX Runtime in each process; None: as they have it.
             is_silent: send what a process prints to standard error, and what the steps log nowhere.
+
+        Raises:
+            ServiceError: the path of the temporary folder is too long for a socket.
         """
         self._prepare = functools.partial(_prepare, num_threads, is_silent)
         self._running: set[BaseProcess] = set()
@@ -59,7 +62,12 @@ class WarmProcesses:
         self._context.set_forkserver_preload(PRELOADED)
         # a Dask worker is daemonic, and such may have no children lest they outlive it; these end with their owner
         multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
-        forkserver.ensure_running()
+        try:
+            forkserver.ensure_running()
+        except OSError as error:  # its socket lies in the temporary folder, and an address has about 100 characters
+            raise ServiceError(
+                f"Processes can't be started ({error}); set TMPDIR to a folder with a short path."
+            ) from error
 
     def run(self, what: str, max_seconds: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function in a new process and give what it returns or raises.

@@ -10,7 +10,7 @@ from torch import nn
 
 from tasks.core.accounting.constants import FOLDED, Constants, Found
 from tasks.core.arrays import Array
-from tasks.core.forward.fixed_values import FixedValues, Normalised
+from tasks.core.forward.fixed_values import FixedValues, Normalised, weights_of
 
 LEAST_UNEXPLAINED = 16
 """Number of elements from which a constant that is no weight is worth a word: exporters make smaller ones."""
@@ -55,7 +55,7 @@ class _Ledger:
 
     def __init__(self, constants: Constants, model: nn.Module, fixed: FixedValues) -> None:
         self.constants, self._fixed = constants, fixed
-        tensors: dict[str, torch.Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        tensors = weights_of(model)
         used = {name for number in fixed.used for name in fixed.values[number].weights}
         self.used = [name for name in tensors if name in used]
         self._arrays = {name: _array(tensors[name]) for name in self.used}

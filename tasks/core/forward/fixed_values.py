@@ -53,7 +53,7 @@ class FixedValues(OperatorMode):
         """Numbers of the values that meet one which depends on an input, on the way to an output, or are returned."""
         self.normalised: list[Normalised] = []
         self._names: dict[int, str] = {}
-        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        for name, tensor in weights_of(model).items():
             self._names.setdefault(id(tensor), name)
         self._numbers: dict[int, int] = {}
         """By id of a tensor, which `values` keeps alive."""
@@ -146,6 +146,11 @@ class FixedValues(OperatorMode):
         if own is not None and len(fixed) == len(norm):
             behind = None if bias is None else self._number_of(bias)
             self.normalised.append(Normalised(own, behind, num_groups, fixed, float(args[-1])))
+
+
+def weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and buffers by name; of several names of one tensor the first."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def run_for_fixed(model: nn.Module, args: Args, kwargs: Kwargs, *, fixed: FixedValues) -> Any:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from tasks.core.arrays import Array
+from tasks.core.forward.fixed_values import weights_of
 from tasks.core.forward.outputs import flatten
 from tasks.core.forward.precision import Args, Kwargs
 from tasks.core.forward.switches import same_way, uncompiled
@@ -33,7 +34,7 @@ def run_for_gradients(
         scales: the unit of each output, of its rms; 0 leaves an output out.
         found: gets an array in the shape of each weight of floats, by name.
     """
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    tensors = weights_of(model)
     leaves = {name: tensors[name] for name in names if tensors[name].is_floating_point()}
     needed = {name: leaf.requires_grad for name, leaf in leaves.items()}
     generator = torch.Generator().manual_seed(0)

@@ -8,6 +8,7 @@ import onnx
 from torch import nn
 
 from tasks.core.arrays import Array, rms
+from tasks.core.forward.fixed_values import weights_of
 from tasks.core.localisation.file_values import FileValues
 from tasks.core.localisation.onnx_graph import OnnxGraph
 from tasks.core.onnx_files.lazy_reading import values
@@ -125,7 +126,7 @@ def other_parameter(network: nn.Module, graph: OnnxGraph, index: int) -> str:
     own = modules.get(_nearest_path(graph, index, modules) or "")
     if isinstance(own, nn.modules.batchnorm._BatchNorm) and graph.nodes[index].op_type != "BatchNormalization":
         return ""  # a norm is folded into the weights, which keep their name
-    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    tensors = weights_of(network)
     for name in graph.inputs[index]:
         if name not in tensors or name not in graph.initializers:
             continue

@@ -12,6 +12,7 @@ from tasks.core.accounting.account import Account, Weight, account
 from tasks.core.accounting.constants import FOLDED, IDENTICAL, NARROWED, REARRANGED
 from tasks.core.arrays import rms
 from tasks.core.errors import ModelError
+from tasks.core.forward.fixed_values import weights_of
 from tasks.core.inputs.probes import Probe
 from tasks.core.limits import MAX_MISSING_PROBES, NOISE_LIMIT
 from tasks.core.proof.plan import Plan
@@ -44,7 +45,7 @@ def looking_up_missing(plan: Plan, reference: Reference, account: Account) -> Pl
         account: what is missing.
     """
     inputs, first = reference.inputs, plan.probes[0]
-    tensors = {**dict(reference.network.named_parameters()), **dict(reference.network.named_buffers())}
+    tensors = weights_of(reference.network)
     probes: list[Probe] = []
     for weight in account.weights:
         if weight.missing is None or weight.missing.ndim < 2:
@@ -86,7 +87,7 @@ def _exercised(lost: list[Weight], reference: Reference, probes: Sequence[Probe]
     found: dict[str, Bools] = {
         weight.name: np.zeros(weight.missing.shape, dtype=bool) for weight in lost if weight.missing is not None
     }
-    tensors = {**dict(reference.network.named_parameters()), **dict(reference.network.named_buffers())}
+    tensors = weights_of(reference.network)
     usual = {name: rms(tensors[name].detach().float().cpu().numpy()) or 1.0 for name in found}
     for probe in probes:
         if all(found[weight.name][weight.missing].all() for weight in lost):

@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
+from tasks.core.errors import ModelError, refusal_of
 from tasks.core.forward.arguments import Arguments
 from tasks.core.forward.hooks import hookable_modules
 from tasks.core.forward.precision import run_float64
@@ -129,6 +130,11 @@ def _run_with_own_statistics(module: nn.Module, recorder: OriginRecorder, argume
         args, kwargs = tree_map(_as_input, arguments)
         with recorder:
             return run_float64(module, args, kwargs)
+    except Exception as error:  # the user's forward may raise anything
+        where = "the traced sizes (random weights are scaled by a run)"
+        raise ModelError(
+            f"{type(module).__name__} raised at {where}: {refusal_of(error, module, where=where)}; correct --input."
+        ) from error
     finally:
         for handle in handles:
             handle.remove()

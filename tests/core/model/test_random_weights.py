@@ -19,6 +19,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.utils._pytree import tree_leaves
 from torchvision import models
 
+from tasks.core.errors import ModelError
 from tasks.core.model.random_weights import build_with_random_weights
 
 ROOT = Path(__file__).parents[3]
@@ -139,6 +140,12 @@ def test_threads_and_generators_come_back_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError):
         build_with_random_weights(lambda: nn.Linear(1 // 0, 2), lambda _: ((), {}), seed=0)
     assert torch.get_num_threads() == before
+
+
+def test_inputs_that_the_module_refuses_are_one_sentence() -> None:
+    """A wrong shape is said of the module, before anything is exported."""
+    with pytest.raises(ModelError, match=r"Linear raised at the traced sizes .* mat1 and mat2 .*; correct --input"):
+        build_with_random_weights(lambda: nn.Linear(6, 2), lambda _: ((torch.zeros(2, 8),), {}), seed=0)
 
 
 def test_norms_take_the_statistics_of_their_own_input() -> None:

@@ -42,6 +42,7 @@ NUM_OTHER_CHOICES = 8  # runs in which choices among equal values fall otherwise
 MAX_MISSING_PROBES = 8  # tables of which the rows that a file does not hold are looked up
 NUM_STAND_INS = 4  # perturbed float32 runs whose mean with torch32 stands in for float64 where there is none
 MIN_PROVING_SECONDS = 20.0  # optional probes are run for at least as long, or for as long as the export took
+MAX_LEVELS_BYTES = 1 << 29  # of a file that is opened at levels basic and extended, too: opening copies its weights
 BEYOND_LUCK = 1000.0  # noise ratio that no luck explains: luck alone gave one probe of a true export 52
 ROW_LIMIT = 4.0  # errors of rows answered together, as a multiple of their errors before; a true ratio is near 1
 

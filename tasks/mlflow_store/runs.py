@@ -58,10 +58,10 @@ class OpenRun:
             if page := html_report(attempt):
                 (folder / REPORT_FILE).write_text(page, encoding="utf-8")
             if defect is not None:
-                from tasks.core.localisation import defects  # it imports torch, as validation has by now
+                from tasks.core.localisation import reproduction  # it imports torch, as validation has by now
 
                 file = Path(attempt.file).name if attempt.file else GRAPH_FILE
-                defects.write_reproduction(defect, folder / defects.REPRODUCTION, file=file)
+                reproduction.write_reproduction(defect, folder / reproduction.REPRODUCTION, file=file)
             mlflow.log_artifacts(str(folder), run_id=self.release.run_id)
 
 

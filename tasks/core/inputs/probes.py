@@ -8,6 +8,7 @@ import numpy as np
 
 from tasks.core.arrays import Array
 from tasks.core.records.record import Record
+from tasks.core.runtime.passes import LEVELS
 from tasks.core.spec.input_spec import Dim, InputSpec, derived_dims
 
 BATCH_SIZES = (2, 1, 3, 5)
@@ -26,7 +27,7 @@ class Probe(Record):
     sizes: dict[str, int] = {}
     """Size of each dynamic dimension."""
     levels: tuple[str, ...] = ("all",)
-    """ONNX Runtime optimisation levels to run it at."""
+    """ONNX Runtime optimisation levels to run it at, of `LEVELS`."""
     optional: bool = False
     """Left out when proving has taken too long."""
     rows: tuple[tuple["Probe", int], ...] = ()
@@ -95,14 +96,14 @@ def plan_probes(
     smallest = cases[1] if len(cases) > 1 else traced
     has_rows = is_batch_apart(specs) and all([dim.name for dim in spec.dims].count(batch) == 1 for spec in specs)
     # the file is tried without optimisation right after its export, at the other sizes if there are any
-    first_levels: tuple[str, ...] = ("all",) if len(cases) > 1 else ("off", "all")
+    first_levels: tuple[str, ...] = ("all",) if len(cases) > 1 else LEVELS
     probes = [
         Probe(family=family, seed=1, sizes=traced, levels=first_levels),
         Probe(family=family, seed=2, sizes=traced),
     ]
     for seed, case in enumerate(cases[1:], start=3):
         large = batch is not None and case[batch] >= max(BATCH_SIZES)
-        levels = ("all",) if large else ("off", "all")
+        levels = LEVELS if seed == 3 else ("all",) if large else ("off", "all")
         probe = Probe(family=family, seed=seed, sizes=case, levels=levels, optional=large)
         if batch is not None and has_rows and case == {**traced, batch: case[batch]} and case[batch] > 1:
             probe = probe.model_copy(update={"rows": _rows_for(probe, probes, batch)})

@@ -1,10 +1,9 @@
-"""The node that makes a file wrong: described for a reader, and as files that reproduce its error."""
+"""The node that makes a file wrong, or of which ONNX Runtime's optimisation makes something else, described."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import onnx
 from torch import nn
 
 from tasks.core.arrays import Array, rms
@@ -15,35 +14,6 @@ from tasks.core.onnx_files.lazy_reading import values
 from tasks.core.records.evidence import Blame, Values
 
 _NUM_SHOWN = 8
-REPRODUCTION = "reproduction"
-"""The folder of one, among the artifacts of a run."""
-_SCRIPT = '''"""Run the node that makes {file} wrong, and show how far it is off. Needs numpy and onnxruntime.
-
-{sentence}.
-"""
-
-from pathlib import Path
-
-import numpy
-import onnxruntime
-
-folder = Path(__file__).parent
-options = onnxruntime.SessionOptions()
-options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-session = onnxruntime.InferenceSession(str(folder / "culprit.onnx"), options, providers=["CPUExecutionProvider"])
-with numpy.load(folder / "inputs.npz") as inputs:
-    feeds = {{name.name: inputs[f"input_{{index}}"] for index, name in enumerate(session.get_inputs())}}
-(found,) = session.run(None, feeds)
-with numpy.load(folder / "expected.npz") as file:
-    expected = file["expected"].reshape(-1)
-print("found   ", found.reshape(-1)[:8])
-print("expected", expected[:8], "as PyTorch computes it in float64")
-if found.size != expected.size:
-    raise SystemExit(f"wrong: {{found.size}} elements instead of {{expected.size}}")
-difference = numpy.abs(found.reshape(-1).astype(float) - expected).max()
-print("largest difference", difference)
-raise SystemExit(int(not difference <= {tolerance!r}))
-'''
 
 
 @dataclass(frozen=True)
@@ -52,14 +22,15 @@ class Defect:
 
     blame: Blame
     graph: OnnxGraph
-    node: int
-    """Its index in the graph."""
-    inputs: dict[str, Array]
-    """The arrays that the node takes in the file, by name."""
+    nodes: tuple[int, ...]
+    """Its index in the graph, last; before it those without which an optimiser's pass does no harm."""
+    inputs: Mapping[str, Array]
+    """The arrays that the nodes take in the file, by name."""
     output: str
     """Name of its wrong output."""
     expected: Array | None
-    """What that should be, as the module computes it in float64, rounded to float32; None: not known."""
+    """What that should be, as the module computes it in float64, rounded to float32, or the file without optimisation;
+    None: not known."""
 
 
 def describe(network: nn.Module, file: FileValues, index: int, *, kind: str, number: int | None) -> Defect:
@@ -97,7 +68,40 @@ def describe(network: nn.Module, file: FileValues, index: int, *, kind: str, num
     )
     said = file.said if index == file.stopped else ""
     blame = blame.model_copy(update={"sentence": _sentence(blame, said)})
-    return Defect(blame, graph, index, inputs=file.inputs_of(index), output=output, expected=expected)
+    return Defect(blame, graph, (index,), inputs=file.inputs_of(index), output=output, expected=expected)
+
+
+def of_optimiser(
+    network: nn.Module, graph: OnnxGraph, found: tuple[list[int], str], *, values: Mapping[str, Array], blame: Blame
+) -> Defect:
+    """Describe the few nodes of which a pass of ONNX Runtime's optimisation makes something else.
+
+    Args:
+        network: the module.
+        graph: the file.
+        found: indices of the nodes, and the name of the value that is wrong.
+        values: those of the file without optimisation, by name.
+        blame: what is known of the passes.
+    """
+    nodes, output = found
+    modules = dict(network.named_modules())
+    path = _nearest_path(graph, nodes[-1], modules) or ""
+    op_types = [graph.nodes[index].op_type for index in nodes]
+    known = {
+        "node": graph.label(nodes[-1]),
+        "op_type": op_types[-1],
+        "module_path": path,
+        "module_class": type(modules[path]).__name__ if path in modules else "",
+        "expected": _in_short(values[output], None),
+    }
+    blame = blame.model_copy(update=known)
+    module = f"{path} ({blame.module_class})" if path else "forward itself"
+    said = (
+        f"{blame.node} gives another value after {' and '.join(blame.passes)} of level {blame.level} "
+        f"({', '.join(op_types)}); in PyTorch that is {module}"
+    )
+    blame = blame.model_copy(update={"sentence": said})
+    return Defect(blame, graph, tuple(nodes), inputs=values, output=output, expected=values[output])
 
 
 def _nearest_path(graph: OnnxGraph, index: int, modules: dict[str, nn.Module]) -> str | None:
@@ -164,25 +168,3 @@ def _sentence(blame: Blame, said: str) -> str:
     source = f", {blame.source}" if blame.source else ""
     ratio = "" if said or blame.kind == "output" else f", off by {blame.own_ratio:.3g} times its noise"
     return f"{blame.node} ({blame.op_type}) {what}{ratio}; in PyTorch that is {module}{source}"
-
-
-def write_reproduction(defect: Defect, folder: Path, *, file: str) -> None:
-    """Write culprit.onnx, inputs.npz, expected.npz and reproduce.py, which exits 1 while the defect is there.
-
-    Args:
-        defect: the wrong node.
-        folder: created if it does not exist.
-        file: name of the wrong file, for the reader.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    model, fed = defect.graph.part([defect.node], defect.inputs, wanted=[defect.output])
-    for tensor in model.graph.initializer:  # some lie in the wrong file
-        tensor.CopyFrom(onnx.numpy_helper.from_array(values(tensor, defect.graph.path), tensor.name))
-    onnx.save(model, folder / "culprit.onnx")
-    arrays = {f"input_{index}": fed[value.name] for index, value in enumerate(model.graph.input)}
-    np.savez(folder / "inputs.npz", **arrays)  # type: ignore[arg-type]  # its stubs take keywords for options
-    expected = np.zeros(0, np.float32) if defect.expected is None else defect.expected
-    np.savez(folder / "expected.npz", expected=expected)
-    ratio, scale = defect.blame.own_ratio, float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
-    script = _SCRIPT.format(file=file, sentence=defect.blame.sentence, tolerance=scale * 1e-5 if ratio > 100 else 0.0)
-    (folder / "reproduce.py").write_text(script)

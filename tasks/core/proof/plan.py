@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tasks.core.arrays import Array
 from tasks.core.inputs.probes import Probe
-from tasks.core.limits import NUM_SEEDS, SMALL_OUTPUT
+from tasks.core.limits import MAX_LEVELS_BYTES, NUM_SEEDS, SMALL_OUTPUT
 from tasks.core.records.steps import Candidate, Graph
 from tasks.core.spec.input_spec import InputSpec
 
@@ -46,6 +46,11 @@ class Plan:
     def in_our_order(self, items: list[Item]) -> list[Item]:
         """What the file has one of per output, in the order of the module's outputs."""
         return [items[index] for index in self.output_order] if self.output_order else items
+
+    def levels_of(self, probe: Probe) -> tuple[str, ...]:
+        """Optimisation levels to run a probe at; of a large file not those in between: `all` has their passes, too."""
+        is_large = self.graph.size_bytes > MAX_LEVELS_BYTES
+        return tuple(level for level in probe.levels if level in ("off", "all") or not is_large)
 
     def feeds(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Arrays by the module's input names, by the file's."""

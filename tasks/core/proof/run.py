@@ -21,6 +21,7 @@ from tasks.core.proof.verdict import is_wrong
 from tasks.core.records.steps import FileAnswers, ProbeKey
 from tasks.core.reference.reference import Reference
 from tasks.core.runtime import sessions
+from tasks.core.runtime.passes import LEVELS
 
 
 class ProbeRun:
@@ -87,12 +88,13 @@ class ProbeRun:
         A session holds the weights, and so does float64 of a large layer: never both at once.
         """
         found = dict(self._known)
-        for level in ("all", "off"):  # the first is open by now
-            missing = [probe for probe in probes if level in probe.levels and (level, probe.key) not in found]
+        for level in reversed(LEVELS):  # the first is open by now
+            asked = (probe for probe in probes if level in self._plan.levels_of(probe))
+            missing = [probe for probe in asked if (level, probe.key) not in found]
             for probe, answer in zip(missing, self._answers_at(level, missing), strict=True):
                 found[level, probe.key] = answer
         for probe in probes:
-            at_levels = [found[level, probe.key] for level in ("off", "all") if level in probe.levels]
+            at_levels = [found[level, probe.key] for level in LEVELS if level in self._plan.levels_of(probe)]
             self._answers[probe.key] = [self._plan.in_our_order(answer) for answer in at_levels]
             if probe is self._plan.probes[0]:
                 self._seen.first_answer = tuple(at_levels[-1])

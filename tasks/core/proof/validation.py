@@ -16,6 +16,7 @@ from tasks.core.localisation.search import localise
 from tasks.core.onnx_files.checks import structural_findings, with_remedy
 from tasks.core.proof.branches import untaken_sides
 from tasks.core.proof.coverage import account_for, cover, looking_up_missing
+from tasks.core.proof.levels import find_wrong_pass
 from tasks.core.proof.observations import Observations, Observed
 from tasks.core.proof.plan import Plan, make_plan
 from tasks.core.proof.power import block_powers
@@ -100,17 +101,19 @@ def validate(
             plan = looking_up_missing(plan, reference, known)
         seen = _observe(plan, candidate, reference, notes=notes, keep=keep)
     evidence = judge(plan, seen)
-    defect, failures, found = _search(plan, reference, seen, evidence=evidence)
-    if failures or found:
+    blame, defect = find_wrong_pass(plan, reference, seen) if evidence.verdict == "fail" else (None, None)
+    if blame is not None:
+        seen = replace(seen, failures=[blame.sentence, *seen.failures])
+    else:
+        defect, failures, found = _search(plan, reference, seen, evidence=evidence)
         seen = replace(seen, failures=[*seen.failures, *failures], notes=[*seen.notes, *found])
-        evidence = judge(plan, seen)
+    evidence = judge(plan, seen)
     if isinstance(known, Account):
         exercise = evidence.verdict == "pass"
         evidence = judge(plan, replace(seen, coverage=cover(known, reference, seen.compared if exercise else ())))
     else:
         evidence = evidence.model_copy(update={"notes": (*evidence.notes, known)})
-    if defect is not None:
-        evidence = evidence.model_copy(update={"blame": defect.blame})
+    evidence = evidence.model_copy(update={"blame": defect.blame if defect else blame})
     witness = None
     if seen.first_answer is not None:
         witness = Witness(plan.feeds(reference.inputs.arrays(plan.probes[0])), seen.first_answer)

@@ -4,7 +4,14 @@ from collections.abc import Iterator, Sequence
 
 from tasks.core.arrays import worst
 from tasks.core.inputs.probes import Probe, all_sizes
-from tasks.core.limits import JUDGED_FAMILIES, MOVEMENT_LIMIT, NOISE_LIMIT, SLICE_LIMIT, UNSTABLE_LIMIT
+from tasks.core.limits import (
+    JUDGED_FAMILIES,
+    MAX_LEVELS_BYTES,
+    MOVEMENT_LIMIT,
+    NOISE_LIMIT,
+    SLICE_LIMIT,
+    UNSTABLE_LIMIT,
+)
 from tasks.core.proof.observations import ItemCount, Observations, Observed
 from tasks.core.proof.plan import Plan
 from tasks.core.proof.power import doubts_of, doubts_of_blocks, notes_of, notes_of_blocks
@@ -22,6 +29,8 @@ def judge(plan: Plan, seen: Observations) -> Evidence:
     outputs = [_summarise(output) for output in seen.outputs] if seen.compared else []
     dims = _prove_dims(plan, seen.compared)
     failures, doubts, notes = [*seen.failures], [*seen.doubts, *plan.doubts], [*seen.notes]
+    if plan.graph.size_bytes > MAX_LEVELS_BYTES:
+        notes.append("not run at optimisation levels basic and extended: opening so large a file takes too long")
     for output, observed in zip(outputs, seen.outputs, strict=False):
         failures += _failures_of(output, observed)
         doubts += doubts_of(output, observed, plan.constant_outputs)
@@ -47,7 +56,7 @@ def judge(plan: Plan, seen: Observations) -> Evidence:
         outputs=tuple(outputs),
         dims=tuple(dims),
         probes=tuple(
-            ProbeRecord(family=probe.family, seed=probe.seed, sizes=probe.sizes, levels=probe.levels)
+            ProbeRecord(family=probe.family, seed=probe.seed, sizes=probe.sizes, levels=plan.levels_of(probe))
             for probe in seen.compared
         ),
         skipped=tuple(f"{p.family} seed {p.seed} at {p.sizes_in_words}: {why}" for p, why in seen.skipped),

@@ -176,7 +176,7 @@ class ProbeRecord(Record):
     sizes: dict[str, int]
     """Size of each dynamic dimension."""
     levels: tuple[str, ...]
-    """ONNX Runtime optimisation levels: off, all."""
+    """ONNX Runtime optimisation levels: off, basic, extended, all."""
 
 
 class Values(Record):
@@ -192,20 +192,25 @@ class Values(Record):
 class Blame(Record):
     """The first node of a wrong file whose own error exceeds its noise."""
 
-    node: str
+    node: str = ""
     """Its name in the file; empty: no node can be named."""
-    op_type: str
-    module_path: str
+    op_type: str = ""
+    module_path: str = ""
     """Path of the PyTorch module that computes the same, as `named_modules` gives it."""
-    module_class: str
-    source: str
+    module_class: str = ""
+    source: str = ""
     """`package/file.py:LINE` of the call in the model's own code; empty: unknown."""
-    kind: Literal["node", "weights", "wiring", "output", "unknown"]
-    """What is wrong: what the node computes, its weights, what it is fed, or which value an output shows."""
+    kind: Literal["node", "weights", "wiring", "output", "optimiser", "unknown"]
+    """What is wrong: what the node computes, its weights, what it is fed, which value an output shows, or what a pass
+    of ONNX Runtime's optimisation makes of the node."""
     parameter: str = ""
     """Weights: name of the parameter whose values differ."""
+    passes: tuple[str, ...] = ()
+    """Optimiser: names of the wrong passes, as `disabled_optimizers` of a session takes them."""
+    level: str = ""
+    """Optimiser: the level of optimisation at which they were seen to be wrong."""
     own_ratio: float
-    """Noise ratio of the node's output, its inputs fed from PyTorch."""
+    """Noise ratio of the node's output, its inputs fed from PyTorch; optimiser: of the file's."""
     found: Values | None = None
     expected: Values | None = None
     sentence: str

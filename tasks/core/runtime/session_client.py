@@ -4,7 +4,7 @@ import contextlib
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any, Self
@@ -53,19 +53,23 @@ class SessionClient:
         """Can it be sent requests?"""
         return not self._connection.closed and self._process.poll() is None
 
-    def open(self, model: Path | bytes, *, level: str, threads: int | None, folder: Path | None) -> None:
+    def open(
+        self, model: Path | bytes, *, level: str, threads: int | None, folder: Path | None, without: Sequence[str] = ()
+    ) -> None:
         """Request a session, unless it is the one that is open; returns at once.
 
         Args:
             model: path of the file, or a serialised ModelProto.
-            level: of graph optimisation, `off` or `all`.
+            level: of graph optimisation, one of `LEVELS`.
             threads: within an operator; None: as many as PyTorch has.
             folder: of the sidecars, of a model that has no path.
+            without: names of optimisation passes that are left out.
         """
         session = {
             "model": model if isinstance(model, bytes) else str(model.resolve()),
             "folder": str(folder.resolve()) if folder else None,
             "level": level,
+            "without": tuple(without),
             "threads": threads or torch.get_num_threads(),
         }
         if session != self._session:

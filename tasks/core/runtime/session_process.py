@@ -14,7 +14,7 @@ import re
 import resource
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from tasks.core.runtime.memory import freed_eagerly, release_free_memory
 _FOLDER = "session.model_external_initializers_file_folder_path"
 _LEVELS = {
     "off": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
 _NO_MEMORY = ("bad_alloc", "Failed to allocate memory", "MemoryError", "Unable to allocate")
@@ -68,8 +70,10 @@ def main() -> None:
         return
 
 
-def _opened(model: str | bytes, *, folder: str | None, level: str, threads: int) -> onnxruntime.InferenceSession:
-    """A session of a file, or of a serialised ModelProto whose sidecars are in `folder`."""
+def _opened(
+    model: str | bytes, *, folder: str | None, level: str, without: Sequence[str], threads: int
+) -> onnxruntime.InferenceSession:
+    """A session of a file, or of a serialised ModelProto whose sidecars are in `folder`, `without` some passes."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = _LEVELS[level]
     options.enable_cpu_mem_arena = False  # it grows by powers of two, and keeps what the largest batch took
@@ -77,7 +81,8 @@ def _opened(model: str | bytes, *, folder: str | None, level: str, threads: int)
     options.log_severity_level = 4  # what it finds wrong is raised, too
     if folder is not None:
         options.add_session_config_entry(_FOLDER, folder)
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    providers = ["CPUExecutionProvider"]
+    return onnxruntime.InferenceSession(model, options, providers=providers, disabled_optimizers=list(without))
 
 
 def _answer(session: Any, arrays: Mapping[str, Any]) -> list[NDArray[Any]]:

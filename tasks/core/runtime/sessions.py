@@ -8,7 +8,7 @@ import atexit
 import contextlib
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tasks.core.arrays import Array
@@ -28,6 +28,7 @@ def answers(
     level: str = "all",
     threads: int | None = None,
     folder: Path | None = None,
+    without: Sequence[str] = (),
 ) -> list[list[Array]]:
     """Run a file on the CPU with one input after another; outputs are in the file's order.
 
@@ -36,16 +37,17 @@ def answers(
     Args:
         model: path of the file, or a serialised ModelProto.
         feeds: arrays by input name.
-        level: of graph optimisation, `off` or `all`.
+        level: of graph optimisation, one of `LEVELS`.
         threads: within an operator; None: as many as PyTorch has.
         folder: of the sidecars, of a model that has no path.
+        without: names of optimisation passes, of `PASSES`, that are left out.
 
     Raises:
         SessionError: ONNX Runtime refuses the file or the inputs, a kernel fails or crashes.
         CrashError: its process was killed from outside, ran out of memory, or could not be started.
     """
     with _lock, _started().killed_if_interrupted() as client:
-        client.open(model, level=level, threads=threads, folder=folder)
+        client.open(model, level=level, threads=threads, folder=folder, without=without)
         return client.answers(feeds)
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tasks.core.inputs.inputs import Inputs
 from tasks.core.inputs.probes import Probe, draw, plan_probes
+from tasks.core.runtime.passes import LEVELS
 from tasks.core.spec.input_spec import Dim, InputSpec
 from tests.core.inputs.choosing import Echo, chosen
 
@@ -73,7 +74,7 @@ def test_every_family_size_and_level_is_covered() -> None:
     assert {probe.family for probe in probes} == {"normal", "wide", "zeros", "sample"}
     for name, values in sizes.items():
         assert {probe.sizes[name] for probe in probes if name in probe.sizes} == set(values)
-    assert {level for probe in probes for level in probe.levels} == {"off", "all"}
+    assert {level for probe in probes for level in probe.levels} == {*LEVELS}
     assert len({probe.key for probe in probes}) == len(probes)
     assert probes[0].sizes == {"batch": 2, "n": 4, "m": 5}
 

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from tasks.core.localisation.defects import write_reproduction
+from tasks.core.localisation.reproduction import write_reproduction
 from tasks.core.proof.validation import validate
 from tasks.core.records.steps import Candidate
 from tests.core.proof.proving import IMAGE, exported, weight

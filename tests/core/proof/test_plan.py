@@ -11,6 +11,7 @@ from tasks.core.inputs.choice import choose_inputs
 from tasks.core.proof.plan import Plan, make_plan
 from tasks.core.records.steps import Candidate, Graph, TensorType
 from tasks.core.reference.reference import Reference
+from tasks.core.runtime.passes import LEVELS
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
 
@@ -49,6 +50,14 @@ def test_sizes_that_an_exporter_suspects_are_run() -> None:
     suspicious = [probe for probe in _plan(100, beyond={"batch": (8, 9)}).probes if probe.sizes["batch"] in (8, 9)]
     assert len(suspicious) == 2
     assert not any(probe.optional for probe in suspicious)
+
+
+def test_a_large_file_is_not_opened_at_each_level() -> None:
+    """One probe takes all levels; of a file of a gigabyte those that differ most."""
+    small, large = _plan(100), _plan(100, size_bytes=1 << 30)
+    assert {level for probe in small.probes for level in small.levels_of(probe)} == {*LEVELS}
+    assert {level for probe in large.probes for level in large.levels_of(probe)} == {"off", "all"}
+    assert sum("basic" in probe.levels for probe in small.probes) == 1
 
 
 def test_a_plan_does_not_change() -> None:

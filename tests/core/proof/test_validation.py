@@ -12,6 +12,7 @@ from tasks.core.export.fallback import export
 from tasks.core.inputs.choice import choose_inputs
 from tasks.core.proof.validation import validate
 from tasks.core.reference.reference import Reference
+from tasks.core.runtime.passes import LEVELS
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
 from tests.core.proof.proving import IMAGE, prove, weight
@@ -34,7 +35,7 @@ def test_a_true_export_passes(exporter: str, tmp_path: Path) -> None:
     assert evidence.noise_ratio < 4
     assert {r.sizes["batch"] for r in evidence.probes} == {1, 2, 3, 5}
     assert {r.family for r in evidence.probes} == {"normal", "wide", "zeros"}
-    assert {level for r in evidence.probes for level in r.levels} == {"off", "all"}
+    assert {level for r in evidence.probes for level in r.levels} == {*LEVELS}
     assert evidence.outputs[0].power.movement > 10_000
 
 

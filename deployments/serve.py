@@ -12,7 +12,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from tasks.core.errors import AssayError, ServiceError, SpecError
-from tasks.core.spec.resolve import make_spec, read_catalog, resolve
+from tasks.core.spec.catalog import read_catalog
+from tasks.core.spec.resolve import make_spec, resolve
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -77,20 +78,14 @@ def make_deployments(
 
 
 def _check_server() -> None:
-    """Check that Prefect's server answers.
-
-    Raises:
-        ServiceError: none is configured, or it does not answer.
-    """
-    from prefect import get_client
+    """Check that Prefect's server is configured and answers; a SpecError or ServiceError if not."""
     from prefect.settings import PREFECT_API_URL
 
-    start = "start one with `prefect server start` and set PREFECT_API_URL=http://127.0.0.1:4200/api"
+    from flows.processes.prefect_address import START, check_address
+
     if not PREFECT_API_URL.value():
-        raise ServiceError(f"Serving needs a Prefect server and none is configured; {start}.")
-    with get_client(sync_client=True) as client:
-        if error := client.api_healthcheck():
-            raise ServiceError(f"Prefect's server at {PREFECT_API_URL.value()} does not answer ({error}); {start}.")
+        raise ServiceError(f"Serving needs a Prefect server and none is configured; {START}.")
+    check_address(str(PREFECT_API_URL.value()))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -17,11 +17,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from prefect import flow
+from pydantic.json_schema import SkipJsonSchema
 
 from tasks.core.errors import VerdictError
 from tasks.core.model.borrowing import borrowed
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import ExportResult
+from tasks.core.spec.destination import check_destination
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
 from tasks.create_inputs import create_inputs
@@ -45,12 +47,14 @@ def export_model(
     spec: ExportSpec,
     *,
     force: bool = False,
-    output: Path | None = None,
+    output: SkipJsonSchema[Path | None] = None,
     verbose: bool = False,
     accept_contract: bool = False,
-    parent_run_id: str | None = None,
+    parent_run_id: SkipJsonSchema[str | None] = None,
 ) -> ExportResult:
     """Turn a PyTorch model into a proven, versioned ONNX file.
+
+    Prefect's form has what is no matter of one machine: neither `output` nor `parent_run_id`.
 
     Args:
         spec: the model, its weights and inputs; `{"model": "digits"}` will do for a catalog entry.
@@ -65,6 +69,8 @@ def export_model(
         AssayError: a step failed; the subclass says which.
     """
     spec = resolve(spec)
+    if output is not None:
+        check_destination(output, spec)
     before, force = find_proven(spec.title), force or accept_contract
     if not force and (known := find_unchanged(spec, before)):
         log.info("unchanged: %s", known.reason)

@@ -31,8 +31,9 @@ from flows.processes.sweep_workers import Terms, dask_workers, export_warm, loca
 from tasks.core.errors import AssayError, CrashError, SpecError, SweepError, one_line
 from tasks.core.records.record import Record
 from tasks.core.records.steps import ExportResult
+from tasks.core.spec.catalog import read_catalog
 from tasks.core.spec.export_spec import ExportSpec, ResolvedSpec
-from tasks.core.spec.resolve import make_spec, read_catalog, resolve
+from tasks.core.spec.resolve import make_spec, resolve
 from tasks.deliver_file import deliver_file
 from tasks.find_unchanged import find_unchanged
 from tasks.mlflow_store.releases import find_proven

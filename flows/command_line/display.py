@@ -1,10 +1,14 @@
 """What the user sees: a line a step, a spinner on a terminal, and a closing summary."""
 
+import codecs
+import io
 import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Callable, Iterator
+from typing import TextIO
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -20,14 +24,26 @@ MARKS = {verdict: f"[{_COLOURS[verdict]}]{mark}[/]" for verdict, mark in VERDICT
 """By verdict, with the markup of rich."""
 
 
-class Display(logging.Handler):
+class _Listener(logging.Handler):
+    """Passes records on. Nothing happens when it is closed, as Prefect's `dictConfig` closes all handlers there are."""
+
+    def __init__(self, show: Callable[[logging.LogRecord], None]) -> None:
+        super().__init__(logging.DEBUG)
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass a record on."""
+        self._show(record)
+
+
+class Display:
     """Shows the records of the `assay` logger and the results."""
 
     def __init__(self, *, to_stderr: bool) -> None:
-        super().__init__(logging.DEBUG)
-        file = sys.stderr if to_stderr else sys.stdout
+        file = writable_in_any_encoding(sys.stderr if to_stderr else sys.stdout)
         self._console = Console(file=file, highlight=False, soft_wrap=True)
-        self._errors = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self._errors = Console(file=writable_in_any_encoding(sys.stderr), highlight=False, soft_wrap=True)
+        self._listener = _Listener(self.show)
         self._status: Status | None = None
         self._started = time.perf_counter()
 
@@ -41,7 +57,7 @@ class Display(logging.Handler):
         logger = logging.getLogger("assay")
         logger.setLevel(logging.DEBUG)
         logger.propagate = False
-        logger.addHandler(self)  # at every title: importing Prefect and MLflow takes handlers away
+        logger.addHandler(self._listener)
 
     def line(self, text: str) -> None:
         """Print a line with the markup of rich."""
@@ -52,7 +68,8 @@ class Display(logging.Handler):
         """Say what is being waited for: on a terminal only, beside a spinner, until the next line."""
         self._stop_status()
         if self._console.is_terminal:
-            self._status = self._console.status(what)
+            spinner = "line" if self._console.options.ascii_only else "dots"
+            self._status = self._console.status(what, spinner=spinner)
             self._status.start()
 
     def error(self, sentence: str) -> None:
@@ -61,7 +78,7 @@ class Display(logging.Handler):
         self._console.show_cursor()  # a process that died amid a step hid it
         self._errors.print(f"[red]error:[/] {escape(sentence)}")
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def show(self, record: logging.LogRecord) -> None:
         """Show a log record: a step that starts, a step that ended, or a plain message."""
         step, seconds = getattr(record, "step", None), getattr(record, "seconds", None)
         message = escape(record.getMessage())
@@ -88,7 +105,7 @@ class Display(logging.Handler):
     def close(self) -> None:
         """Stop the spinner and let the logger go."""
         self._stop_status()
-        logging.getLogger("assay").removeHandler(self)
+        logging.getLogger("assay").removeHandler(self._listener)
 
     def _stop_status(self) -> None:
         if self._status is not None:
@@ -128,6 +145,25 @@ def _details(result: ExportResult) -> Iterator[str]:
         yield f'load     mlflow.pyfunc.load_model("{result.release.model_uri}").predict(...)'
     if result.release and result.release.page:
         yield f"browse   {ui_command()}{result.release.page}"
+
+
+def writable_in_any_encoding(stream: TextIO) -> TextIO:
+    """The stream; it writes what its encoding lacks in other letters, in ASCII e.g. `+ pass` for a tick mark."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors=_OTHER_LETTERS)
+    return stream
+
+
+def _other_letters(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end]
+    plain = (_PLAIN.get(sign) or unicodedata.normalize("NFKD", sign).encode("ascii", "ignore") for sign in lacking)
+    return "".join(str(text, "ascii") or "?" for text in plain), error.end
+
+
+_OTHER_LETTERS = "assay.other_letters"
+_PLAIN = {"✔": b"+", "✘": b"x", "–": b"-", "×": b"x"}
+codecs.register_error(_OTHER_LETTERS, _other_letters)
 
 
 def figures_of(result: ExportResult) -> str:

@@ -11,15 +11,16 @@ from typing import Any
 
 from flows.command_line.display import Display
 from flows.command_line.options import DEFAULT_MODEL, Parser, add_spec_options, make_specs
-from flows.command_line.run import STATUSES, add_output_options, check_writable, import_steps, run_command
+from flows.command_line.run import STATUSES, add_output_options, import_steps, run_command
 from flows.outcomes import ended, outcome
 from flows.processes.temporary_server import TemporaryServer
 from flows.processes.warm_process import IMPORTS, WarmProcesses
 from tasks.core.errors import AssayError, CrashError, SpecError
 from tasks.core.families.registry import MODEL_SYNTAX
 from tasks.core.records.steps import ExportResult
+from tasks.core.spec.destination import check_destination
 from tasks.core.spec.export_spec import ResolvedSpec
-from tasks.core.weights.urls import split_part
+from tasks.core.spec.resolve import check_files
 
 EXPORT_SECONDS = 6 * 3600.0
 """After which a model's process is given up; its steps give up sooner."""
@@ -42,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, results: list[ExportResult], display: Display) -> None:
     specs = make_specs(options)
+    for spec in specs:
+        check_files(spec)
     outputs = {spec.title: _output_path(options.destination, spec, len(specs)) for spec in specs}
     job = _Job(options, outputs, results, display, TemporaryServer())
     job.server.start()  # on the second core, while this process imports and looks
@@ -133,9 +136,5 @@ def _output_path(destination: str | None, spec: ResolvedSpec, num_specs: int) ->
         path = path / f"{spec.title}.onnx"
     elif num_specs > 1:
         raise SpecError(f"-o {destination} is one file for {num_specs} models; give a folder: -o {destination}/")
-    check_writable(path)
-    sources = (str(spec.model).rpartition(":")[0], split_part(spec.weights)[0], spec.sample)
-    read = [Path(file) for file in sources if file]
-    if path.is_file() and any(file.is_file() and path.samefile(file) for file in read):
-        raise SpecError(f"-o {path} would replace a file that {spec.title} is made from; name another place.")
+    check_destination(path, spec)
     return path

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tasks.core.errors import SpecError
+from tasks.core.spec.destination import check_not_read, files_read
 from tasks.core.spec.export_spec import DEFAULT_OPSET, ExportSpec, ResolvedSpec
 from tasks.core.spec.input_spec import DIM_SYNTAX, INPUT_SYNTAX
 from tasks.core.spec.resolve import make_spec, resolve
@@ -60,6 +61,9 @@ def make_specs(options: argparse.Namespace, *, use_catalog: bool = True) -> list
     names = [spec.title for spec in specs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SpecError(f"Two models are called {twice[0]}; export them one by one, each with a --name.")
+    if getattr(options, "json", None):
+        for spec in specs:
+            check_not_read(Path(options.json), files_read(spec))
     return specs
 
 

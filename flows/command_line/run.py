@@ -19,6 +19,7 @@ from flows.outcomes import failed, flattened
 from tasks.core.errors import AssayError, ServiceError, SpecError, VerdictError, exit_status_of
 from tasks.core.records.steps import ExportResult
 from tasks.core.runtime.descriptors import leave_descriptors
+from tasks.core.spec.destination import check_writable
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.resolve import check
 
@@ -50,9 +51,13 @@ def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, d
     display = display_class(to_stderr=target == "-")
     gc.disable()  # nothing that is being imported is garbage
     try:
+        if target not in (None, "-"):
+            try:
+                check_writable(Path(target))
+            except SpecError:
+                target = None  # the sentence is all that can be told
+                raise
         options = parser.parse_args(arguments)
-        if options.json and options.json != "-":
-            check_writable(Path(options.json))
         _set_environment()
         body(options, results, display)
     except AssayError as error:
@@ -65,9 +70,10 @@ def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, d
         display.close()
         gc.freeze()  # or the interpreter searches all of PyTorch for garbage before it ends, for 1.5 s
         gc.enable()
-        _write_json(target, results, standard_output)
+        is_written = _write_json(target, results, standard_output)
     display.summary(results)
-    return max((_exit_status(result) for result in results), default=SpecError.exit_status)
+    statuses = [_exit_status(result) for result in results] or [SpecError.exit_status]
+    return max(statuses) if is_written else max(*statuses, SpecError.exit_status)
 
 
 def import_steps(spec: ResolvedSpec, *modules: str) -> None:
@@ -97,19 +103,15 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="machine-readable result; - for standard output")
 
 
-def check_writable(path: Path) -> None:
-    """Check, before hours of work, that a file can be written there; else a SpecError is raised."""
-    folder = next(parent for parent in path.expanduser().absolute().parents if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK) or path.is_dir():
-        raise SpecError(f"{path} can't be written; name a file in a folder that you may write to.")
-
-
 def _set_environment() -> None:
     """Set the libraries' log levels and PyTorch's use of memory and threads, before they are imported."""
+    if "PREFECT_LOGGING_LEVEL" not in os.environ:  # else the terminal is meant
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     for name, value in {
-        "PREFECT_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_HANDLERS_API_LEVEL": "INFO",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "assay",  # a server that is configured gets what the steps say
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "MLFLOW_LOGGING_LEVEL": "ERROR",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "DASK_LOGGING__DISTRIBUTED": "error",
@@ -144,16 +146,19 @@ def _only_results_to_standard_output() -> TextIO:
     return kept
 
 
-def _write_json(target: str | None, results: list[ExportResult], standard_output: TextIO | None) -> None:
+def _write_json(target: str | None, results: list[ExportResult], standard_output: TextIO | None) -> bool:
+    """Write the results; whether that went well, or nobody asked for them."""
     if target is None:
-        return
+        return True
     content: dict[str, Any] = {"results": [flattened(result) for result in results]}
     text = json.dumps(content, indent=2) + "\n"
-    if standard_output is not None:
-        with standard_output:
-            standard_output.write(text)
-    else:
-        try:
+    try:
+        if standard_output is not None:
+            with standard_output:
+                standard_output.write(text)
+        else:
             Path(target).write_text(text)
-        except OSError as error:
-            sys.stderr.write(f"error: --json {target} can't be written ({error}).\n")
+    except OSError as error:
+        sys.stderr.write(f"error: --json {target} can't be written ({error}).\n")
+        return False
+    return True

@@ -20,8 +20,8 @@ from tasks.core.families.registry import MODEL_SYNTAX
 from tasks.core.families.torchvision import TorchvisionFamily
 from tasks.core.records.steps import ExportResult
 from tasks.core.reports.sweep_page import headline
+from tasks.core.spec.catalog import read_catalog
 from tasks.core.spec.export_spec import ResolvedSpec
-from tasks.core.spec.resolve import read_catalog
 
 TIMEOUT_SECONDS = 3600.0
 
@@ -86,7 +86,8 @@ class SweepDisplay(Display):
             self.line(f"  browse   {ui_command()}{self._page}")
 
     def _stop_status(self) -> None:
-        self._progress.stop()
+        if self._progress.live.is_started:  # else it prints an empty line
+            self._progress.stop()
         super()._stop_status()
 
 

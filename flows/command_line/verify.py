@@ -6,11 +6,13 @@ from pathlib import Path
 from flows.command_line.display import Display
 from flows.command_line.options import Parser, add_spec_options, make_specs
 from flows.command_line.run import STATUSES, add_output_options, import_steps, run_command
-from flows.outcomes import outcome
+from flows.outcomes import failed, outcome
 from flows.processes.temporary_server import TemporaryServer
 from tasks.core.errors import SpecError
 from tasks.core.families.registry import MODEL_SYNTAX
 from tasks.core.records.steps import ExportResult
+from tasks.core.spec.destination import check_not_read
+from tasks.core.spec.resolve import check_files
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,8 +31,17 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
     options.models = [options.model]
     declared = options.inputs is not None
     (spec,) = make_specs(options)
+    check_files(spec)
     for file in options.files:
         _check_file(file)
+    if options.json:
+        check_not_read(Path(options.json), options.files)
+    unreadable = _unreadable(options.files, spec.title)
+    if len(unreadable) == len(options.files):  # of others, the readable ones are proven all the same
+        results += unreadable
+        for result in unreadable:
+            display.error(result.complaint)
+        return
     server = TemporaryServer()
     server.start()  # on the second core, while this process imports
     display.wait("importing PyTorch, checking what was asked for")
@@ -53,6 +64,19 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
         if last.error is not None and last.file is None:  # of a file it was told already
             display.error(last.error.message)
         results.append(last)
+
+
+def _unreadable(files: list[Path], title: str) -> list[ExportResult]:
+    """The results of files that are no ONNX files, which is seen without PyTorch."""
+    from tasks.core.onnx_files.reading import read_graph
+
+    found = []
+    for file in files:
+        try:
+            read_graph(file)
+        except SpecError as error:
+            found.append(failed(title, error).model_copy(update={"file": str(file)}))
+    return found
 
 
 def _check_file(file: Path) -> None:

@@ -19,11 +19,12 @@ CHECK_SECONDS = 600.0
 
 def services() -> dict[str, str]:
     """Environment variables with the addresses of MLflow and Prefect, for a process on this or another machine."""
-    from prefect.settings import PREFECT_API_URL
+    from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED
 
     names = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
     environment = {name: value for name in names if (value := os.environ.get(name))}
-    return {**environment, "PREFECT_API_URL": PREFECT_API_URL.value() or ""}
+    logs = str(PREFECT_LOGGING_TO_API_ENABLED.value()).lower()
+    return {**environment, "PREFECT_API_URL": PREFECT_API_URL.value() or "", "PREFECT_LOGGING_TO_API_ENABLED": logs}
 
 
 def export_here(
@@ -37,7 +38,12 @@ def export_here(
         to_stderr: print a line per step, to standard error or to standard output; None: print nothing.
         options: of `export_model`.
     """
-    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        PREFECT_LOGGING_TO_API_ENABLED,
+        temporary_settings,
+    )  # fmt: skip
 
     from flows.export import export_model
 
@@ -47,8 +53,12 @@ def export_here(
     if to_stderr is not None:
         display.listen()
     address = environment.get("PREFECT_API_URL") or PREFECT_API_URL.value()
-    # nobody listens for the heartbeats of a model's flow, and their thread holds up its end by a second
-    with temporary_settings({PREFECT_API_URL: address, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    settings = {
+        PREFECT_API_URL: address,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # nobody listens, and their thread holds up each flow by a second
+        PREFECT_LOGGING_TO_API_ENABLED: environment.get("PREFECT_LOGGING_TO_API_ENABLED") != "false",
+    }
+    with temporary_settings(settings):
         try:
             return outcome(partial(export_model, spec, **options), spec.title, verbose=options.get("verbose", False))
         except KeyboardInterrupt as error:  # the model's own: this process does not get the user's

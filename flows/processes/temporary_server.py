@@ -12,11 +12,13 @@ from pathlib import Path
 import filelock
 import httpx
 
+from flows.processes.prefect_address import check_address
 from tasks.core.errors import ServiceError
 from tasks.core.runtime import owned_processes
 
 STARTUP_SECONDS = 120
 _STOP_SECONDS = 10
+_WAY_OUT = "correct PREFECT_API_URL, or unset it to do without a server"
 
 
 class TemporaryServer:
@@ -31,8 +33,14 @@ class TemporaryServer:
         """Held while the database is being created: two servers that create it at once both fail."""
 
     def start(self) -> None:
-        """Start it, unless one is configured; returns at once. It stops when this process ends."""
-        if os.environ.get("PREFECT_API_URL"):
+        """Start it, unless one is configured; returns at once. It stops when this process ends.
+
+        Raises:
+            SpecError: PREFECT_API_URL is no address of a Prefect server.
+            ServiceError: nobody answers there.
+        """
+        if configured := os.environ.get("PREFECT_API_URL"):
+            check_address(configured, way_out=_WAY_OUT)
             return
         self._home.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(filelock.Timeout):  # then it may have died; the server itself will say what is wrong
@@ -54,15 +62,26 @@ class TemporaryServer:
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
         """Wait until it answers; within this context flows use it."""
-        from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+        from prefect.settings import (
+            PREFECT_API_URL,
+            PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+            PREFECT_LOGGING_TO_API_ENABLED,
+            temporary_settings,
+        )  # fmt: skip
 
-        if self._process is None or PREFECT_API_URL.value():  # a profile may configure one, too
+        if self._process is None or PREFECT_API_URL.value():
             self.stop()
+            if not os.environ.get("PREFECT_API_URL"):
+                check_address(str(PREFECT_API_URL.value()), way_out=_WAY_OUT)  # of a profile
             yield
             return
         self._wait(self._process)
-        # nobody listens for heartbeats here, and their thread holds up the end of each flow by a second
-        with temporary_settings({PREFECT_API_URL: self._url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        settings = {
+            PREFECT_API_URL: self._url,
+            PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # nobody listens, and their thread holds up each flow by a second
+            PREFECT_LOGGING_TO_API_ENABLED: False,  # nobody will read them there
+        }
+        with temporary_settings(settings):
             yield
 
     def stop(self) -> None:

@@ -18,7 +18,7 @@ import yaml
 from deployments import serve
 from flows.export import ExportSpec
 from tasks.core.hashes import file_sha256
-from tasks.core.spec.resolve import read_catalog
+from tasks.core.spec.catalog import read_catalog
 
 ROOT = Path(__file__).parents[2]
 SERVE = [sys.executable, str(ROOT / "deployments" / "serve.py")]

@@ -86,8 +86,16 @@ class Family(ABC):
         """
 
     def names(self) -> tuple[str, ...]:
-        """List all MODEL texts of the family; empty: nobody can."""
+        """List all MODEL texts of the family, without importing PyTorch; empty: nobody can."""
         return ()
+
+    def has_weights_here(self, model: str) -> bool:
+        """Is no download needed for the weights that a MODEL text means where nobody names others?"""
+        return False
+
+    def file_of(self, model: Any) -> Path | None:
+        """The file that a model names, there or not; None: it names none."""
+        return None
 
     def weights(self, model: str, weights: str) -> NamedWeights:
         """Find the weights of a name; only asked where `names_weights`.

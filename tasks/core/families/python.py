@@ -71,6 +71,11 @@ class PythonFamily(Family):
         return {"name": name, "model": f"{file or source}:{attribute}"}
 
     @override
+    def file_of(self, model: Any) -> Path | None:
+        source = model.rpartition(":")[0] if isinstance(model, str) else ""
+        return Path(source) if source.endswith(".py") else None
+
+    @override
     def usual_sizes(self, model: Any, module: "nn.Module") -> dict[str, int]:
         """Numbers that the module or its `config` has under a name, its picture's sides, a length that it can take."""
         config = getattr(module, "config", None)
@@ -89,7 +94,8 @@ class PythonFamily(Family):
         if not isinstance(model, str):
             return lambda: model
         source, _, attribute = model.rpartition(":")
-        module = _load_file(Path(source)) if source.endswith(".py") else _import(source)
+        file = self.file_of(model)
+        module = _load_file(file) if file else _import(source)
         found: Any = module
         for part in attribute.split("."):
             found = getattr(found, part, None)

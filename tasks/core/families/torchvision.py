@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from tasks.core.errors import WeightsError
 from tasks.core.families.family import Exporter, Family, NamedWeights, Preprocessing
+from tasks.core.families.torchvision_sources import default_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,9 +41,13 @@ class TorchvisionFamily(Family):
 
     @override
     def names(self) -> tuple[str, ...]:
-        from torchvision import models
+        return tuple(default_weights())
 
-        return tuple(models.list_models())
+    @override
+    def has_weights_here(self, model: str) -> bool:
+        """Do the DEFAULT weights lie where torchvision keeps its downloads?"""
+        name = default_weights().get(model, "").rpartition("/")[2]
+        return name != "" and (download_folder() / name).is_file()
 
     @override
     def factory(self, model: str) -> "Callable[..., nn.Module]":
@@ -129,9 +134,7 @@ class TorchvisionFamily(Family):
 
 def models_of_file(file: str) -> list[str]:
     """The models that torchvision publishes a file of this base name for."""
-    from torchvision import models
-
-    return [name for name in models.list_models() if TorchvisionFamily().name_of_file(name, file, "")]
+    return [name for name in TorchvisionFamily().names() if TorchvisionFamily().name_of_file(name, file, "")]
 
 
 def recipe_for(name: str) -> dict[str, Any]:

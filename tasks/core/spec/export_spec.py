@@ -1,5 +1,6 @@
 """`ExportSpec`: everything that decides what one export is."""
 
+import contextlib
 import enum
 import json
 import re
@@ -8,18 +9,41 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import AfterValidator, ConfigDict, WithJsonSchema, field_serializer, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_serializer,
+    field_validator,
+    model_validator,
+)  # fmt: skip
 
 from tasks.core.errors import SpecError
 from tasks.core.records.record import Record
+from tasks.core.spec.catalog import read_catalog
 from tasks.core.spec.input_spec import InputSpec, derived_dims
 
 DEFAULT_OPSET = 20
+OPSETS = (9, 25)
+"""Lowest and highest."""
+
+
+class _FormOfModel:
+    """How forms ask for a model: the names of the catalog to choose from, or any other text."""
+
+    def __get_pydantic_json_schema__(self, *_: Any) -> dict[str, Any]:
+        names: list[str] = []
+        with contextlib.suppress(SpecError):  # a wrong catalog is told when it is used
+            names = list(read_catalog())
+        choices = [{"type": "string", "title": "Entry of the catalog", "enum": names}] if names else []
+        other = {"type": "string", "title": "Other model"}
+        return {"title": "Model", "anyOf": [*choices, other], **({"default": names[0]} if names else {})}
 
 
 def _is_known_opset(opset: int) -> int:
-    if not 9 <= opset <= 25:
-        raise SpecError(f"Opset {opset} is outside 9 to 25; the default is {DEFAULT_OPSET}.")
+    if not OPSETS[0] <= opset <= OPSETS[1]:
+        raise SpecError(f"Opset {opset} is outside {OPSETS[0]} to {OPSETS[1]}; the default is {DEFAULT_OPSET}.")
     return opset
 
 
@@ -37,8 +61,9 @@ class ExportSpec(Record):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-    model: Annotated[Any, WithJsonSchema({"type": "string", "title": "Model"})]
-    """A catalog entry, a torchvision name, `package.module:Class`, `file.py:Class`, or a live `nn.Module`."""
+    model: Annotated[Any, _FormOfModel()]
+    """An entry of the catalog (`digits`), a torchvision name (`resnet18`), `package.module:Class` or
+    `path/to/file.py:Class`; in Python also a live `nn.Module`."""
     name: Annotated[str | None, AfterValidator(_is_model_name)] = None
     """Registered model name; None: the model's own."""
     weights: Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "null"}], "title": "Weights"})] = (
@@ -51,7 +76,8 @@ class ExportSpec(Record):
     forward_kwargs: dict[str, Any] = {}
     """Arguments of forward that are no tensors, by keyword, e.g. `{"use_cache": false}`."""
     inputs: tuple[Annotated[InputSpec, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]})], ...] = ()
-    """In the order of forward, or by its keyword names."""
+    """E.g. `image=float32[batch,3,224,224]@0..1`, in the order of forward or by its keyword names; empty: as the
+    catalog or the model's family has them."""
     input_names: tuple[str, ...] = ()
     """Names in the file; those beyond the model's inputs label its parameters, in order."""
     outputs: tuple[str, ...] = ()
@@ -62,7 +88,9 @@ class ExportSpec(Record):
     """Globs of keys of the weights that the model may lack."""
     sample: Path | None = None
     """`.npz` of real inputs, arrays by input name."""
-    opset: Annotated[int, AfterValidator(_is_known_opset)] = DEFAULT_OPSET
+    opset: Annotated[
+        int, AfterValidator(_is_known_opset), Field(json_schema_extra={"minimum": OPSETS[0], "maximum": OPSETS[1]})
+    ] = DEFAULT_OPSET
     """Version of the ONNX operator set."""
     exporter: Literal["auto", "dynamo", "torchscript"] = "auto"
     """`auto` takes the next exporter where the first one gives a wrong file."""

@@ -1,37 +1,24 @@
 """Fill a spec: from the catalog, its family of models, the working directory; check that what it names exists."""
 
 import difflib
+import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from tasks.core.errors import SpecError
 from tasks.core.families.family import Family
 from tasks.core.families.registry import family_of
-from tasks.core.paths import CATALOG_FILE, PROJECT_FOLDER
+from tasks.core.paths import PROJECT_FOLDER
+from tasks.core.spec.catalog import read_catalog
 from tasks.core.spec.export_spec import ExportSpec, ResolvedSpec
-from tasks.core.weights.sources import WEIGHTS_CHOICES, check_weights, settled_weights
+from tasks.core.weights.sources import WEIGHTS_CHOICES, check_weights, settled_weights, weights_kind
 
 _Spec = TypeVar("_Spec", bound=ExportSpec)
 
 _INPUT_FIELDS = ("inputs", "input_names", "static")
 """Fields that describe the inputs: whoever gives inputs of their own wants none of a family's."""
-
-
-def read_catalog(path: Path = CATALOG_FILE) -> dict[str, dict[str, Any]]:
-    """Read the entries of the catalog, spec fields by name; a SpecError if it maps no names to fields."""
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        return {}
-    except yaml.YAMLError as error:
-        raise SpecError(f"{path.name} is not YAML: {str(error).replace(chr(10), ' ')}.") from error
-    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-        raise SpecError(f"{path.name} must map each name to the fields of its spec.")
-    return entries
 
 
 def make_spec(**fields: Any) -> ExportSpec:
@@ -67,16 +54,26 @@ def resolve(spec: ExportSpec, *, use_catalog: bool = True) -> ResolvedSpec:
     return made.model_copy(update={"sample": sample, "weights": settled_weights(made)})
 
 
-def check(spec: ResolvedSpec) -> None:
-    """See that a spec's model, sample and weights exist, without building or fetching; an AssayError if they don't."""
-    known_family(spec).factory(spec.model)
+def check_files(spec: ResolvedSpec) -> None:
+    """See in a moment, without PyTorch, that a spec's model, sample and weights exist; an AssayError if they don't."""
+    family = known_family(spec)
+    if (file := family.file_of(spec.model)) and not file.is_file():
+        raise SpecError(f"There is no file {file}; give path/to/file.py:Class.")
     if spec.sample is not None and not spec.sample.is_file():
         raise SpecError(f"There is no sample file {spec.sample}; give an .npz with arrays by input name.")
+    if weights_kind(spec) != family.name:
+        check_weights(spec)
+
+
+def check(spec: ResolvedSpec) -> None:
+    """As `check_files`; and that the model's code and the weights that its family names exist, neither of them used."""
+    check_files(spec)
+    family_of(spec.model).factory(spec.model)
     check_weights(spec)
 
 
 def known_family(spec: ResolvedSpec) -> Family:
-    """Find the family of a spec's model, which may import a library; a SpecError if it does not list the model."""
+    """Find the family of a spec's model; a SpecError if it does not list the model."""
     family = family_of(spec.model)
     if (names := family.names()) and spec.model not in names:
         raise _unknown(spec.model, names, family.name)
@@ -113,7 +110,8 @@ def _find_family(model: object) -> Family:
 
 def _unknown(model: str, names: Sequence[str] = (), family: str = "torchvision") -> SpecError:
     """Make the error for a name that is neither in the catalog nor among the family's."""
-    close = difflib.get_close_matches(model, {*read_catalog(), *names}, n=3)
+    known = {re.sub("[^a-z0-9]", "", name.lower()): name for name in (*names, *read_catalog())}
+    close = [known[key] for key in difflib.get_close_matches(re.sub("[^a-z0-9]", "", model.lower()), known, n=3)]
     hint = f"did you mean {' or '.join(close)}?" if close else "see deployments/catalog.yaml and torchvision.models."
     return SpecError(
         f"{model!r} is no catalog entry and no {family} model, and an import path looks like "

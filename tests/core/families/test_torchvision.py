@@ -13,6 +13,7 @@ from torchvision.transforms.functional import center_crop, resize
 
 from tasks.core.errors import ModelError, ServiceError, WeightsError
 from tasks.core.families.torchvision import TorchvisionFamily, read_recipes, recipe_for
+from tasks.core.families.torchvision_sources import default_weights
 from tasks.core.forward.arguments import argument_paths
 from tasks.core.hashes import file_sha256
 from tasks.core.inputs.choice import choose_inputs
@@ -80,6 +81,22 @@ def test_int8_weights_are_one_sentence() -> None:
     spec = resolve(ExportSpec(model="quantized_resnet18"))
     with pytest.raises(WeightsError, match=r"IMAGENET1K_FBGEMM_V1 are int8 tensors .*give --weights random"):
         find_weights(spec, lambda uri: pytest.fail(uri))
+
+
+def test_what_the_sources_declare_is_what_torchvision_says() -> None:
+    """Read as text, without an import: every model, and where its DEFAULT weights are."""
+    found = {name: models.get_model_weights(name)["DEFAULT"].url for name in models.list_models()}
+    assert default_weights() == found
+
+
+def test_weights_that_lie_here_are_seen(caches: Path) -> None:
+    """Under the name of their download, in torchvision's folder."""
+    assert not FAMILY.has_weights_here("alexnet")
+    folder = caches / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "alexnet-owt-7be5be79.pth").touch()
+    assert FAMILY.has_weights_here("alexnet")
+    assert not FAMILY.has_weights_here("resnet18")
 
 
 def test_the_names_are_torchvisions_own() -> None:

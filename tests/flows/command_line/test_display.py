@@ -1,6 +1,11 @@
 """What a user sees of steps and results."""
 
+import io
 import logging
+import logging.config
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,6 +72,58 @@ def test_a_file_that_is_not_proven_gives_no_way_to_load_it(capsys: pytest.Captur
     assert "kept.onnx (not proven)" in out
     assert "load " not in out
     assert "2 files in" in out
+
+
+def test_what_is_shown_survives_that_handlers_are_closed(
+    capsys: pytest.CaptureFixture[str], logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `logging.config.dictConfig` does, which Prefect calls amid a sweep: neither lines nor a spinner end."""
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # a terminal, to rich
+    display = Display(to_stderr=False)
+    display.title("net")
+    display.wait("importing")
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
+    assert display._status is not None
+    logger.info("export_onnx: 12 nodes", extra={"step": "export_onnx", "seconds": 1.25})
+    display.close()
+    assert "12 nodes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("encoding", "mark"), [("ascii", "+"), ("cp1252", "+"), ("utf-8", "✔")])
+def test_signs_that_an_encoding_lacks_are_written_in_others(
+    encoding: str, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Marks, dashes, ellipses, accents, and names that are no text at all."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    display = Display(to_stderr=False)
+    display.summary([result("net"), result("résumé\udcff", "fail", file="données.onnx", reason="3 × as far – so far…")])
+    stream.flush()
+    said = stream.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+    assert f"{mark} pass  net" in said
+    if encoding == "ascii":
+        assert "x fail  donnees.onnx" in said
+        assert "3 x as far - so far..." in said
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "cp1252"}, {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0"},
+     {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}],
+    ids=str,
+)  # fmt: skip
+def test_help_and_errors_need_no_utf_8(environment: dict[str, str]) -> None:
+    """A real process: help, and a sentence each about what the terminal can't write; no traceback."""
+    program = "from flows.command_line import export, sweep, verify\nfor command in (export, sweep, verify):\n"
+    program += "    command.main(['mod\\xe8le\\u2714', 'x', '--opset', '\\u2714'])\nexport.main(['--help'])"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT_FOLDER, env={**os.environ, **environment}, capture_output=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith(b"usage: ")
+    lines = ran.stderr.splitlines()
+    assert len(lines) == 3, ran.stderr
+    assert all(line.startswith(b"error: argument --opset: invalid int value: ") for line in lines)
 
 
 def test_an_error_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:

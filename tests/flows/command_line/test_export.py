@@ -79,6 +79,53 @@ def test_which_of_several_weights_is_said_and_chosen(call: Callable[..., Ran], t
     assert "(state_dict, state_dict_ema); say which with --weights FILE#LABEL" in ran.sentence
 
 
+def test_what_needs_no_pytorch_is_told_before_it_is_imported(tmp_path: Path) -> None:
+    """Likely mistakes, all in one process that has not imported PyTorch in the end: a name, a file, text as a model."""
+    (tmp_path / "text.onnx").write_text("This is no model.\n")
+    (tmp_path / "net.py").write_text("raise AssertionError('imported')\n")
+    net = ("net.py:Net", "--weights")
+    calls = {
+        "export": [
+            ("resnet8",), ("net_y.py:Net", "--weights", "random"), (*net, "nowhere.pth"), (*net, "random:x"),
+            (*net, "https://host/"), (*net, "random", "--sample", "nowhere.npz"), ("digits", "-o", "/proc/x.onnx"),
+            (*net, "random", "-o", "net.py"), (*net, "random", "--json", "net.py"),
+        ],
+        "verify": [
+            ("digits", "text.onnx"), ("digits", "nowhere.onnx"), ("digitz", "text.onnx"),
+            ("digits", "text.onnx", "--json", "text.onnx"),
+        ],
+        "sweep": [("--select", "nothing*"), ("net_y.py", "--weights", "random")],
+    }  # fmt: skip
+    program = "import sys\n" + "\n".join(
+        f"from flows.command_line.{command} import main\nassert main({list(arguments)!r}) == 2, {arguments}"
+        for command, several in calls.items()
+        for arguments in several
+    )
+    environment = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api"}  # what needs it comes after these checks
+    ran = subprocess.run(
+        [sys.executable, "-c", f"{program}\nassert 'torch' not in sys.modules"],
+        cwd=tmp_path, env={**environment, "PYTHONPATH": str(PROJECT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    lines = ran.stderr.splitlines()
+    assert len(lines) == sum(map(len, calls.values())), "one sentence each"
+    assert "did you mean resnet18" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("address", "status", "said"), [("http://127.0.0.1:9/api", 3, "does not answer"), ("nonsense", 2, "is no address")]
+)
+def test_a_prefect_server_that_is_not_there_is_told_before_the_work(
+    address: str, status: int, said: str, call: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sentence that names PREFECT_API_URL."""
+    monkeypatch.setenv("PREFECT_API_URL", address)
+    ran = call(main)
+    assert (ran.status, ran.verdicts) == (status, ["error"])
+    assert said in ran.sentence
+    assert "PREFECT_API_URL" in ran.sentence
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -98,7 +145,7 @@ def test_which_of_several_weights_is_said_and_chosen(call: Callable[..., Ran], t
         (["resnet18", "--opset", "99"], "outside 9 to 25"),
         (["resnet18", "--sample", "nowhere.npz", "--weights", "random"], "There is no sample file"),
         (["resnet18", "vgg11", "-o", "one.onnx"], "give a folder"),
-        ([f"{TINY}:Zero", "--weights", "as-built", "-o", TINY], "would replace a file that Zero is made from"),
+        ([f"{TINY}:Zero", "--weights", "as-built", "-o", TINY], "is read here and would be replaced"),
         (["resnet18", "resnet18"], "Two models are called resnet18"),
         (["resnet18", "vgg11", "--name", "both"], "can't name 2 models"),
         (["resnet18", "--name", "a/b"], "MLflow allows no"),

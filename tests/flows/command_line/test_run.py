@@ -14,7 +14,7 @@ import pytest
 
 from flows.command_line.display import Display
 from flows.command_line.options import Parser
-from flows.command_line.run import STATUSES, add_output_options, check_writable, run_command
+from flows.command_line.run import STATUSES, add_output_options, run_command
 from flows.outcomes import failed
 from tasks.core.errors import AssayError, CrashError, ModelError, ServiceError, SpecError
 from tasks.core.paths import PROJECT_FOLDER
@@ -117,15 +117,29 @@ def test_sigterm_ends_it_as_ctrl_c_does() -> None:
     assert run(lambda *_: signal.raise_signal(signal.SIGTERM)) == 130
 
 
-@pytest.mark.parametrize("name", ["folder", "missing/file/below.json"])
-def test_a_file_that_cannot_be_written_is_known_before(name: str, tmp_path: Path) -> None:
-    """A folder, and a folder that is a file; no work is begun."""
+@pytest.mark.parametrize("name", ["folder", "missing/file/below.json", "/proc/out.json"])
+def test_json_that_cannot_be_written_is_said_before_the_work(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One sentence, status 2, nothing begun."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "missing").write_text("a file")
-    with pytest.raises(SpecError, match="can't be written"):
-        check_writable(tmp_path / name)
     assert run(raising(AssertionError("begun")), "--json", str(tmp_path / name)) == 2
-    check_writable(tmp_path / "new" / "folder" / "file.json")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "can't be written" in line
+
+
+def test_json_that_can_no_longer_be_written_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The folder was there when the work began."""
+    folder = tmp_path / "gone"
+    folder.mkdir()
+
+    def body(_options: argparse.Namespace, results: list[ExportResult], _display: Display) -> None:
+        results.append(result("pass"))
+        folder.rmdir()
+
+    assert run(body, "--json", str(folder / "out.json")) == 2
+    assert "can't be written" in capsys.readouterr().err
 
 
 def test_standard_output_is_for_the_json_alone() -> None:

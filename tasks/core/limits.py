@@ -46,6 +46,10 @@ MAX_LEVELS_BYTES = 1 << 29  # of a file that is opened at levels basic and exten
 BEYOND_LUCK = 1000.0  # noise ratio that no luck explains: luck alone gave one probe of a true export 52
 ROW_LIMIT = 4.0  # errors of rows answered together, as a multiple of their errors before; a true ratio is near 1
 
+MIN_JOINT_ROWS = 4  # of several probes that are run together: little more memory than the largest batch in float32
+MAX_JOINT_ROWS = 16
+MAX_JOINT_ELEMENTS = 1 << 16  # over all inputs, for more rows than the least
+
 # --- the search for the wrong node
 CLOSER_LOOK = 2.0  # noise ratio beyond which the nodes of a file that passes are looked at one by one
 MATCHING_LIMIT = 3 * NOISE_LIMIT  # noise ratio up to which a value of a file is the module's: one probe is not pooled

@@ -13,7 +13,7 @@ from tasks.core.arrays import Array
 from tasks.core.forward.arguments import ArgumentPath, Arguments, build_arguments
 from tasks.core.forward.loaded_state import LoadedState
 from tasks.core.inputs.masks import Masks
-from tasks.core.inputs.probes import Probe, all_sizes, base_family, draw
+from tasks.core.inputs.probes import Probe, all_sizes, base_family, batch_name, draw
 from tasks.core.inputs.sizes import traced_sizes
 from tasks.core.inputs.special_probes import Specials
 from tasks.core.spec.input_spec import InputSpec
@@ -50,6 +50,11 @@ class Inputs:
     def names(self) -> tuple[str, ...]:
         """The names in the file."""
         return tuple(spec.name for spec in self.specs)
+
+    @property
+    def batch(self) -> str:
+        """Name of the dynamic dimension that leads the first input; empty: it is none."""
+        return batch_name(self.specs) or ""
 
     def arrays(self, probe: Probe) -> dict[str, Array]:
         """The arrays of a probe, by input name."""

@@ -1,5 +1,6 @@
 """Probes: fresh inputs, drawn from a family at given sizes, the same in every process."""
 
+import math
 import zlib
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -16,6 +17,8 @@ BATCH_SIZES = (2, 1, 3, 5)
 WIDE_SCALE = 10.0
 """Standard deviation of the wide family: past the clips and saturations of the usual activations."""
 MAX_SAMPLE_ROWS = 64
+MANY_ELEMENTS = 1 << 14
+"""Of the smallest inputs, from which the wide family needs no second row."""
 
 
 class Probe(Record):
@@ -74,6 +77,13 @@ def is_batch_apart(specs: tuple[InputSpec, ...]) -> bool:
     return all(batch not in dim.words for dim in derived_dims(specs).values())
 
 
+def has_rows(specs: tuple[InputSpec, ...]) -> bool:
+    """Does each input have the batch once, so that batches can be put together from rows?"""
+    batch = batch_name(specs)
+    once = all([dim.name for dim in spec.dims].count(batch) == 1 for spec in specs)
+    return batch is not None and once and is_batch_apart(specs)
+
+
 def base_family(specs: tuple[InputSpec, ...]) -> str:
     """`normal` where some input is a float without a range, else `range`."""
     return "normal" if any(spec.value_range is None for spec in specs) else "range"
@@ -94,7 +104,7 @@ def plan_probes(
     cases = size_cases(sizes, batch)
     traced = cases[0]
     smallest = cases[1] if len(cases) > 1 else traced
-    has_rows = is_batch_apart(specs) and all([dim.name for dim in spec.dims].count(batch) == 1 for spec in specs)
+    rows_fit = has_rows(specs)
     # the file is tried without optimisation right after its export, at the other sizes if there are any
     first_levels: tuple[str, ...] = ("all",) if len(cases) > 1 else LEVELS
     probes = [
@@ -105,10 +115,13 @@ def plan_probes(
         large = batch is not None and case[batch] >= max(BATCH_SIZES)
         levels = LEVELS if seed == 3 else ("all",) if large else ("off", "all")
         probe = Probe(family=family, seed=seed, sizes=case, levels=levels, optional=large)
-        if batch is not None and has_rows and case == {**traced, batch: case[batch]} and case[batch] > 1:
+        if batch is not None and rows_fit and case == {**traced, batch: case[batch]} and case[batch] > 1:
             probe = probe.model_copy(update={"rows": _rows_for(probe, probes, batch)})
         probes.append(probe)
-    probes.insert(-1 if probes[-1].optional else len(probes), Probe(family="wide", seed=20, sizes=traced))
+    # one row of a picture has wide values enough
+    num_elements = sum(math.prod(dim.size_at(all_sizes(specs, smallest)) for dim in spec.dims) for spec in specs)
+    sizes_of_wide = smallest if num_elements >= MANY_ELEMENTS else traced
+    probes.insert(-1 if probes[-1].optional else len(probes), Probe(family="wide", seed=20, sizes=sizes_of_wide))
     probes.insert(-1 if probes[-1].optional else len(probes), Probe(family="zeros", seed=21, sizes=smallest))
     if has_sample:
         probes.insert(2, Probe(family="sample", seed=0))

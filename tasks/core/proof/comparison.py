@@ -22,7 +22,7 @@ from tasks.core.proof.detections import align
 from tasks.core.proof.items import is_luck
 from tasks.core.proof.observations import ItemCount, Observations
 from tasks.core.proof.parity import ExactPool, FloatPool, OutputRuns, Runs
-from tasks.core.proof.plan import Plan
+from tasks.core.proof.plan import Plan, perturbed_probes
 from tasks.core.reference.choices import Choice
 from tasks.core.reference.reference import Reference
 from tasks.core.reference.structure import Group, structural_failure, without_nan
@@ -36,6 +36,17 @@ class Comparison:
 
     def __init__(self, plan: Plan, reference: Reference, observations: Observations) -> None:
         self._plan, self._reference, self._seen = plan, reference, observations
+        self._perturbed = {probe.key for probe in perturbed_probes(plan.probes)}
+
+    def expect(self, probes: Sequence[Probe]) -> None:
+        """Prepare to compare these probes, in this order.
+
+        Args:
+            probes: those of the plan that the module takes.
+        """
+        perturbed = perturbed_probes(probes)
+        self._perturbed = {probe.key for probe in perturbed}
+        self._reference.expect(probes, perturbed)
 
     def compare(self, probe: Probe, answers: Answers) -> None:
         """Add one probe to every output's pool; what is structurally wrong is a failure.
@@ -172,8 +183,8 @@ class Comparison:
             )
 
     def _num_perturbed(self, probe: Probe) -> int:
-        """Runs with perturbed weights at the first probe of each family; more where seeds change nothing."""
-        if any(earlier.family == probe.family for earlier in self._seen.compared):
+        """Runs with perturbed weights, at one probe of each family; more where seeds change nothing."""
+        if probe.key not in self._perturbed:
             # which items are on an edge differs from probe to probe
             return NUM_PERTURBED if self._reference.groups else 0
         small = any(output.size < SMALL_OUTPUT for output in self._reference.float32(probe))

@@ -30,7 +30,7 @@ def account_for(plan: Plan, reference: Reference) -> Account | str:
         reference: of the module.
     """
     try:
-        fixed = reference.fixed_values()
+        fixed = reference.fixed_values
     except ModelError as error:
         return f"the weights could not be held against the file's constants: {error}"
     return account(plan.graph.path, reference.network, fixed)

@@ -1,6 +1,7 @@
 """The plan of a proof: which probes shall be run, and how the file's inputs and outputs correspond to the module's."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -76,6 +77,18 @@ def make_plan(candidate: Candidate, reference: "Reference") -> Plan:
         file_inputs=candidate.file_inputs,
         output_order=candidate.output_order,
     )
+
+
+def perturbed_probes(probes: Sequence[Probe]) -> list[Probe]:
+    """The smallest probe of each family, on which the module runs with perturbed weights, too.
+
+    Args:
+        probes: those that run, in order; an optional one stands for its family only where no other does.
+    """
+    smallest: dict[str, Probe] = {}
+    for probe in sorted(probes, key=lambda probe: (probe.optional, math.prod(probe.sizes.values()))):
+        smallest.setdefault(probe.family, probe)
+    return list(smallest.values())
 
 
 def _suspicious_sizes(first: Probe, graph: Graph) -> Iterator[Probe]:

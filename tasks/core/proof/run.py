@@ -48,6 +48,7 @@ class ProbeRun:
         probes = [probe for probe in self._plan.probes if self._module_runs(probe)]
         # with the optional ones, as opening the file again takes more than running it: the module is what takes time
         self._run_file(probes)
+        self._comparison.expect(probes)
         for probe in (probe for probe in probes if not probe.optional):
             self._compare(probe)
         if self._is_beyond_luck():

@@ -1,6 +1,7 @@
 """Calls of one module on probes: what it returns becomes arrays, what it raises one sentence."""
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,16 +26,25 @@ class Calls:
         """Of the outputs, from the structure that forward returns; empty before the first call."""
         self.thresholds = Thresholds()
 
-    def run(self, run: Any, probe: Probe, *, recorder: Recorder | None = None, **options: Any) -> list[Array]:
+    def run(
+        self,
+        run: Any,
+        probe: Probe,
+        *,
+        arrays: Mapping[str, Array] | None = None,
+        recorder: Recorder | None = None,
+        **options: Any,
+    ) -> list[Array]:
         """Run the module on a probe, and flatten what it returns; a ModelError says what it raises.
 
         Args:
             run: how, e.g. `run_float64`.
             probe: what it is given.
+            arrays: what it is given instead, by input name.
             recorder: watches the call; None: nobody does.
             options: of `run`.
         """
-        args, kwargs = self._inputs.arguments(self._inputs.arrays(probe))
+        args, kwargs = self._inputs.arguments(arrays or self._inputs.arrays(probe))
         try:
             watched = recorder.watching() if recorder else contextlib.nullcontext()
             with contextlib.nullcontext() if self.names else self.thresholds, self._inputs.kept(), watched:

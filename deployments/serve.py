@@ -11,6 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from flows.command_line.encodings import writable_in_any_encoding
 from tasks.core.errors import AssayError, ServiceError, SpecError
 from tasks.core.spec.catalog import read_catalog
 from tasks.core.spec.resolve import make_spec, resolve
@@ -18,15 +19,24 @@ from tasks.core.spec.resolve import make_spec, resolve
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
 
+DESCRIPTION = (
+    "Looks whether the weights, the code or the packages of `{name}` changed; if not, nothing is done. If so, makes an "
+    "ONNX file, proves that it computes what the PyTorch model computes, and registers it in MLflow as a new version. "
+    "A file that is not proven fails the run, whose first line says why; `champion` stays where it is."
+)
+"""Of a deployment, in words of those who find it in Prefect's UI."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until stopped; return the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        writable_in_any_encoding(stream)
     options = _parser().parse_args(arguments)
     os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "assay")  # what the steps say, into the runs' logs
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command lines have it
     try:
         deployments = make_deployments(options.names, every_seconds=options.every, cron=options.cron)
-        _check_server()
+        check_server()
     except AssayError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
@@ -64,11 +74,11 @@ def make_deployments(
             RunnerDeployment.from_flow(
                 export_model,
                 name,
-                description=f"Export {name} if anything changed; prove the file and register it.",
+                description=DESCRIPTION.format(name=name),
                 parameters={"spec": {"model": name}},
                 interval=every_seconds,
                 cron=cron,
-                tags=["assay"],
+                tags=["assay", name],
                 entrypoint_type=EntrypointType.MODULE_PATH,  # a path would only be right in this folder
             )
             for name in names or catalog
@@ -77,7 +87,7 @@ def make_deployments(
         raise SpecError(f"The schedule is wrong: {str(error).splitlines()[0]}.") from error
 
 
-def _check_server() -> None:
+def check_server() -> None:
     """Check that Prefect's server is configured and answers; a SpecError or ServiceError if not."""
     from prefect.settings import PREFECT_API_URL
 

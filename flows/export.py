@@ -8,9 +8,9 @@ if __name__ == "__main__":  # before the imports below: the command line imports
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: a user may have an `export`, too
-    from flows.command_line.export import main
+    from flows.command_line.assay import run
 
-    raise SystemExit(main())
+    raise SystemExit(run("export"))
 
 import logging
 from pathlib import Path
@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from prefect import flow
 from pydantic.json_schema import SkipJsonSchema
 
+from flows.news import tell
 from tasks.core.errors import VerdictError
 from tasks.core.model.borrowing import borrowed
 from tasks.core.provenance.attempts import Attempt
@@ -42,7 +43,10 @@ log = logging.getLogger("assay")
 __all__ = ["ExportSpec", "VerdictError", "export_model"]
 
 
-@flow(name="export-model", flow_run_name="export-{spec.title}", persist_result=False)
+@flow(
+    name="export-model", flow_run_name="export-{spec.title}", persist_result=False,
+    on_completion=[tell], on_failure=[tell], on_crashed=[tell],
+)  # fmt: skip
 def export_model(
     spec: ExportSpec,
     *,

@@ -8,9 +8,9 @@ if __name__ == "__main__":  # before the imports below: the command line imports
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: a user may have an `export`, too
-    from flows.command_line.verify import main
+    from flows.command_line.assay import run
 
-    raise SystemExit(main())
+    raise SystemExit(run("verify"))
 
 import logging
 from collections.abc import Callable, Sequence

@@ -1,20 +1,17 @@
 """What the user sees: a line a step, a spinner on a terminal, and a closing summary."""
 
-import codecs
-import io
 import logging
 import os
 import sys
 import time
-import unicodedata
 from collections.abc import Callable, Iterator
-from typing import TextIO
 
 from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
 from rich.status import Status
 
+from flows.command_line.encodings import writable_in_any_encoding
 from tasks.core.paths import MLFLOW_DATABASE, PROJECT_FOLDER
 from tasks.core.records.steps import ExportResult
 from tasks.core.reports.markdown import VERDICT_MARKS
@@ -145,25 +142,6 @@ def _details(result: ExportResult) -> Iterator[str]:
         yield f'load     mlflow.pyfunc.load_model("{result.release.model_uri}").predict(...)'
     if result.release and result.release.page:
         yield f"browse   {ui_command()}{result.release.page}"
-
-
-def writable_in_any_encoding(stream: TextIO) -> TextIO:
-    """The stream; it writes what its encoding lacks in other letters, in ASCII e.g. `+ pass` for a tick mark."""
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors=_OTHER_LETTERS)
-    return stream
-
-
-def _other_letters(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeEncodeError)
-    lacking = error.object[error.start : error.end]
-    plain = (_PLAIN.get(sign) or unicodedata.normalize("NFKD", sign).encode("ascii", "ignore") for sign in lacking)
-    return "".join(str(text, "ascii") or "?" for text in plain), error.end
-
-
-_OTHER_LETTERS = "assay.other_letters"
-_PLAIN = {"✔": b"+", "✘": b"x", "–": b"-", "×": b"x"}
-codecs.register_error(_OTHER_LETTERS, _other_letters)
 
 
 def figures_of(result: ExportResult) -> str:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from flows.command_line.display import Display
-from flows.command_line.options import DEFAULT_MODEL, Parser, add_spec_options, make_specs
-from flows.command_line.run import STATUSES, add_output_options, import_steps, run_command
+from flows.command_line.listing import model_lines
+from flows.command_line.options import make_specs
+from flows.command_line.parsers import export_parser
+from flows.command_line.run import import_steps, run_command
 from flows.outcomes import ended, outcome
 from flows.processes.temporary_server import TemporaryServer
 from flows.processes.warm_process import IMPORTS, WarmProcesses
 from tasks.core.errors import AssayError, CrashError, SpecError
-from tasks.core.families.registry import MODEL_SYNTAX
 from tasks.core.records.steps import ExportResult
 from tasks.core.spec.destination import check_destination
 from tasks.core.spec.export_spec import ResolvedSpec
@@ -28,20 +29,14 @@ EXPORT_SECONDS = 6 * 3600.0
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    description = "Turn PyTorch models into ONNX files, prove each, and register it in MLflow."
-    parser = Parser(prog="python flows/export.py", description=description, epilog=STATUSES)
-    add = parser.add_argument
-    add("models", nargs="*", metavar="MODEL", help=f"{MODEL_SYNTAX}; default {DEFAULT_MODEL}")
-    add_spec_options(parser)
-    add("-o", dest="destination", metavar="FILE|DIR/", help="also put the proven file there")
-    add("--force", action="store_true", help="export even where nothing changed")
-    contract = "let `champion` move to a version of other inputs or outputs; exports even where nothing changed"
-    add("--accept-contract", action="store_true", help=contract)
-    add_output_options(parser)
-    return run_command(parser, _run, arguments, display_class=Display)
+    return run_command(export_parser(), _run, arguments, display_class=Display)
 
 
-def _run(options: argparse.Namespace, results: list[ExportResult], display: Display) -> None:
+def _run(options: argparse.Namespace, results: list[ExportResult], display: Display) -> int | None:
+    if options.list is not None:
+        for line in model_lines(options.list):
+            display.line(line)
+        return 0
     specs = make_specs(options)
     for spec in specs:
         check_files(spec)
@@ -55,6 +50,7 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
         _export_alone(changed[0], job)
     elif changed:
         _export_apart(changed, job)
+    return None
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from flows.command_line.display import Display
-from flows.command_line.options import Parser
+from flows.command_line.parsers import Parser
 from flows.outcomes import failed, flattened
-from tasks.core.errors import AssayError, ServiceError, SpecError, VerdictError, exit_status_of
+from tasks.core.errors import AssayError, SpecError, VerdictError, exit_status_of
 from tasks.core.records.steps import ExportResult
 from tasks.core.runtime.descriptors import leave_descriptors
 from tasks.core.spec.destination import check_writable
@@ -24,13 +24,9 @@ from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.resolve import check
 
 EXIT_INTERRUPTED = 130
-STATUSES = (
-    f"Exit status: 0 proven or unchanged, {VerdictError.exit_status} not proven, {SpecError.exit_status} bad input, "
-    f"{ServiceError.exit_status} a service could not be reached."
-)
 
 D = TypeVar("D", bound=Display)
-Body = Callable[[argparse.Namespace, list[ExportResult], D], None]
+Body = Callable[[argparse.Namespace, list[ExportResult], D], int | None]
 
 
 def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, display_class: type[D]) -> int:
@@ -38,7 +34,8 @@ def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, d
 
     Args:
         parser: of its options, `add_output_options` among them.
-        body: does what is asked; takes the options, an empty list for the results, and the display.
+        body: does what is asked; takes the options, an empty list for the results, and the display. The exit status
+            follows from the results, unless it gives one.
         arguments: None: those of this process.
         display_class: shows progress and results.
     """
@@ -47,7 +44,7 @@ def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, d
     standard_output = _only_results_to_standard_output() if target == "-" else None
     leave_descriptors()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to end as with Ctrl-C: tidily, the JSON written
-    results: list[ExportResult] = []
+    results, status = list[ExportResult](), None
     display = display_class(to_stderr=target == "-")
     gc.disable()  # nothing that is being imported is garbage
     try:
@@ -59,7 +56,7 @@ def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, d
                 raise
         options = parser.parse_args(arguments)
         _set_environment()
-        body(options, results, display)
+        status = body(options, results, display)
     except AssayError as error:
         results.append(failed("", error))
         display.error(str(error))
@@ -71,6 +68,8 @@ def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, d
         gc.freeze()  # or the interpreter searches all of PyTorch for garbage before it ends, for 1.5 s
         gc.enable()
         is_written = _write_json(target, results, standard_output)
+    if status is not None and is_written:
+        return status
     display.summary(results)
     statuses = [_exit_status(result) for result in results] or [SpecError.exit_status]
     return max(statuses) if is_written else max(*statuses, SpecError.exit_status)
@@ -95,12 +94,6 @@ def import_steps(spec: ResolvedSpec, *modules: str) -> None:
         connect().search_experiments(max_results=1)
     gc.freeze()
     gc.enable()
-
-
-def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how much is shown, and where."""
-    parser.add_argument("--verbose", action="store_true", help="print the graph, and where a defect lies")
-    parser.add_argument("--json", metavar="FILE", help="machine-readable result; - for standard output")
 
 
 def _set_environment() -> None:

@@ -10,20 +10,18 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 
 from flows.command_line.display import MARKS, Display, figures_of, ui_command
-from flows.command_line.options import Parser, add_spec_options, make_specs
-from flows.command_line.run import STATUSES, add_output_options, run_command
+from flows.command_line.options import make_specs
+from flows.command_line.parsers import sweep_parser
+from flows.command_line.run import run_command
 from flows.outcomes import failed
-from flows.processes.dask_address import LOCAL, host_seen_from
+from flows.processes.dask_address import host_seen_from
 from flows.processes.temporary_server import TemporaryServer
 from tasks.core.errors import AssayError, ExportError, SpecError
-from tasks.core.families.registry import MODEL_SYNTAX
 from tasks.core.families.torchvision import TorchvisionFamily
 from tasks.core.records.steps import ExportResult
 from tasks.core.reports.sweep_page import headline
 from tasks.core.spec.catalog import read_catalog
 from tasks.core.spec.export_spec import ResolvedSpec
-
-TIMEOUT_SECONDS = 3600.0
 
 
 class SweepDisplay(Display):
@@ -93,22 +91,7 @@ class SweepDisplay(Display):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    description = "Export many models to ONNX side by side, prove each, and register it in MLflow."
-    parser = Parser(prog="python flows/sweep.py", description=description, epilog=STATUSES)
-    add = parser.add_argument
-    add("models", nargs="*", metavar="MODEL", help=f"{MODEL_SYNTAX}; default: the whole catalog")
-    add("--all-torchvision", action="store_true", help="every model of torchvision, as torchvision has it")
-    add("--select", metavar="GLOB", default="*", help="of these only the models whose name fits")
-    add_spec_options(parser)
-    add("--workers", metavar="N", type=_positive, help="processes on this machine; default as cores and memory allow")
-    dask = "export on the workers of this Dask scheduler (tcp://HOST:PORT); without address on a local cluster"
-    add("--dask", metavar="ADDRESS", nargs="?", const=LOCAL, help=dask)
-    add("--resume", action="store_true", help="go on with the latest sweep of the same models that was interrupted")
-    add("--force", action="store_true", help="export even where nothing changed")
-    given_up = f"after which a model is given up; default {TIMEOUT_SECONDS:g}"
-    add("--timeout", metavar="SECONDS", dest="timeout_seconds", type=_positive, default=TIMEOUT_SECONDS, help=given_up)
-    add_output_options(parser)
-    return run_command(parser, _run, arguments, display_class=SweepDisplay)
+    return run_command(sweep_parser(), _run, arguments, display_class=SweepDisplay)
 
 
 def _run(options: argparse.Namespace, results: list[ExportResult], display: SweepDisplay) -> None:
@@ -155,12 +138,6 @@ def _specs(options: argparse.Namespace) -> list[ResolvedSpec]:
         known = ", ".join(spec.title for spec in specs[:8]) or "torchvision's own"
         raise SpecError(f"--select {options.select!r} fits none of the {len(specs)} models ({known}…).")
     return chosen
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 up")
-    return int(text)
 
 
 def _time_left(bar: Task) -> str:

@@ -4,12 +4,12 @@ import argparse
 from pathlib import Path
 
 from flows.command_line.display import Display
-from flows.command_line.options import Parser, add_spec_options, make_specs
-from flows.command_line.run import STATUSES, add_output_options, import_steps, run_command
+from flows.command_line.options import make_specs
+from flows.command_line.parsers import verify_parser
+from flows.command_line.run import import_steps, run_command
 from flows.outcomes import failed, outcome
 from flows.processes.temporary_server import TemporaryServer
 from tasks.core.errors import SpecError
-from tasks.core.families.registry import MODEL_SYNTAX
 from tasks.core.records.steps import ExportResult
 from tasks.core.spec.destination import check_not_read
 from tasks.core.spec.resolve import check_files
@@ -17,14 +17,7 @@ from tasks.core.spec.resolve import check_files
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    description = "Prove .onnx files that somebody else made against their PyTorch model."
-    epilog = f"Without --input the dims are each file's own. {STATUSES}"
-    parser = Parser(prog="python flows/verify.py", description=description, epilog=epilog)
-    parser.add_argument("model", metavar="MODEL", help=MODEL_SYNTAX)
-    parser.add_argument("files", nargs="+", metavar="FILE.onnx", type=Path, help="files to prove")
-    add_spec_options(parser)
-    add_output_options(parser)
-    return run_command(parser, _run, arguments, display_class=Display)
+    return run_command(verify_parser(), _run, arguments, display_class=Display)
 
 
 def _run(options: argparse.Namespace, results: list[ExportResult], display: Display) -> None:

@@ -10,7 +10,7 @@ from deployments.serve import make_deployments
 from flows.export import export_model
 from tasks.core.records.steps import ExportResult
 from tasks.core.spec.catalog import read_catalog
-from tasks.core.spec.export_spec import OPSETS
+from tasks.core.syntax import OPSETS
 
 
 def posted(schema: dict[str, Any], definitions: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from tasks.core.inputs.samples import declared_inputs, read_sample
 from tasks.core.inputs.sizes import with_sizes
 from tasks.core.records.steps import Candidate, Graph, TensorType
 from tasks.core.spec.export_spec import ResolvedSpec
-from tasks.core.spec.input_spec import INPUT_SYNTAX, Dim, InputSpec
+from tasks.core.spec.input_spec import Dim, InputSpec
+from tasks.core.syntax import INPUT_SYNTAX
 
 Match = tuple[tuple[InputSpec, ...], dict[str, str], list[str]]
 """The module's inputs, names in the file by the module's where they differ, and notes."""

@@ -14,7 +14,8 @@ from tasks.core.families.registry import family_of
 from tasks.core.forward.arguments import forward_parameters
 from tasks.core.inputs.probes import MAX_SAMPLE_ROWS, all_sizes, batch_name, dynamic_dims, is_batch_apart, padded
 from tasks.core.spec.export_spec import ResolvedSpec
-from tasks.core.spec.input_spec import INPUT_SYNTAX, INTEGER_DTYPES, Dim, InputSpec
+from tasks.core.spec.input_spec import INTEGER_DTYPES, Dim, InputSpec
+from tasks.core.syntax import INPUT_SYNTAX
 
 
 def read_sample(path: Path) -> dict[str, Array]:

@@ -23,10 +23,7 @@ from tasks.core.errors import SpecError
 from tasks.core.records.record import Record
 from tasks.core.spec.catalog import read_catalog
 from tasks.core.spec.input_spec import InputSpec, derived_dims
-
-DEFAULT_OPSET = 20
-OPSETS = (9, 25)
-"""Lowest and highest."""
+from tasks.core.syntax import DEFAULT_OPSET, OPSETS
 
 
 class _FormOfModel:
@@ -139,8 +136,9 @@ class ExportSpec(Record):
 
     @property
     def title(self) -> str:
-        """The registered model name, or what stands for it before the spec is resolved."""
-        return self.name or (self.model if isinstance(self.model, str) else type(self.model).__name__)
+        """The registered model name; before the spec is resolved the last word of the model, without folders."""
+        last = re.split("[/:]", self.model)[-1] if isinstance(self.model, str) else ""
+        return self.name or last or type(self.model).__name__
 
     def canonical_json(self) -> str:
         """What decides the file, as one line: equal content, equal text. No file's place, no secrets, no sentences."""

@@ -9,16 +9,10 @@ from pydantic import model_validator
 
 from tasks.core.errors import SpecError
 from tasks.core.records.record import Record
+from tasks.core.syntax import DIM_SYNTAX, INPUT_SYNTAX
 
 FLOAT_DTYPES = ("float32", "float64", "float16", "bfloat16")
 INTEGER_DTYPES = ("int8", "int16", "int32", "int64", "uint8")
-INPUT_SYNTAX = (
-    "NAME=DTYPE[DIM,...]@LOW..HIGH, e.g. image=float32[batch,3,224,224] or ids=int64[batch,length=13]@0..103; "
-    "@padded for a mask whose rows are ones, at least one, then zeros"
-)
-DIM_SYNTAX = (
-    "a number, WORD[=SIZE][:LOW..HIGH], or a sum or multiple of other WORDs, such as total=past+new or 2*length"
-)
 _EXACT = 2.0**53
 """Up to here a float64 holds every integer."""
 _LIMITS = {

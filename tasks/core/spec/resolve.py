@@ -13,7 +13,8 @@ from tasks.core.families.registry import family_of
 from tasks.core.paths import PROJECT_FOLDER
 from tasks.core.spec.catalog import read_catalog
 from tasks.core.spec.export_spec import ExportSpec, ResolvedSpec
-from tasks.core.weights.sources import WEIGHTS_CHOICES, check_weights, settled_weights, weights_kind
+from tasks.core.syntax import WEIGHTS_CHOICES
+from tasks.core.weights.sources import check_weights, settled_weights, weights_kind
 
 _Spec = TypeVar("_Spec", bound=ExportSpec)
 
@@ -76,7 +77,7 @@ def known_family(spec: ResolvedSpec) -> Family:
     """Find the family of a spec's model; a SpecError if it does not list the model."""
     family = family_of(spec.model)
     if (names := family.names()) and spec.model not in names:
-        raise _unknown(spec.model, names, family.name)
+        raise unknown_name(spec.model, names, family.name)
     return family
 
 
@@ -102,17 +103,27 @@ def _find_family(model: object) -> Family:
         return family_of(model)
     except LookupError:
         if isinstance(model, str):
-            raise _unknown(model) from None
+            raise unknown_name(model) from None
         shown = model.__name__ if isinstance(model, type) else type(model).__name__
         message = f"A model is text or an nn.Module, and {shown} is neither; give an instance of the class."
         raise SpecError(message) from None
 
 
-def _unknown(model: str, names: Sequence[str] = (), family: str = "torchvision") -> SpecError:
-    """Make the error for a name that is neither in the catalog nor among the family's."""
+def unknown_name(model: str, names: Sequence[str] = (), family: str = "torchvision") -> SpecError:
+    """Make the error for a name that is neither in the catalog nor among the family's, with those close to it.
+
+    Args:
+        model: as it was written.
+        names: of the family.
+        family: its name.
+    """
     known = {re.sub("[^a-z0-9]", "", name.lower()): name for name in (*names, *read_catalog())}
     close = [known[key] for key in difflib.get_close_matches(re.sub("[^a-z0-9]", "", model.lower()), known, n=3)]
-    hint = f"did you mean {' or '.join(close)}?" if close else "see deployments/catalog.yaml and torchvision.models."
+    hint = (
+        f"did you mean {' or '.join(close)}?"
+        if close
+        else "export.py --list shows those of catalog.yaml, and the rest."
+    )
     return SpecError(
         f"{model!r} is no catalog entry and no {family} model, and an import path looks like "
         f"package.module:Class or path/to/file.py:Class; {hint}"

@@ -11,13 +11,12 @@ from typing import Any, Protocol
 from tasks.core.errors import WeightsError
 from tasks.core.families.registry import family_of
 from tasks.core.records.steps import Weights
+from tasks.core.syntax import WEIGHTS_CHOICES
 from tasks.core.weights.download import fetch_to_cache, fetch_to_file
 from tasks.core.weights.folders import WEIGHTS_SUFFIXES, weights_file, weights_files, weights_sha256
 from tasks.core.weights.urls import split_part, split_url, without_query
 from tasks.core.weights.verified import only_sha256, read_download, read_verified
 
-WEIGHTS_CHOICES = "a file, a folder of shards, a URL, runs:/…, models:/…, random[:SEED] or as-built"
-"""What `--weights` takes for any model, in words."""
 _FILE_SUFFIXES = (*WEIGHTS_SUFFIXES, ".tar", ".pkl")
 _SCHEMES = {
     "random:": "random",

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.command_line.options import Parser, add_spec_options, make_specs
+from flows.command_line.options import make_specs
+from flows.command_line.parsers import Parser, add_spec_options
 from tasks.core.errors import SpecError
 from tasks.core.spec.export_spec import ResolvedSpec
 

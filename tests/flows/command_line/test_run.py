@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from flows.command_line.display import Display
-from flows.command_line.options import Parser
-from flows.command_line.run import STATUSES, add_output_options, run_command
+from flows.command_line.parsers import STATUSES, Parser, add_output_options
+from flows.command_line.run import run_command
 from flows.outcomes import failed
 from tasks.core.errors import AssayError, CrashError, ModelError, ServiceError, SpecError
 from tasks.core.paths import PROJECT_FOLDER
@@ -35,7 +35,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def run(body: Body, *arguments: str) -> int:
     """A command with nothing but the options that all have."""
-    parser = Parser(epilog=STATUSES)
+    parser = Parser()
     add_output_options(parser)
     return run_command(parser, body, list(arguments), display_class=Display)
 

@@ -1,0 +1,56 @@
+"""`--list`: the models that can be exported by name, and whether their weights are here. Needs no PyTorch."""
+
+import fnmatch
+from collections.abc import Iterator
+
+from rich.markup import escape
+
+from tasks.core.errors import SpecError
+from tasks.core.families.registry import FAMILIES, family_of
+from tasks.core.spec.catalog import read_catalog
+from tasks.core.spec.export_spec import ResolvedSpec
+from tasks.core.spec.resolve import check_files, make_spec, resolve, unknown_name
+from tasks.core.weights.sources import weights_kind
+
+_HERE, _ONLINE, _MISSING, _NONE = "here", "[dim]online[/]", "[yellow]missing[/]", "[dim]none[/]"
+"""Where weights are: on this machine, to be fetched, not at the place that the catalog names; or nowhere."""
+
+
+def model_lines(glob: str) -> Iterator[str]:
+    """Lines of the table, with the markup of rich; a SpecError if no name fits.
+
+    Args:
+        glob: of names, e.g. `resnet*`.
+    """
+    rows = [row for row in _rows() if fnmatch.fnmatchcase(row[0], glob)]
+    if not rows:
+        raise unknown_name(glob, [name for family in FAMILIES for name in family.names()])
+    width = max(len(name) for name, _, _ in rows)
+    yield f"[bold]{'MODEL':<{width}}  {'FAMILY':<11}  WEIGHTS[/]"
+    for name, where, weights in rows:
+        yield f"{escape(name):<{width}}  [dim]{where:<11}[/]  {weights}"
+    others = [family.syntax for family in FAMILIES if not family.names()]
+    if glob == "*":
+        yield f"[dim]and any {', or '.join(others)}[/]"
+
+
+def _rows() -> Iterator[tuple[str, str, str]]:
+    """Name, where it is known, and what is to be said of its weights; of the catalog first."""
+    for name in read_catalog():
+        yield name, "catalog", _weights_of(resolve(make_spec(model=name)))
+    for family in FAMILIES:
+        for name in family.names():
+            yield name, family.name, _HERE if family.has_weights_here(name) else _ONLINE
+
+
+def _weights_of(spec: ResolvedSpec) -> str:
+    kind, family = weights_kind(spec), family_of(spec.model)
+    if kind in ("random", "as-built"):
+        return _NONE
+    if kind == family.name:
+        return _HERE if family.has_weights_here(spec.model) else _ONLINE
+    try:
+        check_files(spec)
+    except SpecError:
+        return _MISSING
+    return _HERE if kind == "file" else _ONLINE

@@ -41,7 +41,12 @@ def check_writable(path: Path) -> None:
 
 
 def check_not_read(path: Path, files: Iterable[Path]) -> None:
-    """Check that a path is none of these files, and in none of these folders; else a SpecError."""
+    """Check that a file does not replace what is read; else a SpecError.
+
+    Args:
+        path: where it is to be written.
+        files: files and folders that are read.
+    """
     place = path.expanduser().resolve()
     if place.is_file() and any(place.is_relative_to(file.expanduser().resolve()) for file in files):
         raise SpecError(f"{path} is read here and would be replaced; name another place.")

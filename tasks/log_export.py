@@ -28,12 +28,13 @@ def log_export(attempt: Attempt, candidate: Candidate, proof: "Proof") -> Releas
         ExportError: the downloaded bytes are not the proven ones.
     """
     with open_run(attempt) as run:
-        release = log_model(run, candidate.graph)
-        check_download(candidate.graph, release, proof.witness)
-        run.mark_verdict(release.model_id)
+        run.release = log_model(run, candidate.graph)
+        check_download(candidate.graph, run.release, proof.witness)
+        run.mark_verdict()
         run.log_files(proof.defect)
         if proof.evidence.verdict == "pass":
-            release = register(run, release, candidate.graph)
+            run.release = register(run, run.release, candidate.graph)
+    release = run.release
     if release.version_url:
         create_link_artifact(
             link=release.version_url, key="mlflow-version", description=f"{attempt.title} {release.version}"

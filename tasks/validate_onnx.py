@@ -6,7 +6,8 @@ from prefect.artifacts import create_markdown_artifact
 
 from tasks.core.records.evidence import Evidence
 from tasks.core.records.steps import Candidate
-from tasks.core.reports.markdown import VERDICT_MARKS, parity_lines
+from tasks.core.reports.markdown import escaped, parity_lines
+from tasks.core.reports.wording import VERDICT_MARKS
 from tasks.step import step
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def _said(evidence: Evidence) -> str:
-    compared = f"worst noise ratio {evidence.noise_ratio:.2f}" if evidence.outputs else "nothing compared"
-    return f"{evidence.verdict}, {compared}"
+    ratio = evidence.noise_ratio
+    return f"{evidence.verdict}, {'nothing compared' if ratio is None else f'worst noise ratio {ratio:.2f}'}"
 
 
 @step(seconds=3600, says=lambda proof: _said(proof.evidence), keeps=lambda proof: {"evidence": proof.evidence})
@@ -44,6 +45,7 @@ def validate_onnx(candidate: Candidate, module: "BuiltModule", inputs: "Inputs",
         module.release()
     evidence, is_foreign = proof.evidence, candidate.graph.exporter == "other"
     title = f"{module.spec.title} {candidate.graph.path.name}" if is_foreign else module.spec.title
-    lines = [f"## {title}: {VERDICT_MARKS[evidence.verdict]}", "", *evidence.reasons, "", *parity_lines(evidence)]
+    heading, reasons = f"## {escaped(title)}: {VERDICT_MARKS[evidence.verdict]}", map(escaped, evidence.reasons)
+    lines = [heading, "", *reasons, "", *parity_lines(evidence)]
     create_markdown_artifact("\n".join(lines), key="parity", description=f"Parity of {title}")
     return proof

@@ -14,7 +14,7 @@ from rich.status import Status
 from flows.command_line.encodings import writable_in_any_encoding
 from tasks.core.paths import MLFLOW_DATABASE, PROJECT_FOLDER
 from tasks.core.records.steps import ExportResult
-from tasks.core.reports.markdown import VERDICT_MARKS
+from tasks.core.reports.wording import VERDICT_MARKS
 
 _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "error": "red"}
 MARKS = {verdict: f"[{_COLOURS[verdict]}]{mark}[/]" for verdict, mark in VERDICT_MARKS.items()}

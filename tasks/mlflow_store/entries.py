@@ -8,11 +8,19 @@ from pathlib import Path
 from tasks.core.provenance.attempts import Attempt, model_name
 from tasks.core.provenance.manifest import package_versions
 from tasks.core.records.evidence import OutputEvidence
+from tasks.core.reports.markdown import title
+from tasks.core.reports.wording import VERDICT_MARKS
 
 VERDICT = "assay.verdict"
 """Tag that is written after the last check only."""
 MAX_TAG, MAX_PARAM = 4000, 6000
 """Characters; MLflow itself cuts tags at 8,000 and params at 6,000, with only a warning."""
+
+NOTE = "mlflow.note.content"
+"""Tag that MLflow shows as the description of an experiment, a run or a logged model."""
+KIND = "assay.kind"
+"""Tag that tells runs of exports, verified files, sweeps and trends apart."""
+_OF_VERSIONS = ("assay.onnx_sha256", "assay.weights_sha256", "assay.inputs", "assay.outputs")
 
 _FIGURES = (
     "noise_ratio", "slice_ratio", "max_abs_difference", "cosine",
@@ -21,11 +29,28 @@ _FIGURES = (
 """Fields of an output's evidence; those that its task does not have are None."""
 
 
+def run_name(attempt: Attempt, version: str | None = None) -> str:
+    """Name of a run that has ended: its verdict's mark, the model, the version or the file that somebody else made.
+
+    Args:
+        attempt: that has ended.
+        version: the number that its file was registered under.
+    """
+    return f"{VERDICT_MARKS[attempt.verdict][0]} {title(attempt, version)}"
+
+
+def version_tags(attempt: Attempt) -> dict[str, str]:
+    """The tags of a version: few, for each of them makes its row in the list of versions higher."""
+    return {key: value for key, value in tags(attempt).items() if key in _OF_VERSIONS} | {VERDICT: attempt.verdict}
+
+
 def tags(attempt: Attempt) -> dict[str, str]:
-    """Tags of the run, the logged model and the version, all but the verdict."""
+    """Tags of the run and the logged model, all but the verdict."""
     weights, graph, error = attempt.weights, attempt.graph, attempt.error
     found = {
         **attempt.provenance,
+        "assay.name": attempt.title,
+        KIND: "verification" if attempt.file else "export",
         "assay.weights_file_sha256": weights.file_sha256 if weights else None,
         "assay.verified_file": Path(attempt.file).name if attempt.file else None,
         "assay.changed": ", ".join(attempt.changed) or None,
@@ -43,8 +68,8 @@ def tags(attempt: Attempt) -> dict[str, str]:
 
 
 def params(attempt: Attempt) -> dict[str, str]:
-    """Params of the run: what was asked for, and what came out."""
-    spec, graph = attempt.spec, attempt.graph
+    """Params of the run: what was asked for, and what came out; MLflow's Compare sees these, and no tags."""
+    spec, graph, manifest = attempt.spec, attempt.graph, attempt.manifest
     found = {
         "model": model_name(spec),
         "weights": attempt.weights.origin if attempt.weights else "",
@@ -52,8 +77,15 @@ def params(attempt: Attempt) -> dict[str, str]:
         "exporter_asked": spec.exporter,
         "kwargs": json.dumps(spec.kwargs, default=str),
     }
+    if manifest:
+        found |= {
+            "weights_sha256": manifest.weights,
+            "model_code": ", ".join(f"{Path(path).name} {sha256}" for path, sha256 in sorted(manifest.sources.items())),
+            "assay_code": manifest.assay,
+        }
     if graph:
         found |= {
+            "onnx_sha256": graph.sha256,
             "exporter": graph.exporter,
             "exporter_reason": graph.exporter_reason,
             "inputs": ", ".join(map(str, graph.inputs)),
@@ -64,21 +96,28 @@ def params(attempt: Attempt) -> dict[str, str]:
 
 
 def metrics(attempt: Attempt) -> dict[str, float]:
-    """Parity per output, step times, sizes; infinite values as MLflow can store them."""
-    found = {f"seconds/{step}": seconds for step, seconds in attempt.seconds.items()}
-    if attempt.graph:
-        found |= {"size_bytes": float(attempt.graph.size_bytes), "num_nodes": float(attempt.graph.num_nodes)}
-    if attempt.evidence:
-        found["noise_ratio"] = attempt.evidence.noise_ratio
-        if attempt.evidence.coverage:
-            found["proof_coverage"] = attempt.evidence.coverage.share
-        for output in attempt.evidence.outputs:
+    """Parity, sizes, parity per output, times, in the order of the page; infinite values as MLflow stores them."""
+    found: dict[str, float] = {}
+    graph, evidence = attempt.graph, attempt.evidence
+    if evidence:
+        # a ratio of 0 that proves nothing would sort before all others; four digits fit into a column
+        if evidence.noise_ratio or (evidence.noise_ratio == 0 and evidence.verdict == "pass"):
+            found["noise_ratio"] = float(f"{evidence.noise_ratio:.4g}")
+        if evidence.coverage:
+            found["proof_coverage"] = evidence.coverage.share
+    if graph:
+        found |= {"size_bytes": float(graph.size_bytes), "num_nodes": float(graph.num_nodes)}
+    if evidence:
+        for output in evidence.outputs:
             name = re.sub(r"[^\w\-. ]", "_", output.name)[:100]
             found |= {f"{name}/{key}": value for key, value in _figures(output).items()}
+    found |= {f"seconds/{step}": seconds for step, seconds in attempt.seconds.items()}
     return {key: value if math.isfinite(value) else 1e308 for key, value in found.items()}
 
 
 def _figures(output: OutputEvidence) -> dict[str, float]:
+    if not output.is_compared:
+        return {}
     figures = {key: getattr(output, key) for key in _FIGURES} | {"movement": output.power.movement}
     if output.detections is not None:
         figures |= {key: float(getattr(output.detections, key)) for key in ("num_matched", "num_unmatched")}

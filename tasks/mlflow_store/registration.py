@@ -1,6 +1,7 @@
 """From a proven file to a version that people load: logged, proven once more as downloaded, registered."""
 
 import contextlib
+import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -12,14 +13,16 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from tasks.core.errors import ExportError
 from tasks.core.hashes import file_sha256
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.provenance.manifest import package_versions
 from tasks.core.records.steps import Graph, Release, TensorType
-from tasks.core.reports.markdown import describe
+from tasks.core.reports.card import version_card
 from tasks.mlflow_store import entries
+from tasks.mlflow_store.models import describe_model, log_trend
 from tasks.mlflow_store.releases import download_graph, version_at
 from tasks.mlflow_store.runs import OpenRun
 from tasks.mlflow_store.store import CHAMPION, PROVEN, version_of
@@ -36,7 +39,10 @@ def log_model(run: OpenRun, graph: Graph) -> Release:
         graph: the file.
     """
     tags = entries.tags(run.attempt)
-    info = Model.log(None, _ProvenFile(graph), name=run.attempt.title, run_id=run.release.run_id, tags=tags)
+    info = Model.log(
+        None, _ProvenFile(graph), name=run.attempt.title, run_id=run.release.run_id, tags=tags,
+        params=entries.params(run.attempt),
+    )  # fmt: skip
     model_id = str(info.model_id)
     run.log_metrics(model_id=model_id)
     return run.release.model_copy(update={"model_id": model_id, "model_uri": f"models:/{model_id}"})
@@ -81,21 +87,33 @@ def register(run: OpenRun, release: Release, graph: Graph) -> Release:
         release: with the logged model, as downloaded proven.
         graph: the file.
     """
-    name, client = run.attempt.title, run.client
+    name, client, attempt = run.attempt.title, run.client, run.attempt
     with contextlib.suppress(MlflowException):  # it exists
         client.create_registered_model(name)
+    champion = version_at(client, name, CHAMPION)
+    stays = _why_it_stays(champion, attempt) if champion else ""
     same = f"name='{name}' and tags.`assay.onnx_sha256`='{graph.sha256}'"
     known = (version for version in client.search_model_versions(same) if version.status == "READY")
-    version = next(known, None) or client.create_model_version(
-        name, source=f"models:/{release.model_id}", run_id=release.run_id, model_id=release.model_id,
-        tags={**entries.tags(run.attempt), entries.VERDICT: run.attempt.verdict}, description=describe(run.attempt),
-    )  # fmt: skip
-    champion = version_at(client, name, CHAMPION)
-    stays = _why_it_stays(champion, run.attempt) if champion else ""
-    aliases = (PROVEN,) if stays or _is_random(run.attempt) else (PROVEN, CHAMPION)
+    version = next(known, None)
+    if version is None:
+        version = client.create_model_version(
+            name, source=f"models:/{release.model_id}", run_id=release.run_id, model_id=release.model_id,
+            tags=entries.version_tags(attempt),
+        )  # fmt: skip
+        run.release = release.model_copy(update=version_of(version))
+        card = version_card(attempt, graph, run.context("Version"), stays=stays)
+        client.update_model_version(name, version.version, description=card)
+        log_trend(run, version)
+    run.release = release = release.model_copy(update={**version_of(version), "contract": stays})
+    # MLflow's server does this; a local store does not, and the page of the logged model would say "Not registered"
+    registered = json.dumps([{"name": name, "version": str(version.version)}])
+    client.set_logged_model_tags(str(release.model_id), {MLFLOW_MODEL_VERSIONS: registered})
+    aliases = (PROVEN,) if stays or _is_random(attempt) else (PROVEN, CHAMPION)
+    served = version if CHAMPION in aliases else champion
+    describe_model(run, name, str(served.version) if served else None)
     for alias in aliases:
         client.set_registered_model_alias(name, alias, version.version)
-    return release.model_copy(update={**version_of(version), "alias": aliases[-1], "contract": stays})
+    return release.model_copy(update={"alias": aliases[-1]})
 
 
 def _is_random(attempt: Attempt) -> bool:

@@ -1,6 +1,7 @@
 """The run that stands for one attempt: made, filled, and closed with how it ended."""
 
 import contextlib
+import functools
 import logging
 import tempfile
 import time
@@ -11,13 +12,16 @@ from typing import TYPE_CHECKING
 
 import mlflow
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.tracking.context.registry import resolve_tags
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_USER
 
 from tasks.core.errors import AssayError
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import Release
 from tasks.core.reports.export_page import html_report
-from tasks.core.reports.markdown import describe
+from tasks.core.reports.markdown import Context, describe
 from tasks.mlflow_store import entries
+from tasks.mlflow_store.pages import file_page, run_page, runs_page, version_page
 from tasks.mlflow_store.releases import GRAPH_FILE, RECORD_FILE
 from tasks.mlflow_store.store import connect, experiment_id_of, run_url_of, service_errors
 
@@ -30,14 +34,34 @@ REPORT_FILE = "report.html"
 PARENT = "mlflow.parentRunId"
 
 
-@dataclass(frozen=True)
+@dataclass
 class OpenRun:
     """The run of an attempt, while it is written."""
 
     client: mlflow.MlflowClient
     attempt: Attempt
+    experiment_id: str
     release: Release
-    """The run's id and page."""
+    """The run's id and page; the logged model and the version, once there are any."""
+    made_by: dict[str, str]
+    """Tags that say who made it: user, command, commit."""
+
+    def context(self, here: str) -> Context:
+        """What a description says around the attempt; `here` is the label of its own page, which needs no link."""
+        release, experiment_id = self.release, self.experiment_id
+        links = [("Run", run_page(experiment_id, release.run_id))]
+        if self.attempt.evidence:
+            links.append(("Report", run_page(experiment_id, release.run_id, f"artifacts/{REPORT_FILE}")))
+        if release.model_id:
+            links.append(("File", file_page(experiment_id, release.model_id)))
+        if release.version:
+            links.append(("Version", version_page(self.attempt.title, release.version)))
+        return Context(
+            user=self.made_by.get(MLFLOW_USER, ""),
+            commit=self.made_by.get(MLFLOW_GIT_COMMIT, ""),
+            version=release.version,
+            links=tuple(link for link in (*links, ("All runs", runs_page(experiment_id))) if link[0] != here),
+        )
 
     def log_metrics(self, *, model_id: str | None = None) -> None:
         """Log the attempt's figures, on a logged model, too, if one is named."""
@@ -46,9 +70,10 @@ class OpenRun:
         metrics = [Metric(key, value, now, 0, model_id=model_id) for key, value in found]
         self.client.log_batch(self.release.run_id, metrics=metrics)
 
-    def mark_verdict(self, model_id: str | None) -> None:
-        """Tag a logged model with the verdict, once its download was checked."""
-        self.client.set_logged_model_tags(str(model_id), {entries.VERDICT: self.attempt.verdict})
+    def mark_verdict(self) -> None:
+        """Say the verdict beside the logged model, once its download was checked."""
+        tags = {entries.VERDICT: self.attempt.verdict, entries.NOTE: describe(self.attempt, self.context("File"))}
+        self.client.set_logged_model_tags(str(self.release.model_id), tags)
 
     def log_files(self, defect: "Defect | None" = None) -> None:
         """Log the records, the report and, of a wrong file, the reproduction of its defect."""
@@ -64,6 +89,15 @@ class OpenRun:
                 reproduction.write_reproduction(defect, folder / reproduction.REPRODUCTION, file=file)
             mlflow.log_artifacts(str(folder), run_id=self.release.run_id)
 
+    def close(self, attempt: Attempt) -> None:
+        """Write how the attempt ended, which nothing before may have claimed: name, verdict, description, status."""
+        tags = entries.tags(attempt) if attempt.error else {}
+        tags |= {entries.VERDICT: attempt.verdict, entries.NOTE: describe(attempt, self.context("Run"))}
+        run_id = self.release.run_id
+        self.client.log_batch(run_id, tags=[RunTag(*entry) for entry in tags.items()])
+        self.client.update_run(run_id, name=entries.run_name(attempt, self.release.version))
+        self.client.set_terminated(run_id, "FINISHED" if attempt.verdict == "pass" else "FAILED")
+
 
 @contextlib.contextmanager
 def open_run(attempt: Attempt) -> Iterator[OpenRun]:
@@ -75,19 +109,20 @@ def open_run(attempt: Attempt) -> Iterator[OpenRun]:
         client = connect()
         experiment_id = experiment_id_of(client)
         mlflow.set_experiment(experiment_id=experiment_id)  # Model.log takes no experiment of its own
-        tags = entries.tags(attempt) | ({PARENT: attempt.parent_run_id} if attempt.parent_run_id else {})
+        maker = made_by()
+        tags = entries.tags(attempt) | maker | ({PARENT: attempt.parent_run_id} if attempt.parent_run_id else {})
         run = client.create_run(experiment_id, start_time=attempt.started_ms, run_name=attempt.title, tags=tags)
-    run_id = str(run.info.run_id)
-    release = Release(run_id=run_id, run_url=run_url_of(run), changed=attempt.changed)
+    release = Release(run_id=str(run.info.run_id), run_url=run_url_of(run), changed=attempt.changed)
+    opened = OpenRun(client, attempt, experiment_id, release, maker)
     try:
         with service_errors():
-            client.log_batch(run_id, params=[Param(*entry) for entry in entries.params(attempt).items()])
-            yield OpenRun(client, attempt, release)
-            _close(client, run_id, attempt)
+            client.log_batch(release.run_id, params=[Param(*entry) for entry in entries.params(attempt).items()])
+            yield opened
+            opened.close(attempt)
     except BaseException as error:
         _note_run(error, release)
         with contextlib.suppress(Exception):  # the first error is the one to report
-            _close(client, run_id, attempt.ended_by(error))
+            opened.close(attempt.ended_by(error))
         raise
 
 
@@ -108,14 +143,12 @@ def log_failure(attempt: Attempt, error: BaseException) -> None:
         log.warning("%s could not be recorded in MLflow: %s", attempt.title, failure)
 
 
+@functools.cache
+def made_by() -> dict[str, str]:
+    """User, command and commit as MLflow itself would record them."""
+    return {key: value for key, value in resolve_tags().items() if key == MLFLOW_USER or ".source." in key}
+
+
 def _note_run(error: BaseException, release: Release) -> None:
     """Give an error the id and page of the run that recorded it."""
     error.run_id, error.run_url = release.run_id, release.run_url  # type: ignore[attr-defined]  # any exception takes them
-
-
-def _close(client: mlflow.MlflowClient, run_id: str, attempt: Attempt) -> None:
-    """Write how an attempt ended, which nothing before may have claimed."""
-    tags = entries.tags(attempt) if attempt.error else {}
-    tags |= {entries.VERDICT: attempt.verdict, "mlflow.note.content": describe(attempt)}
-    client.log_batch(run_id, tags=[RunTag(*entry) for entry in tags.items()])
-    client.set_terminated(run_id, "FAILED" if attempt.error else "FINISHED")

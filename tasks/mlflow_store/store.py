@@ -1,4 +1,4 @@
-"""The tracking store: where it is, how it is made, what its failures are called, where its pages are."""
+"""The tracking store: where it is, how it is made, what its failures are called."""
 
 import contextlib
 import os
@@ -18,6 +18,8 @@ from requests.exceptions import RequestException
 
 from tasks.core.errors import AssayError, ServiceError, one_line
 from tasks.core.paths import MLFLOW_DATABASE, MLRUNS_FOLDER
+from tasks.mlflow_store.experiment import describe_experiment
+from tasks.mlflow_store.pages import address_of, run_page, version_page
 
 EXPERIMENT = "onnx-exports"
 PROVEN = "proven"
@@ -40,20 +42,28 @@ def connect() -> mlflow.MlflowClient:
     return mlflow.MlflowClient()
 
 
-def experiment_id_of(client: mlflow.MlflowClient) -> str:
-    """The experiment's id; it is made where it does not exist."""
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+def experiment_id_of(client: mlflow.MlflowClient, *, suffix: str = "") -> str:
+    """The experiment's id; it is made where it does not exist.
+
+    Args:
+        client: of the store.
+        suffix: of its name; empty: the one of exports.
+    """
+    name = (os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT) + suffix
     database = _database()
     # MLflow would take mlruns in the working directory, which under a worker is a temporary one
     location = (database.parent / MLRUNS_FOLDER.name / name).as_uri() if database else None
-    if found := client.get_experiment_by_name(name):
-        return str(found.experiment_id)
-    try:
-        return str(client.create_experiment(name, artifact_location=location))
-    except MlflowException:
-        if found := client.get_experiment_by_name(name):  # another process was faster
-            return str(found.experiment_id)
-        raise
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            found = client.get_experiment(client.create_experiment(name, artifact_location=location))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)  # another process was faster
+            if found is None:
+                raise
+    if not suffix:
+        describe_experiment(client, found)
+    return str(found.experiment_id)
 
 
 def check_artifact_store() -> None:
@@ -124,18 +134,12 @@ def is_own_store() -> bool:
 
 
 def run_url_of(run: Run) -> str:
-    """The run's page in the UI."""
-    # without the workflow type MLflow opens its page for language models
-    return _page(f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning")
+    """The address of the run's page in the UI."""
+    return address_of(run_page(run.info.experiment_id, run.info.run_id))
 
 
 def version_of(version: ModelVersion) -> dict[str, str]:
     """What a `Release` says of a registered version."""
-    uri, page = f"models:/{version.name}/{version.version}", _page(f"models/{version.name}/versions/{version.version}")
-    return {"version": str(version.version), "model_uri": uri, "version_url": page}
-
-
-def _page(path: str) -> str:
-    """A page of the UI, which is the tracking server's, or listens where `mlflow ui` does by default."""
-    uri = mlflow.get_tracking_uri()
-    return f"{uri.rstrip('/') if uri.startswith('http') else 'http://127.0.0.1:5000'}/#/{path}"
+    number = str(version.version)
+    page = address_of(version_page(version.name, number))
+    return {"version": number, "model_uri": f"models:/{version.name}/{number}", "version_url": page}

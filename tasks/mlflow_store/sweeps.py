@@ -16,12 +16,17 @@ from mlflow.exceptions import MlflowException
 
 from tasks.core.errors import AssayError
 from tasks.core.records.steps import ExportResult, Verdict
-from tasks.core.reports.sweep_page import headline, html_page, table_rows
+from tasks.core.reports.sweep_page import describe_sweep, html_page, table_rows
+from tasks.core.reports.wording import VERDICT_MARKS
 from tasks.core.spec.export_spec import ResolvedSpec
+from tasks.mlflow_store.entries import KIND, NOTE, VERDICT
+from tasks.mlflow_store.pages import run_page, runs_page
+from tasks.mlflow_store.runs import made_by
 from tasks.mlflow_store.store import connect, experiment_id_of, run_url_of, service_errors
 
 TABLE_FILE = "comparison.json"
 PAGE_FILE = "comparison.html"
+_WORST_FIRST = ("error", "fail", "inconclusive", "pass")
 _RESULTS = "results"
 _KEY = "assay.sweep"
 
@@ -57,7 +62,6 @@ def logged_sweep(specs: Sequence[ResolvedSpec], *, resume: bool) -> Iterator[Swe
     status = "KILLED"
     try:
         yield sweep
-        status = "FINISHED" if len(sweep.results) == len(specs) else "KILLED"
     except AssayError:
         status = "FAILED"
         raise
@@ -72,13 +76,13 @@ def _opened(specs: Sequence[ResolvedSpec], *, resume: bool) -> Sweep:
     texts = json.dumps(sorted(spec.canonical_json() for spec in specs))  # equal for equal specs, in any order
     key = hashlib.sha256(texts.encode()).hexdigest()[:16]
     if resume:
-        unfinished = f"tags.`{_KEY}` = '{key}' and attributes.status != 'FINISHED'"
-        if runs := client.search_runs([experiment_id], unfinished, max_results=1):
-            run_id = runs[0].info.run_id
+        same = client.search_runs([experiment_id], f"tags.`{_KEY}` = '{key}' and attributes.status != 'FINISHED'")
+        if run := next((run for run in same if VERDICT not in run.data.tags), None):
+            run_id = run.info.run_id
             client.update_run(run_id, status="RUNNING")
-            return Sweep(specs, run_id, run_url_of(runs[0]), past=_past_results(run_id))
-    name = f"sweep of {len(specs)} models"
-    run = client.create_run(experiment_id, start_time=int(time.time() * 1000), run_name=name, tags={_KEY: key})
+            return Sweep(specs, run_id, run_url_of(run), past=_past_results(run_id))
+    tags = {_KEY: key, KIND: "sweep", **made_by()}
+    run = client.create_run(experiment_id, start_time=int(time.time() * 1000), run_name=_name(specs), tags=tags)
     return Sweep(specs, run.info.run_id, run_url_of(run))
 
 
@@ -88,12 +92,23 @@ def _close(sweep: Sweep, status: str) -> None:
     if rows := table_rows(results):
         client.log_table(sweep.run_id, {column: [row[column] for row in rows] for column in rows[0]}, TABLE_FILE)
     client.log_text(sweep.run_id, html_page(results, num_models), PAGE_FILE)
-    note = f"### {headline(results, num_models)}\n\nThe table is in `{PAGE_FILE}`."
-    client.set_tag(sweep.run_id, "mlflow.note.content", note)
+    experiment_id = client.get_run(sweep.run_id).info.experiment_id
+    table = run_page(experiment_id, sweep.run_id, f"artifacts/{PAGE_FILE}")
+    links = (("Table with a filter", table), ("All runs", runs_page(experiment_id)))
+    client.set_tag(sweep.run_id, NOTE, describe_sweep(results, num_models, links))
     counts = {f"num_{verdict}": sum(r.verdict == verdict for r in results) for verdict in get_args(Verdict)}
     metrics = [Metric(key, float(count), now, 0) for key, count in {**counts, "num_models": num_models}.items()]
     client.log_batch(sweep.run_id, metrics=metrics)
+    if len(results) == num_models:
+        verdict = min((result.verdict for result in results), key=_WORST_FIRST.index)
+        status = "FINISHED" if verdict == "pass" else "FAILED"
+        client.set_tag(sweep.run_id, VERDICT, verdict)
+        client.update_run(sweep.run_id, name=f"{VERDICT_MARKS[verdict][0]} {_name(sweep.specs)}")
     client.set_terminated(sweep.run_id, status)
+
+
+def _name(specs: Sequence[ResolvedSpec]) -> str:
+    return f"sweep of {len(specs)} models"
 
 
 def _past_results(run_id: str) -> dict[str, ExportResult]:

@@ -71,8 +71,10 @@ def test_a_sweep_is_one_run_with_its_models_below(own_store: mlflow.MlflowClient
     (parent,) = parent_runs(own_store)
     below = own_store.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     assert {run.info.run_id for run in below} == {r["run_id"] for r in first}
-    assert parent.info.status == "FINISHED"
+    assert (parent.info.status, parent.info.run_name) == ("FINISHED", "✔ sweep of 3 models")
     assert parent.data.metrics["num_pass"] == 3
+    assert (parent.data.tags["assay.verdict"], parent.data.tags["assay.kind"]) == ("pass", "sweep")
+    assert all(f"[✔ {name}](#/models/{name}/versions/1" in parent.data.tags["mlflow.note.content"] for name in names)
     table = json.loads(Path(own_store.download_artifacts(parent.info.run_id, "comparison.json")).read_text())
     assert table["columns"][:3] == ["model", "verdict", "noise ratio"]
     assert sorted(row[0] for row in table["data"]) == names

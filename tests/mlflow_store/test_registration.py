@@ -112,7 +112,7 @@ def test_a_registration_that_fails_leaves_no_claim(monkeypatch: pytest.MonkeyPat
         export_model(ExportSpec(model=Classifier().eval(), name="gate-registry", inputs=(INPUT,)))
     client = mlflow.MlflowClient()
     run = client.get_run(str(caught.value.run_id))  # type: ignore[attr-defined]  # every error has it
-    assert len(client.search_runs([run.info.experiment_id], "attributes.run_name = 'gate-registry'")) == 1
+    assert len(client.search_runs([run.info.experiment_id], "tags.`assay.name` = 'gate-registry'")) == 1
     assert (run.info.status, run.data.tags["assay.verdict"]) == ("FAILED", "error")
 
 

@@ -1,5 +1,6 @@
 """What MLflow holds after an export is what users rely on: a real store, filled through the flow."""
 
+import getpass
 import importlib.metadata
 import json
 import os
@@ -119,6 +120,11 @@ def test_the_run_says_what_was_exported(run: Run, exported_digits: ExportResult)
     assert params["outputs"] == "logits: float32[batch, 10]"
     assert params["version.torch"] == importlib.metadata.version("torch")
     assert tags["assay.verdict"] == "pass"
+    assert params["weights_sha256"] == exported_digits.weights_sha256
+    assert params["onnx_sha256"] == exported_digits.graph.sha256
+    assert ", model.py " in params["model_code"]
+    assert tags["mlflow.user"] == getpass.getuser()
+    assert tags["mlflow.source.name"]
     assert tags["assay.weights_file_sha256"] == file_sha256(DIGITS / "digits.pth")
     assert tags["assay.weights_sha256"] == exported_digits.weights_sha256
     assert len(tags["assay.fingerprint"]) == 64
@@ -130,15 +136,21 @@ def test_the_run_says_what_was_exported(run: Run, exported_digits: ExportResult)
 def test_runs_are_found_where_users_look(run: Run, client: mlflow.MlflowClient) -> None:
     """The experiment is `onnx-exports`, the run is finished, and a report and the records lie with it."""
     assert client.get_experiment(run.info.experiment_id).name == "onnx-exports"
-    assert run.info.status == "FINISHED"
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "✔ digits v1")
+    assert run.data.tags["assay.kind"] == "export"
     assert {file.path for file in client.list_artifacts(run.info.run_id)} >= {"export.json", "report.html"}
 
 
 def test_the_version_has_a_readable_description(version: ModelVersion) -> None:
-    """The version's page says the verdict, the inputs and outputs with their dims, opset and hash."""
-    for fact in ("pass", "image: float32[batch, 1, 8, 8]", "logits: float32[batch, 10]", "opset 20"):
+    """The version's page says the verdict, the inputs and outputs with their dims, opset, hash, maker and links."""
+    for fact in (
+        "### digits v1: ✔ pass", "image: float32[batch, 1, 8, 8]", "logits: float32[batch, 10]", "opset 20",
+        "it is the first one", f"made by {getpass.getuser()} on ", "weights digits.pth", "#### Load it",
+        f"/runs/{version.run_id}/artifacts/report.html?workflowType=machine_learning", "viewStateShareKey=assay",
+    ):  # fmt: skip
         assert fact in version.description
     assert version.tags["assay.onnx_sha256"] in version.description
+    assert len(version.tags) == 5
 
 
 def test_a_failed_attempt_leaves_a_failed_run(

@@ -1,22 +1,33 @@
 """A reviewer's view: MLflow's pages in a real browser, from the folder layout that the project has.
 
-`see` stands before `address`: where there is no browser, MLflow's UI need not start.
+`browser` stands before `address`: where there is no browser, MLflow's UI need not start.
 """
 
+import getpass
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import mlflow
 import pytest
 
+from tasks.core.errors import ExportError
+from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import ExportResult
+from tasks.mlflow_store.runs import log_failure, open_run
+from tests.core.reports.report_records import FAIL, make_attempt, make_manifest
+from tests.services.browser import ABSENT, CHROMIUM, DRIVER, Browser
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1400,1400"
-)
+CLASSIC = "workflowType=machine_learning"
+
+
+@pytest.fixture(scope="module")
+def browser(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser, where there is one."""
+    if not (CHROMIUM and DRIVER):
+        (pytest.fail if pytestconfig.getoption("--require-optional") else pytest.skip)(ABSENT)
+    with Browser(tmp_path_factory.mktemp("browser")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -28,96 +39,96 @@ def address(exported_digits: ExportResult, store: str, start_service: Callable[.
     return start_service("mlflow", "ui", "--workers", "1", "--port", "{port}", ready="/health", cwd=folder, env=env)
 
 
-@pytest.fixture(scope="module")
-def see(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
-    """A function that opens a page, waits until it shows the texts, takes a picture and gives all of its text."""
-    if not (CHROMIUM and DRIVER):
-        reason = "needs chromium and chromedriver (Debian: apt install chromium chromium-driver fonts-dejavu)"
-        (pytest.fail if pytestconfig.getoption("--require-optional") else pytest.skip)(reason)
-    from selenium import webdriver
-    from selenium.common.exceptions import NoSuchFrameException, StaleElementReferenceException, TimeoutException
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.support.wait import WebDriverWait
-
-    folder = tmp_path_factory.mktemp("browser")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS.split(), f"--user-data-dir={folder / 'profile'}"):
-        options.add_argument(flag)
-    redrawn = (NoSuchFrameException, StaleElementReferenceException)
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-
-    def look(url: str, *texts: str, picture: str) -> str:
-        browser.get(url)
-        try:
-            wait = WebDriverWait(browser, 60, ignored_exceptions=redrawn)
-            wait.until(lambda _: all(text in page() for text in texts))
-        except TimeoutException:
-            missing = [text for text in texts if text not in page()]
-            pytest.fail(f"{url} does not show {missing}, but:\n{page()}")
-        finally:
-            browser.save_screenshot(str(folder / picture))
-        return page()
-
-    def page() -> str:
-        # the text of the page, and of the frames in which MLflow shows some previews
-        browser.switch_to.default_content()
-        texts = [browser.find_element(By.TAG_NAME, "body").text]
-        for frame in browser.find_elements(By.TAG_NAME, "iframe"):
-            browser.switch_to.frame(frame)
-            texts.append(browser.find_element(By.TAG_NAME, "body").text)
-            browser.switch_to.default_content()
-        return "\n".join(texts)
-
-    yield look
-    browser.quit()
+def logged(attempt: Attempt) -> str:
+    """The run of an attempt that ended in a verdict."""
+    with open_run(attempt) as run:
+        run.log_metrics()
+        run.log_files()
+    return run.release.run_id
 
 
-def test_the_version_page_answers_the_reviewer(
-    see: Callable[..., str], address: str, exported_digits: ExportResult
-) -> None:
-    """The version's page shows verdict, names, dims, opset, weights and the file's hash."""
-    page = see(
-        f"{address}/#/models/digits/versions/{exported_digits.release.version}",
-        "digits: ✔ pass",
-        "image: float32[batch, 1, 8, 8]",
-        "logits: float32[batch, 10]",
-        "opset 20",
-        "digits.pth",
-        str(exported_digits.graph.sha256),
-        picture="version.png",
-    )
+def test_the_version_page_answers_the_reviewer(browser: Browser, address: str, exported_digits: ExportResult) -> None:
+    """Verdict, why, maker, names, dims, opset, weights, hash, how to load it; its links lead to report and runs."""
+    url = f"{address}/#/models/digits/versions/{exported_digits.release.version}?{CLASSIC}"
+    page = browser.see(
+        url, "digits v1: ✔ pass", "its largest error is", "it is the first one", f"made by {getpass.getuser()} on",
+        "image: float32[batch, 1, 8, 8]", "logits: float32[batch, 10]", "opset 20", "digits.pth",
+        str(exported_digits.graph.sha256), 'mlflow.pyfunc.load_model("models:/digits/1")', "Ort::Session session",
+        "ort.InferenceSession.create", picture="version.png",
+    )  # fmt: skip
     assert str(exported_digits.weights_sha256)[:16] in page
     assert "champion" in page
+    browser.click("Report", "explained by float32 rounding", picture="report-of-version.png")
+    browser.see(url, "All runs", picture="version.png")
+    browser.click("All runs", "assay.verdict", "✔ digits v1", picture="runs-of-version.png")
 
 
-def test_the_report_of_a_run_can_be_read(see: Callable[..., str], address: str, exported_digits: ExportResult) -> None:
+def test_the_report_of_a_run_can_be_read(browser: Browser, address: str, exported_digits: ExportResult) -> None:
     """The run's report.html is shown as a page, with the verdict, the plot's legend, the tables and the provenance."""
-    page = see(
+    page = browser.see(
         f"{address}/#/experiments/1/runs/{exported_digits.release.run_id}/artifacts/report.html",
-        "✔ pass",
-        "explained by float32 rounding",
-        "Provenance",
-        picture="report.png",
-    )
+        "✔ pass", "explained by float32 rounding", "Provenance", picture="report.png",
+    )  # fmt: skip
     assert "its largest error is" in page
     assert str(exported_digits.graph.sha256) in page
     assert "<td>" not in page
 
 
-def test_the_run_page_is_found_from_the_link(
-    see: Callable[..., str], address: str, exported_digits: ExportResult
+def test_the_run_page_is_found_from_the_link(browser: Browser, address: str, exported_digits: ExportResult) -> None:
+    """Its name tells the verdict and the version, and its metrics begin with the noise ratio."""
+    page = browser.see(
+        f"{address}/#/experiments/1/runs/{exported_digits.release.run_id}?{CLASSIC}",
+        "✔ digits v1", "logits/noise_ratio", "Finished", getpass.getuser(), picture="run.png",
+    )  # fmt: skip
+    assert page.index("\nnoise_ratio") < page.index("seconds/fetch_weights")
+
+
+def test_the_list_of_runs_tells_the_verdict(browser: Browser, address: str) -> None:
+    """From the first page in two clicks: a wrong file is red, has its mark and its columns."""
+    logged(make_attempt(FAIL, file="theirs.onnx"))
+    browser.see(f"{address}/#/?{CLASSIC}", "onnx-exports", picture="home.png")
+    browser.click("onnx-exports", "Verdicts of all runs", picture="experiment.png")
+    page = browser.click("Verdicts of all runs", "✘ digits · theirs.onnx", "✔ digits v1", picture="runs.png")
+    for column in ("assay.verdict", "assay.kind", "noise_ratio", "size_bytes"):
+        assert column in page
+
+
+def test_markdown_eats_no_name(browser: Browser, address: str) -> None:
+    """What looks like a tag in an error is shown."""
+    error = ExportError("No decomposition for <OpOverload(op='aten.sym_size')> in *forward* of `net`.")
+    log_failure(make_attempt(FAIL), error)
+    browser.see(
+        f"{address}/#/experiments/1/runs/{error.run_id}?{CLASSIC}", str(error), "✘ not exported", "Failed",
+        picture="error.png",
+    )  # fmt: skip
+
+
+def test_compare_shows_other_weights(browser: Browser, address: str) -> None:
+    """Two exports that differ in their weights alone do not look identical."""
+    runs = [logged(make_attempt(FAIL, manifest=make_manifest(weights=digit * 64))) for digit in "34"]
+    names = ", ".join(f'"{run}"' for run in runs)
+    page = browser.see(
+        f'{address}/#/compare-runs?runs=[{names}]&experiments=["1"]&{CLASSIC}', "weights_sha256", "3" * 64, "4" * 64,
+        picture="compare.png",
+    )  # fmt: skip
+    assert "Parameters are identical" not in page
+
+
+def test_the_model_leads_to_its_champion_and_its_trend(
+    browser: Browser, address: str, exported_digits: ExportResult
 ) -> None:
-    """The address of the run opens its page with the parity among its metrics."""
-    see(
-        f"{address}/#/experiments/1/runs/{exported_digits.release.run_id}",
-        "logits/noise_ratio",
-        "Finished",
-        picture="run.png",
-    )
-    see(
-        f"{address}/#/experiments/1/runs?workflowType=machine_learning",
-        "onnx-exports",
-        "digits",
-        picture="experiment.png",
-    )
+    """The registered model's page links both; the trend is drawn over the versions."""
+    url = f"{address}/#/models/digits?{CLASSIC}"
+    browser.see(url, "ONNX files proven by Assay", picture="model.png")
+    browser.click("Champion: version 1", "digits v1: ✔ pass", picture="champion.png")
+    browser.see(url, "Trend over the versions", picture="model.png")
+    browser.click("Trend over the versions", "digits: all versions", "noise_ratio", "Step", picture="trend.png")
+
+
+def test_the_logged_model_is_registered(browser: Browser, address: str, exported_digits: ExportResult) -> None:
+    """Its page names the version, and has the file among its artifacts."""
+    run = mlflow.MlflowClient().get_run(str(exported_digits.release.run_id))
+    url = f"{address}/#/experiments/1/models/{run.outputs.model_outputs[0].model_id}"
+    page = browser.see(f"{url}?{CLASSIC}", "Model versions", "✔ pass", "v1", picture="logged-model.png")
+    assert "Not registered" not in page
+    browser.see(f"{url}/artifacts?{CLASSIC}", "model.onnx", picture="file.png")

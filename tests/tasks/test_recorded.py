@@ -29,7 +29,7 @@ def runs_of(name: str) -> list[Any]:
     """What MLflow holds of the attempts under a name."""
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name("onnx-exports")
-    return list(client.search_runs([experiment.experiment_id], f"attributes.run_name = '{name}'"))
+    return list(client.search_runs([experiment.experiment_id], f"tags.`assay.name` = '{name}'"))
 
 
 @pytest.mark.usefixtures("store", "prefect_server")

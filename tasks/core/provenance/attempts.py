@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from tasks.core.errors import as_assay_error
-from tasks.core.provenance.manifest import differences, package_versions
+from tasks.core.provenance.manifest import Change, changes, package_versions
 from tasks.core.records.evidence import Evidence
 from tasks.core.records.record import Record
 from tasks.core.records.steps import ErrorRecord, ExportResult, Graph, LoadReport, Manifest, Release, Weights
@@ -65,9 +65,14 @@ class Attempt:
         return self.evidence.verdict if self.evidence and not self.error else "error"
 
     @property
-    def changed(self) -> tuple[str, ...]:
+    def changes(self) -> tuple[Change, ...]:
         """Entries of the manifest before that are no longer true."""
-        return differences(self.before.manifest, self.manifest) if self.before and self.manifest else ()
+        return changes(self.before.manifest, self.manifest) if self.before and self.manifest else ()
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(change.name for change in self.changes)
 
     @property
     def provenance(self) -> dict[str, str]:

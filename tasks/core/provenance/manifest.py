@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.core.families.registry import FAMILIES
 from tasks.core.hashes import file_sha256
@@ -21,6 +21,14 @@ PACKAGES = (
 """The packages that shape the file or its proof."""
 _UNDECIDING = ("errors.py", "provenance", "records", "reports")
 """Files and rooms of `tasks/core` whose code decides neither a file nor its proof."""
+
+
+class Change(NamedTuple):
+    """An entry of the manifest that is no longer what it was."""
+
+    name: str
+    before: str
+    now: str
 
 
 def make_manifest(spec: ResolvedSpec, weights: Weights, report: LoadReport) -> Manifest:
@@ -66,13 +74,42 @@ def differences(before: Manifest, now: Manifest) -> tuple[str, ...]:
         before: of the newest proven version.
         now: of the module that was built.
     """
+    return tuple(change.name for change in changes(before, now))
+
+
+def changes(before: Manifest, now: Manifest) -> tuple[Change, ...]:
+    """The entries in which two manifests differ, with their values; of what is hashed, the beginning of the hash.
+
+    Args:
+        before: of the newest proven version.
+        now: of the module that was built.
+    """
+    old_spec, new_spec = json.loads(before.spec), json.loads(now.spec)
     return (
-        *(f"spec.{key}" for key, _, _ in _changes(json.loads(before.spec), json.loads(now.spec), absent=None)),
-        *(key for key in ("weights", "sample") if getattr(before, key) != getattr(now, key)),
-        *(f"source {Path(path).name}" for path, _, _ in _changes(before.sources, now.sources)),
-        *(["Assay's code"] if before.assay != now.assay else []),
-        *(f"{package} {old} -> {new}" for package, old, new in _changes(before.versions, now.versions)),
+        *(Change(f"spec.{key}", _text(old), _text(new)) for key, old, new in _changes(old_spec, new_spec, absent=None)),
+        *(
+            Change(key, _short(getattr(before, key)), _short(getattr(now, key)))
+            for key in ("weights", "sample")
+            if getattr(before, key) != getattr(now, key)
+        ),
+        *(
+            Change(f"source {Path(path).name}", _short(old), _short(new))
+            for path, old, new in _changes(before.sources, now.sources)
+        ),
+        *([Change("Assay's code", _short(before.assay), _short(now.assay))] if before.assay != now.assay else []),
+        *(
+            Change(f"{package} {old} -> {new}", str(old), str(new))
+            for package, old, new in _changes(before.versions, now.versions)
+        ),
     )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _short(sha256: str | None) -> str:
+    return (sha256 or "none")[:12]
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any], *, absent: Any = "absent") -> Iterator[tuple[Any, ...]]:

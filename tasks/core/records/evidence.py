@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from tasks.core.arrays import worst
 from tasks.core.records.record import Record
 
 
@@ -103,6 +104,11 @@ class OutputEvidence(Record):
     """Score maps: lowest intersection over union, over the classes, of the pixels given to a class."""
     detections: Detections | None = None
     """Outputs sized by data: how their items were matched."""
+
+    @property
+    def is_compared(self) -> bool:
+        """Was any element held against the module's? Where none was, the figures above say nothing."""
+        return any(family.num_elements for family in self.families)
 
 
 class DimProof(Record):
@@ -244,6 +250,7 @@ class Evidence(Record):
     random_weights: bool = False
 
     @property
-    def noise_ratio(self) -> float:
-        """The worst noise ratio of any output; 0 where nothing was compared."""
-        return max((output.noise_ratio for output in self.outputs), default=0.0)
+    def noise_ratio(self) -> float | None:
+        """The worst noise ratio of any output, NaN above all; None where nothing was compared."""
+        ratios = [output.noise_ratio for output in self.outputs if output.is_compared]
+        return worst(ratios) if ratios else None

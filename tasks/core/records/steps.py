@@ -229,4 +229,5 @@ class ExportResult(Record):
 
     def worst(self, figure: str) -> float | None:
         """The largest `noise_ratio` or `slice_ratio` of any output, NaN above all; None where none was taken."""
-        return worst(getattr(output, figure) for output in self.parity.values()) if self.parity else None
+        compared = [getattr(output, figure) for output in self.parity.values() if output.is_compared]
+        return worst(compared) if compared else None

@@ -6,8 +6,8 @@ from typing import Any
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.evidence import Evidence, OutputEvidence
 from tasks.core.reports.error_plot import error_plot
-from tasks.core.reports.markdown import VERDICT_MARKS
-from tasks.core.reports.pages import number, render
+from tasks.core.reports.pages import render
+from tasks.core.reports.wording import RANDOM_WEIGHTS, VERDICT_MARKS, verdict_sentence
 from tasks.core.spec.input_spec import FLOAT_DTYPES
 
 _MANY_OUTPUTS = 4
@@ -23,29 +23,16 @@ def html_report(attempt: Attempt) -> str:
     outputs = [_output(output, evidence, dtypes.get(output.name, "float32")) for output in evidence.outputs]
     values = {
         **vars(attempt),
-        "changed": attempt.changed,
+        "changes": attempt.changes,
+        "random_weights": RANDOM_WEIGHTS,
         "file": Path(attempt.file).name if attempt.file else None,
         "provenance": {key.removeprefix("assay."): value for key, value in sorted(attempt.provenance.items())},
         "mark": VERDICT_MARKS[evidence.verdict],
-        "sentence": _verdict_sentence(evidence),
+        "sentence": verdict_sentence(evidence),
         "outputs": outputs,
         "unfold_all": len(outputs) <= _MANY_OUTPUTS,
     }
     return render("report.html.j2", **values)
-
-
-def _verdict_sentence(evidence: Evidence) -> str:
-    """The verdict in one sentence, for somebody who knows neither ONNX nor floating point."""
-    if evidence.verdict == "fail":
-        return "The file does not compute what the PyTorch model computes. Do not use it."
-    if evidence.verdict == "inconclusive":
-        return "Nothing wrong was found, but the tests could not have seen every mistake: the file is not proven."
-    if evidence.noise_ratio == 0:
-        return "The file computes what the PyTorch model computes: no difference was found."
-    return (
-        f"The file computes what the PyTorch model computes: its largest error is {number(evidence.noise_ratio)} "
-        f"times what float32 rounding alone explains (limit {evidence.noise_limit:g})."
-    )
 
 
 def _output(output: OutputEvidence, evidence: Evidence, dtype: str) -> dict[str, Any]:
@@ -53,7 +40,7 @@ def _output(output: OutputEvidence, evidence: Evidence, dtype: str) -> dict[str,
     is_exact = dtype not in FLOAT_DTYPES  # integers and bools are equal or not; they have no scale of errors
     is_inside = output.noise_ratio <= evidence.noise_limit and output.slice_ratio <= evidence.slice_limit
     mark, colour = ("✔ within the limits", "good") if is_inside else ("✘ beyond the limits", "bad")
-    if not output.families:
+    if not output.is_compared:
         mark, colour = "– not compared", "doubt"
-    plot = None if is_exact or not output.families else error_plot(output.families, evidence.noise_limit)
+    plot = None if is_exact or not output.is_compared else error_plot(output.families, evidence.noise_limit)
     return {"evidence": output, "dtype": dtype, "is_exact": is_exact, "mark": mark, "colour": colour, "plot": plot}

@@ -7,7 +7,9 @@ from typing import get_args
 from rich.filesize import decimal
 
 from tasks.core.records.steps import ExportResult, Verdict
+from tasks.core.reports.markdown import bullets, escaped, link_line, shortened
 from tasks.core.reports.pages import render
+from tasks.core.reports.wording import VERDICT_MARKS
 
 
 def table_rows(results: Sequence[ExportResult]) -> list[dict[str, str | float]]:
@@ -18,12 +20,12 @@ def table_rows(results: Sequence[ExportResult]) -> list[dict[str, str | float]]:
             "model": result.name,
             "verdict": result.verdict,
             "noise ratio": _rounded(result.worst("noise_ratio")),
-            "slice ratio": _rounded(result.worst("slice_ratio")),
+            "version": (result.release and result.release.version) or "",
             "size": decimal(result.graph.size_bytes) if result.graph else "",
-            "nodes": result.graph.num_nodes if result.graph else "",
-            "exporter": result.graph.exporter if result.graph else "",
             "seconds": "unchanged" if result.unchanged else round(sum(result.seconds.values()), 1),
-            "version": (result.release and result.release.model_uri) or "",
+            "exporter": result.graph.exporter if result.graph else "",
+            "nodes": result.graph.num_nodes if result.graph else "",
+            "slice ratio": _rounded(result.worst("slice_ratio")),
             "reason": "" if result.verdict == "pass" else result.reason,
         }
         for result in ordered
@@ -47,6 +49,31 @@ def html_page(results: Sequence[ExportResult], num_models: int) -> str:
         columns=[column for column in (rows[0] if rows else ()) if column != "reason"],
         rows=rows,
     )
+
+
+def describe_sweep(results: Sequence[ExportResult], num_models: int, links: Sequence[tuple[str, str]]) -> str:
+    """Markdown for the sweep's run: the counts, then a link to each model's page, first those that are not proven.
+
+    Args:
+        results: of the models that are finished, each with its page.
+        num_models: of the whole sweep.
+        links: label and address of pages around it.
+    """
+    ordered = sorted(results, key=lambda result: (result.verdict == "pass", result.name))
+    lines = [
+        f"### {headline(results, num_models)}",
+        link_line(links),
+        *bullets(f"{_linked(result)}: {escaped(result.reason)}" for result in ordered if result.verdict != "pass"),
+        " · ".join(_linked(result) for result in ordered if result.verdict == "pass"),
+    ]
+    return shortened("\n\n".join(line for line in lines if line))
+
+
+def _linked(result: ExportResult) -> str:
+    """The mark and the name, as a link to the version or the run."""
+    name = f"{VERDICT_MARKS[result.verdict][0]} {escaped(result.name)}"
+    page = result.release.page.partition("/#/")[2] if result.release else ""
+    return f"[{name}](#/{page})" if page else name
 
 
 def headline(results: Sequence[ExportResult], num_models: int) -> str:

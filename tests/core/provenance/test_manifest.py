@@ -73,7 +73,7 @@ def test_a_mended_sentence_changes_nothing() -> None:
 
 
 def test_each_difference_is_named() -> None:
-    """Spec fields, weights, sample, sources, Assay's code and packages are each told by name."""
+    """Spec fields, weights, sample, sources, Assay's code and packages are each told by name, with the values."""
     other = SPEC.model_copy(update={"opset": 18})
     now = manifest_of(
         other, weights="x", sample="x", sources={"net.py": "x", "new.py": "x"}, assay="x", versions={"torch": "2.15"}
@@ -81,6 +81,10 @@ def test_each_difference_is_named() -> None:
     assert module.differences(manifest_of(), now) == (
         "spec.opset", "weights", "sample", "source net.py", "source new.py", "Assay's code", "torch 2.14.1 -> 2.15",
     )  # fmt: skip
+    values = [(change.before, change.now) for change in module.changes(manifest_of(), now)]
+    assert values == [
+        ("20", "18"), ("a", "x"), ("none", "x"), ("b", "x"), ("absent", "x"), ("c", "x"), ("2.14.1", "2.15"),
+    ]  # fmt: skip
 
 
 def test_equal_content_has_one_fingerprint_wherever_it_lies() -> None:

@@ -1,10 +1,12 @@
 """A record that crosses a border can neither change nor hold what nobody declared."""
 
+import math
+
 import pytest
 from pydantic import ValidationError
 
 from tasks.core.records.record import Record
-from tests.core.reports.report_records import make_evidence, make_output
+from tests.core.reports.report_records import make_evidence, make_family, make_output
 
 
 class Point(Record):
@@ -32,7 +34,10 @@ def test_a_record_survives_json() -> None:
 
 
 def test_evidence_knows_its_worst_output() -> None:
-    """The largest noise ratio of any output; 0 where nothing was compared."""
+    """The largest noise ratio of any output that was compared, NaN above all; none where nothing was."""
     evidence = make_evidence(make_output("a", noise_ratio=1.5), make_output("b", noise_ratio=2.5))
     assert evidence.noise_ratio == 2.5
-    assert evidence.model_copy(update={"outputs": ()}).noise_ratio == 0.0
+    not_a_number = make_output("c", noise_ratio=math.nan)
+    assert math.isnan(make_evidence(not_a_number, *evidence.outputs).noise_ratio or 0.0)
+    for outputs in ((), (make_output("a", make_family(num_elements=0)),)):
+        assert evidence.model_copy(update={"outputs": outputs}).noise_ratio is None

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tasks.core.records.steps import ErrorRecord, ExportResult, Release, TensorType
-from tests.core.reports.report_records import make_evidence, make_graph, make_output
+from tests.core.reports.report_records import make_evidence, make_family, make_graph, make_output
 
 
 def test_a_proven_file_has_no_complaint() -> None:
@@ -38,6 +38,8 @@ def test_without_evidence_there_is_nothing_worst() -> None:
     """No figure is made up where none was taken; there are no notes of a proof either."""
     result = ExportResult(name="net", verdict="error", graph=make_graph())
     assert result.worst("noise_ratio") is None
+    empty = make_evidence(make_output("y", make_family(num_elements=0, noise_ratio=0.0)))
+    assert ExportResult(name="net", verdict="fail", evidence=empty).worst("noise_ratio") is None
     assert result.parity == {}
     assert result.notes == ()
 

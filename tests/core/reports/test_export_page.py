@@ -11,6 +11,7 @@ from tasks.core.records.evidence import (
     Coverage,
     Detections,
     Evidence,
+    FamilyParity,
     MissingWeight,
     OutputEvidence,
     Power,
@@ -157,16 +158,25 @@ def test_a_wrong_slice_is_seen_in_the_plot() -> None:
     assert "beyond the limits" in text
 
 
-def test_an_output_that_was_not_compared_does_not_agree() -> None:
-    """Where the structure is wrong there are no figures, and the page claims none."""
+@pytest.mark.parametrize("families", [(), (make_family(num_elements=0, noise_ratio=0.0),)], ids=["none", "empty"])
+def test_an_output_that_was_not_compared_does_not_agree(families: tuple[FamilyParity, ...]) -> None:
+    """Where the structure is wrong, or nothing is finite, there are no figures, and the page claims none."""
     output = OutputEvidence(
-        name="logits", noise_ratio=0.0, slice_ratio=0.0, max_abs_difference=0.0, cosine=1.0, families=(),
-        power=Power(movement=0.0, finite=True, num_elements=0),
+        name="logits", noise_ratio=0.0, slice_ratio=0.0, max_abs_difference=0.0, cosine=1.0, families=families,
+        power=Power(movement=0.0, finite=True, num_elements=0), top1_agreement=1.0, top5_agreement=1.0, mask_iou=1.0,
     )  # fmt: skip
-    evidence = make_evidence(output, verdict="fail", reasons=("logits is int64 in the file",), dims=())
+    other = output.model_copy(update={"name": "boxes"})
+    evidence = make_evidence(output, other, verdict="fail", reasons=("logits is int64 in the file",), dims=())
     text = _Page(make_report(evidence)).text
     assert "not compared" in text
-    assert "✔" not in text
+    for claim in ("✔", "0 ×", "100 %", "within"):
+        assert claim not in text
+
+
+def test_what_changed_is_told_with_its_values() -> None:
+    """The section on why this version exists has a row an entry: before, and now."""
+    text = _Page(make_report(make_evidence())).text
+    assert "changed before now torch 2.13.0 -> 2.14.0 2.13.0 2.14.0" in text
 
 
 def test_names_cannot_run() -> None:

@@ -5,7 +5,8 @@ import math
 import jinja2
 import pytest
 
-from tasks.core.reports.pages import bar_width, number, percent, render
+from tasks.core.reports.numbers import bar_width, number, percent
+from tasks.core.reports.pages import render
 
 VALUES = {"headline": "2 models", "num_models": 2, "num_proven": 1, "is_proven": False, "columns": ["model"],
           "rows": [{"model": "<b>net</b>", "reason": ""}], "right": (), "colours": {}}  # fmt: skip

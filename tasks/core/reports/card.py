@@ -1,0 +1,113 @@
+"""Descriptions of a registered version and of its model: what a reviewer needs, and how to load the file."""
+
+from collections.abc import Iterator
+
+from rich.filesize import decimal
+
+from tasks.core.provenance.attempts import Attempt, PastExport
+from tasks.core.records.steps import Graph
+from tasks.core.reports.loading import loading_lines
+from tasks.core.reports.markdown import (
+    Context,
+    bullets,
+    code,
+    escaped,
+    fact_lines,
+    joined,
+    link_line,
+    title,
+    verdict_lines,
+)
+from tasks.core.reports.wording import RANDOM_WEIGHTS, VERDICT_MARKS
+
+MAX_DESCRIPTION = 5000
+"""Characters; some databases refuse more."""
+OWN_HEADING = "ONNX files proven by Assay"
+"""The heading of a model's description that was not written by a person."""
+_MANY = 8
+
+
+def version_card(attempt: Attempt, graph: Graph, context: Context, *, stays: str) -> str:
+    """Describe a version: the verdict, what changed, what it is made from, and how to load it.
+
+    Args:
+        attempt: that passed.
+        graph: its file.
+        context: around it, with the number of the version.
+        stays: why `champion` did not move to it; empty: it did.
+    """
+    facts = joined(
+        [f"### {escaped(title(attempt, context.version))}: {VERDICT_MARKS[attempt.verdict]}"],
+        verdict_lines(attempt.evidence, context) if attempt.evidence else [],
+        _reason_lines(attempt, graph),
+        [f"**{escaped(stays)}.**" if stays else ""],
+        fact_lines(attempt, graph, context),
+    )
+    loading = joined(loading_lines(graph, f"models:/{attempt.title}/{context.version}"))
+    return f"{facts}\n\n{loading}" if len(facts) + len(loading) + 2 <= MAX_DESCRIPTION else facts[:MAX_DESCRIPTION]
+
+
+def model_page(name: str, *, links: tuple[tuple[str, str], ...], is_random: bool) -> str:
+    """Describe a registered model.
+
+    Args:
+        name: of the model.
+        links: labels and addresses of its newest version, its champion, its trend.
+        is_random: the weights of the newest version are random.
+    """
+    return joined(
+        [f"### {escaped(name)}: {OWN_HEADING}"],
+        ["Each version computes what the PyTorch model computes; its page says how that was proven, from which "
+         "weights it was made, and how to load it."],
+        [f"**{RANDOM_WEIGHTS}** Such a version is `proven`, and never `champion`."] if is_random else [],
+        [link_line(links)],
+    )  # fmt: skip
+
+
+def contract_changes(before: Graph, now: Graph) -> list[str]:
+    """What a user of the file before would have to change: names, dtypes and dims that are no longer the same.
+
+    Args:
+        before: an earlier version's file.
+        now: this one's.
+    """
+    found = []
+    for word in ("inputs", "outputs"):
+        old, new = (set(map(str, getattr(graph, word))) for graph in (before, now))
+        if old != new:
+            gone, come = (", ".join(map(code, sorted(values))) or "nothing" for values in (old - new, new - old))
+            found.append(f"{word}: {gone} became {come}")
+    return found
+
+
+def _reason_lines(attempt: Attempt, graph: Graph) -> list[str]:
+    """Why this version exists, with the values before and now; a changed contract first."""
+    before = attempt.before
+    if before is None:
+        return ["**Why this version:** it is the first one."]
+    number = before.release.version
+    changes = [*_entries(attempt), *_figures(before, graph)]
+    return [
+        *(f"**✘ Changed contract:** {change}. Code that uses version {number} has to change."
+          for change in contract_changes(before.graph, graph)),
+        f"**Why this version**, what changed since version {number}:",
+        "\n".join(bullets(changes)) or "nothing that is known to decide the file",
+    ]  # fmt: skip
+
+
+def _entries(attempt: Attempt) -> Iterator[str]:
+    changes = attempt.changes
+    for name, old, new in changes[:_MANY]:
+        yield escaped(name) if name.endswith(f"{old} -> {new}") else f"{escaped(name)}: {code(old)} became {code(new)}"
+    if len(changes) > _MANY:
+        yield f"{len(changes) - _MANY} more, which the report lists"
+
+
+def _figures(before: PastExport, graph: Graph) -> Iterator[str]:
+    for what, old, new in (
+        ("size", decimal(before.graph.size_bytes), decimal(graph.size_bytes)),
+        ("nodes", before.graph.num_nodes, graph.num_nodes),
+        ("exporter", before.graph.exporter, graph.exporter),
+    ):
+        if old != new:
+            yield f"{what}: {old} became {new}"

@@ -2,9 +2,11 @@
 
 import logging
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -12,13 +14,14 @@ from rich.markup import escape
 from rich.status import Status
 
 from flows.command_line.encodings import writable_in_any_encoding
-from tasks.core.paths import MLFLOW_DATABASE, PROJECT_FOLDER
+from tasks.core.paths import MLFLOW_DATABASE
 from tasks.core.records.steps import ExportResult
 from tasks.core.reports.wording import VERDICT_MARKS
 
 _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "error": "red"}
 MARKS = {verdict: f"[{_COLOURS[verdict]}]{mark}[/]" for verdict, mark in VERDICT_MARKS.items()}
 """By verdict, with the markup of rich."""
+_OWN_STORE = f"sqlite:///{MLFLOW_DATABASE}"
 
 
 class _Listener(logging.Handler):
@@ -95,8 +98,9 @@ class Display:
                 self.line(_heading(result))
                 for line in _details(result):
                     self.line(f"  {line}")
-        if len(results) > 1:
-            what = "files" if any(result.file for result in results) else "models"
+        if any(result.release for result in results):
+            what = "file" if any(result.file for result in results) else "model"
+            what += "s" if len(results) > 1 else ""
             self.line(f"{len(results)} {what} in {time.perf_counter() - self._started:.1f} s")
 
     def close(self) -> None:
@@ -139,7 +143,7 @@ def _details(result: ExportResult) -> Iterator[str]:
     if result.onnx_path and is_export:
         yield f"file     {result.onnx_path}" + ("" if is_proven else " (not proven)")
     if result.release and result.release.model_uri and is_proven:
-        yield f'load     mlflow.pyfunc.load_model("{result.release.model_uri}").predict(...)'
+        yield f'load     {_store_line()}mlflow.pyfunc.load_model("{result.release.model_uri}").predict(...)'
     if result.release and result.release.page:
         yield f"browse   {ui_command()}{result.release.page}"
 
@@ -151,10 +155,16 @@ def figures_of(result: ExportResult) -> str:
 
 
 def ui_command() -> str:
-    """The command that starts MLflow's UI, for a sentence; empty where a tracking server has one."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    """The command that starts MLflow's UI, from any folder, for a sentence; empty where a tracking server has one."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or _OWN_STORE
     if uri.startswith("http"):
         return ""
-    if not uri or uri == f"sqlite:///{MLFLOW_DATABASE}":
-        return f"(cd {PROJECT_FOLDER} && mlflow ui), then "
-    return f"mlflow ui --backend-store-uri {uri if uri.startswith('sqlite') else '…'}, then "
+    program = shlex.quote(str(Path(sys.executable).with_name("mlflow")))  # the environment need not be activated
+    store = shlex.quote(uri) if uri.startswith("sqlite") else '"$MLFLOW_TRACKING_URI"'  # which may hold a password
+    return f"{program} ui --backend-store-uri {store}, then "
+
+
+def _store_line() -> str:
+    """Python that names the store beside the project; any other one is named by the user's environment."""
+    is_own = os.environ.get("MLFLOW_TRACKING_URI") in (None, "", _OWN_STORE)
+    return f'import mlflow; mlflow.set_tracking_uri("{_OWN_STORE}"); ' if is_own else ""

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from flows.command_line.display import Display, ui_command
 from tasks.core.paths import MLFLOW_DATABASE, PROJECT_FOLDER
 from tasks.core.records.steps import ExportResult, Release
+
+MLFLOW = Path(sys.executable).with_name("mlflow")
 
 
 @pytest.fixture(autouse=True)
@@ -135,10 +138,10 @@ def test_an_error_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("uri", "command"),
     [
-        ("", f"(cd {PROJECT_FOLDER} && mlflow ui), then "),
-        (f"sqlite:///{MLFLOW_DATABASE}", f"(cd {PROJECT_FOLDER} && mlflow ui), then "),
-        ("sqlite:////tmp/other.db", "mlflow ui --backend-store-uri sqlite:////tmp/other.db, then "),
-        ("postgresql://user:secret@host/db", "mlflow ui --backend-store-uri …, then "),
+        ("", f"{MLFLOW} ui --backend-store-uri sqlite:///{MLFLOW_DATABASE}, then "),
+        (f"sqlite:///{MLFLOW_DATABASE}", f"{MLFLOW} ui --backend-store-uri sqlite:///{MLFLOW_DATABASE}, then "),
+        ("sqlite:////tmp/two words.db", f"{MLFLOW} ui --backend-store-uri 'sqlite:////tmp/two words.db', then "),
+        ("postgresql://user:secret@host/db", f'{MLFLOW} ui --backend-store-uri "$MLFLOW_TRACKING_URI", then '),
         ("https://tracking", ""),
     ],
 )
@@ -146,3 +149,18 @@ def test_the_ui_of_the_store_is_named(uri: str, command: str, monkeypatch: pytes
     """A tracking server has one already; an address that may hold a password is not printed."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert ui_command() == command
+    assert MLFLOW.is_file(), "found from any folder, in an environment that is not activated"
+
+
+def test_the_line_to_load_names_the_store_beside_the_project(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pasted anywhere it finds the model; the time is the clock's, not only the steps'."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    Display(to_stderr=False).summary([result("net")])
+    out = capsys.readouterr().out
+    (line,) = (line.strip() for line in out.splitlines() if line.strip().startswith("load "))
+    code = line.removeprefix("load").strip()
+    compile(code, "line", "exec")
+    assert code.startswith(f'import mlflow; mlflow.set_tracking_uri("sqlite:///{MLFLOW_DATABASE}"); mlflow.pyfunc')
+    assert "1 model in " in out

@@ -40,6 +40,7 @@ NUM_PERTURBED = 2  # perturbed runs of the first probe of each family
 NUM_SECOND_RUNS = 8  # perturbed runs of every probe of a family before it is called wrong
 NUM_OTHER_CHOICES = 8  # runs in which choices among equal values fall otherwise, two by two in opposite directions
 MAX_MISSING_PROBES = 8  # tables of which the rows that a file does not hold are looked up
+MAX_ALTERED_PROBES = 4  # at which it is looked whether the file computes with such a constant
 NUM_STAND_INS = 4  # perturbed float32 runs whose mean with torch32 stands in for float64 where there is none
 MIN_PROVING_SECONDS = 20.0  # optional probes are run for at least as long, or for as long as the export took
 MAX_LEVELS_BYTES = 1 << 29  # of a file that is opened at levels basic and extended, too: opening copies its weights
@@ -49,6 +50,11 @@ ROW_LIMIT = 4.0  # errors of rows answered together, as a multiple of their erro
 MIN_JOINT_ROWS = 4  # of several probes that are run together: little more memory than the largest batch in float32
 MAX_JOINT_ROWS = 16
 MAX_JOINT_ELEMENTS = 1 << 16  # over all inputs, for more rows than the least
+
+# --- does the file compute with a constant that should be a weight?
+VISIBLE = 30.0  # multiple of the noise by which a change of a weight must move the answers for it to be recognised
+SHARE_LIMIT = 0.5  # share of such a change in a file's answers from which the file computes with the changed weight
+CHANCE_LIMIT = 4.0  # multiple of the share that the module's own noise looks like, beyond which it is no chance
 
 # --- the search for the wrong node
 CLOSER_LOOK = 2.0  # noise ratio beyond which the nodes of a file that passes are looked at one by one

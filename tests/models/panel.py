@@ -40,6 +40,7 @@ class Entry:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     may_be_inconclusive: bool = False
     """No pass is asked of it yet."""
+    exporter: str = "auto"
 
     @property
     def missing(self) -> str:
@@ -50,8 +51,8 @@ class Entry:
     def spec(self) -> ExportSpec:
         """What to export."""
         model = self.model or f"{Path(__file__)}:{self.name}"
-        spec = ExportSpec(model=model, weights=self.weights, inputs=self.inputs, kwargs=dict(self.kwargs))
-        return resolve(spec)
+        asked = {"inputs": self.inputs, "kwargs": dict(self.kwargs), "exporter": self.exporter}
+        return resolve(ExportSpec(model=model, weights=self.weights, **asked))
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,63 @@ class Detector(nn.Module):
         return {"boxes": boxes[kept], "scores": scores[kept], "labels": labels[kept]}
 
 
+class Vocabulary(nn.Module):
+    """Thousands of words, and a table of positions that bounds the length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.positions = nn.Embedding(6000, 16), nn.Embedding(48, 16)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Scores at each position."""
+        return self.head(torch.tanh(self.words(ids) + self.positions(torch.arange(ids.shape[1]))))
+
+
+class RelativePositions(nn.Module):
+    """Attention in which a table has a number for each offset between two tokens."""
+
+    def __init__(self, length: int = 12) -> None:
+        super().__init__()
+        self.offsets = nn.Parameter(torch.zeros(2 * length - 1, 2))
+        self.register_buffer("index", torch.arange(length)[:, None] - torch.arange(length) + length - 1)
+        self.qkv, self.head = nn.Linear(8, 24), nn.Linear(8, 3)
+        nn.init.trunc_normal_(self.offsets, std=0.02)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Scores of a sequence."""
+        query, key, value = self.qkv(tokens).unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
+        bias = self.offsets[self.index.reshape(-1)].view(*self.index.shape, 2).permute(2, 0, 1)
+        attention = torch.softmax(query @ key.transpose(-1, -2) / 2 + bias, dim=-1)
+        return self.head((attention @ value).transpose(1, 2).flatten(2).mean(1))
+
+
+class DeadChannel(nn.Module):
+    """A hidden channel that no input within the range opens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(8, 16), nn.Linear(16, 4)
+        nn.init.constant_(self.first.bias[5:6], -1e3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scores."""
+        return self.last(torch.relu(self.first(x)))
+
+
+class Branches(nn.Module):
+    """Takes one of two layers, as the values say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bright, self.dark, self.last = nn.Linear(8, 12), nn.Linear(8, 12), nn.Linear(12, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scores."""
+        return self.last(torch.tanh(torch.cond(x.sum() > 0, self.bright, self.dark, (x,))))
+
+
 def _real(name: str, kind: str, inputs: tuple[str, ...] = ()) -> Entry:
     case = CASES[name]
     return Entry(name, kind, inputs or case.inputs, model=f"{_REAL}:{name}", weights=str(SITE / case.weights))
@@ -247,6 +305,10 @@ PANEL = (
     ),
     Entry("Detector", "detection", ("image=float32[1,3,32,32]",), may_be_inconclusive=True),
     Entry("Heads", "multi-output", ("features=float32[batch,12]",)),
+    Entry("Vocabulary", "large table, bounded length", ("ids=int64[batch,length=9:1..48]@0..5999",)),
+    Entry("RelativePositions", "table of offsets", ("tokens=float32[batch,12,8]",)),
+    Entry("DeadChannel", "dead channel", ("x=float32[batch,8]@-2..2",), weights="as-built"),
+    Entry("Branches", "branch on values", ("x=float32[batch,8]",)),
     _real("mtcnn_onet", "multi-output, real"),
     _real("mtcnn_pnet", "dynamic sizes, real", ("image=float32[batch,3,height=40,width=40]",)),
     _real("attacut_c", "int inputs, real"),

@@ -15,6 +15,7 @@ from tests.mutations import (
     outputs,
     precision,
     preprocessing,
+    sparse,
     weights,
     wiring,
 )
@@ -31,6 +32,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *outputs.MUTATIONS,
     *dims.MUTATIONS,
     *preprocessing.MUTATIONS,
+    *sparse.MUTATIONS,
 )
 """The number of each seeds its choice of places."""
 
@@ -55,7 +57,13 @@ class Mutant:
 
 
 def mutate(
-    path: Path, folder: Path, *, seed: int = 0, num_places: int = 2, runs: Callable[[Path], bool] = lambda _: True
+    path: Path,
+    folder: Path,
+    *,
+    seed: int = 0,
+    num_places: int = 2,
+    family: str = "",
+    runs: Callable[[Path], bool] = lambda _: True,
 ) -> Iterator[Mutant]:
     """Write mutated copies of a file, each mutation at a few places of the graph.
 
@@ -64,11 +72,12 @@ def mutate(
         folder: where the copies go; the caller deletes them.
         seed: decides on the places.
         num_places: a mutation; the first one lies in the first half of those there are.
+        family: only mutations of this one; empty: all.
         runs: is asked whether ONNX Runtime takes the copy as it took the file; what it refuses is no mutant.
     """
     clean = ir.load(path)
     for number, mutation in enumerate(MUTATIONS):
-        num_left = num_places
+        num_left = 0 if family and mutation.family != family else num_places
         for index in _spread(len(mutation.places(clean)), np.random.default_rng([seed, number])):
             if not num_left:
                 break

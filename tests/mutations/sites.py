@@ -106,8 +106,8 @@ class Site:
             self.node.resize_inputs(num_inputs)
         return self.touch()
 
-    def route(self, value: ir.Value, *steps: tuple[str, Sequence[Array], dict[str, Any]]) -> bool:
-        """Lead a value through further nodes: operator, constants beside the value, attributes.
+    def route(self, value: ir.Value, *steps: tuple[str, Sequence[Array | ir.Value], dict[str, Any]]) -> bool:
+        """Lead a value through further nodes: operator, constants or values beside it, attributes.
 
         A graph's output keeps its name; who takes it inside the graph still gets the old value.
         """
@@ -116,7 +116,8 @@ class Site:
         users = [] if is_output else list(value.uses())
         flow, nodes = value, []
         for number, (op_type, constants, attributes) in enumerate(steps):
-            step = ir.node(op_type, [flow, *map(self.add, constants)], attributes or None)
+            others = [other if isinstance(other, ir.Value) else self.add(other) for other in constants]
+            step = ir.node(op_type, [flow, *others], attributes or None)
             step.name, step.outputs[0].name = f"mutation_node_{number}", f"mutation_value_{number}"
             flow = step.outputs[0]
             nodes.append(step)

@@ -24,8 +24,8 @@ _MAX_FLAT = 2**18
 """Elements of a constant up to which vectors are looked for in it."""
 _FOLDING_EPS = 8
 """Roundings by which a value may differ that was computed in another order."""
-_WORTH_A_LOOK = 0.5
-"""Share of equal elements from which a constant is what a tensor should be, but for the others."""
+_LIKE = 0.1
+"""Difference of half of the elements, as a share of their rms, up to which a constant is meant to be a tensor."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,31 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Nearest:
+    """The constant that should be a tensor, and is not."""
+
+    differs: NDArray[np.bool_]
+    """Which elements, in the tensor's shape; all of them where there is no such constant."""
+    name: str = ""
+    """Of the constant; empty: there is none."""
+    values: Array | None = None
+    """Of the constant, in the tensor's shape."""
+
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """Elements that the file does not have: those that differ, or all where most do."""
+        return self.differs if self.differs.mean() < 1 / 2 else np.ones_like(self.differs)
+
+
+@dataclass(frozen=True)
 class Constants:
     """All constants of a file."""
 
     arrays: dict[str, Array]
     explained: set[str] = field(default_factory=set)
     """Names of those that were found to be a tensor of the module."""
+    reserved: set[str] = field(default_factory=set)
+    """Names that weights of the module have: a constant of such a name is taken for another one only at last."""
     _known_rows: dict[tuple[int, str], list["_Rows"]] = field(default_factory=dict)
     _known_ends: dict[str, Array] = field(default_factory=dict)
 
@@ -71,7 +90,7 @@ class Constants:
         """
         same_size = self._by_size.get(tensor.size, [])
         ends = _ends(tensor)
-        for other in sorted(same_size, key=lambda other: (other != name, other in self.explained)):
+        for other in sorted(same_size, key=lambda o: (o != name, self._is_anothers(o, name), o in self.explained)):
             constant = self.arrays[other]
             if not np.array_equal(ends.astype(constant.dtype), self._ends(other), equal_nan=constant.dtype.kind == "f"):
                 continue
@@ -85,49 +104,61 @@ class Constants:
                     return found
         return None
 
-    def close_to(self, value: Array) -> Found | None:
+    def close_to(self, value: Array, *, scale: Array | float) -> Found | None:
         """Look for a value that was computed by somebody else, equal but for rounding.
 
         Args:
             value: as computed from weights, in float32 or float64.
+            scale: how large the numbers are that were added up, of all elements or of each.
         """
-        ends, scale = _ends(value), rms(value)
+        ends, scales = _ends(value), np.broadcast_to(scale, value.shape)
         for name, constant in self._same_size(value):
-            if constant.dtype.kind != "f" or not np.allclose(self._ends(name), ends, rtol=1e-3, atol=1e-3 * scale):
+            if constant.dtype.kind != "f" or not np.allclose(
+                self._ends(name), ends, rtol=1e-3, atol=1e-3 * np.max(scale)
+            ):
                 continue
-            if _are_close(*_some(constant, value), scale=scale).all() and _are_close(constant, value).all():
+            few, others, at = _some(constant, value, scales)
+            if _are_close(few, others, scale=at).all() and _are_close(constant, value, scale=scale).all():
                 self.explained.add(name)
                 return Found(FOLDED, (name,))
         return None
 
-    def lacks(self, tensor: Array) -> bool:
-        """Has every constant of floats with as many elements been found to be another tensor?
+    def lacks(self, tensor: Array, *, name: str) -> bool:
+        """Is every constant of floats with as many elements another tensor, or called like one?
 
         Args:
             tensor: of the module.
+            name: of the tensor.
         """
-        names = self._by_size.get(tensor.size, ())
-        return all(name in self.explained for name in names if self.arrays[name].dtype.kind == "f")
+        names = (n for n in self._by_size.get(tensor.size, ()) if self.arrays[n].dtype.kind == "f")
+        return all(other in self.explained or self._is_anothers(other, name) for other in names)
 
-    def differing(self, tensor: Array, *, rounded: bool = False) -> NDArray[np.bool_]:
-        """Which elements are in no constant: those that differ from the one with the most equal elements.
+    def _is_anothers(self, other: str, name: str) -> bool:
+        """Has a constant the name of another tensor, which was not found yet? What has no name may be under any."""
+        return bool(name) and other in self.reserved and other != name and other not in self.explained
 
-        Constants that are other tensors do not count.
+    def nearest(self, tensor: Array, *, name: str = "", rounding: Array | float | None = None) -> Nearest:
+        """Look for the constant that should be a tensor: most like it of those that are no other tensor.
 
         Args:
-            tensor: of the module.
-            rounded: elements that are equal but for rounding are equal.
+            tensor: of the module, in no constant as it is.
+            name: of the constant to take where none is like it.
+            rounding: the scale of it, of a tensor that was computed; None: elements must be equal.
         """
-        best, nearest = np.ones(tensor.shape, dtype=bool), ""
-        for name, constant in self._same_size(tensor):
-            if name not in self.explained and (constant.dtype.kind == "f") == (tensor.dtype.kind == "f"):
-                few = _some(constant, tensor)
-                if (_are_close(*few, scale=rms(tensor)) if rounded else few[0] == few[1]).mean() < _WORTH_A_LOOK / 2:
-                    continue
-                differs = ~_are_close(constant, tensor) if rounded else constant != tensor
-                if differs.mean() < min(best.mean(), 1 - _WORTH_A_LOOK):
-                    best, nearest = differs, name
-        self.explained.add(nearest)
+        best, least, scale = Nearest(np.ones(tensor.shape, dtype=bool)), np.inf, rms(tensor)
+        for other, constant in self._same_size(tensor):
+            if (
+                other in self.explained
+                or self._is_anothers(other, name)
+                or (constant.dtype.kind == "f") != (tensor.dtype.kind == "f")
+            ):
+                continue
+            is_like = _are_like(*_some(constant, tensor), scale=scale) and _are_like(constant, tensor, scale=scale)
+            distance = np.minimum(_distances(constant, tensor), scale).mean() if is_like else scale
+            if (is_like or other == name) and distance < least:
+                differs = constant != tensor if rounding is None else ~_are_close(constant, tensor, scale=rounding)
+                least, best = distance, Nearest(differs, other, constant)
+        self.explained.add(best.name)
         return best
 
     def unexplained(self, *, least: int) -> list[str]:
@@ -272,6 +303,15 @@ def _are_equal(arranged: Array, constant: Array) -> bool:
     )
 
 
+def _distances(constant: Array, tensor: Array) -> Array:
+    return np.abs(np.subtract(constant, tensor, dtype=np.float64))
+
+
+def _are_like(constant: Array, tensor: Array, *, scale: float) -> bool:
+    """Do half of the elements differ by little at most?"""
+    return bool(constant.size) and bool(np.median(_distances(constant, tensor)) <= _LIKE * scale)
+
+
 def _some(*arrays: Array) -> list[Array]:
     """The same few elements, evenly spaced, of arrays of one shape."""
     size, shape = arrays[0].size, arrays[0].shape
@@ -281,10 +321,10 @@ def _some(*arrays: Array) -> list[Array]:
     return [array[places].reshape(-1) for array in arrays]
 
 
-def _are_close(constant: Array, value: Array, *, scale: float | None = None) -> NDArray[np.bool_]:
-    """Which elements are equal but for the rounding of another order of operations, at the scale of all?"""
+def _are_close(constant: Array, value: Array, *, scale: Array | float) -> NDArray[np.bool_]:
+    """Which elements are equal but for the rounding of another order of operations, at a scale?"""
     wide = value.astype(np.float64)
     eps = max(EPS32, eps_of(constant.dtype))
-    limit = _FOLDING_EPS * eps * (np.abs(wide) + (rms(wide) if scale is None else scale))
+    limit = _FOLDING_EPS * eps * (np.abs(wide) + scale)
     with np.errstate(invalid="ignore"):
         return np.asarray((np.abs(constant.astype(np.float64) - wide) <= limit) | (constant == wide))

@@ -43,7 +43,7 @@ class Normalised:
 
 
 class FixedValues(OperatorMode):
-    """Notes fixed values while a module runs once."""
+    """Notes fixed values while a module runs, once or, where it may take another way, several times."""
 
     def __init__(self, model: nn.Module) -> None:
         """Know the module's weights, of which several names may be one tensor."""
@@ -92,7 +92,8 @@ class FixedValues(OperatorMode):
         if is_mutable(func):
             storage = given[0].untyped_storage()._cdata
             self._written[storage] = reached | self._written.get(storage, 0)
-        self.depends_on_inputs(outputs, reached=reached)
+        for tensor in outputs:  # of control flow, what the operators inside were given reached it, too
+            self.depends_on_inputs(tensor, reached=reached | self._reached.get(tensor, 0))
         if name.startswith(_LAYERS):
             for tensor in outputs:
                 self._layers[tensor] = (name, args)
@@ -103,7 +104,13 @@ class FixedValues(OperatorMode):
     def returned(self, answer: Any) -> None:
         """Take what forward returns: what reached it was used."""
         reached = self._reach(_tensors(answer))
-        self.used = tuple(number for number in range(len(self.values)) if reached >> number & 1)
+        self.used += tuple(n for n in range(len(self.values)) if reached >> n & 1 and n not in self.used)
+        self._written.clear()
+
+    @property
+    def weights(self) -> frozenset[str]:
+        """Names of the weights that were used."""
+        return frozenset[str]().union(*(self.values[number].weights for number in self.used))
 
     def _reach(self, tensors: list[torch.Tensor]) -> int:
         """Which fixed values tensors are, or are computed from, bit by bit."""

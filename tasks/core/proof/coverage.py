@@ -2,19 +2,21 @@
 
 import contextlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.accounting.account import Account, Weight, account
+from tasks.core.accounting.account import Account, Altered, Weight, account
 from tasks.core.accounting.constants import FOLDED, IDENTICAL, NARROWED, REARRANGED
 from tasks.core.arrays import rms
 from tasks.core.errors import ModelError
 from tasks.core.forward.fixed_values import weights_of
 from tasks.core.inputs.probes import Probe
 from tasks.core.limits import MAX_MISSING_PROBES, NOISE_LIMIT
+from tasks.core.onnx_files.conditions import control_flow
+from tasks.core.proof.altered import FileErrors
 from tasks.core.proof.plan import Plan
 from tasks.core.records.evidence import Coverage, MissingWeight
 from tasks.core.reference.reference import Reference
@@ -30,7 +32,12 @@ def account_for(plan: Plan, reference: Reference) -> Account | str:
         reference: of the module.
     """
     try:
-        fixed = reference.fixed_values
+        has_branches = bool(control_flow(plan.graph.path))
+        fixed = (
+            reference.fixed_values_at([p for p in plan.probes if not p.optional])
+            if has_branches
+            else reference.fixed_values
+        )
     except ModelError as error:
         return f"the weights could not be held against the file's constants: {error}"
     return account(plan.graph.path, reference.network, fixed)
@@ -60,17 +67,40 @@ def looking_up_missing(plan: Plan, reference: Reference, account: Account) -> Pl
     return replace(plan, probes=(*plan.probes, *probes))
 
 
-def cover(account: Account, reference: Reference, probes: Sequence[Probe]) -> Coverage:
+def told_by_answers(
+    plan: Plan, reference: Reference, account: Account, *, probes: Sequence[Probe]
+) -> dict[Altered, bool]:
+    """See of the constants that should be weights which ones the file computes with; what can't be told is left out.
+
+    Args:
+        plan: of the proof.
+        reference: of the module.
+        account: what is in the file.
+        probes: at which the file is right; none if it is wrong, or nothing can be said.
+    """
+    if not account.altered or not probes:
+        return {}
+    errors = FileErrors(plan, reference, probes)
+    told = {altered: errors.computes_with(altered) for altered in account.altered}
+    return {altered: is_there for altered, is_there in told.items() if is_there is not None}
+
+
+def cover(account: Account, reference: Reference, probes: Sequence[Probe], *, told: Mapping[Altered, bool]) -> Coverage:
     """Say which weights are in the file, and see which elements of the others the probes exercised.
 
     Args:
         account: what is in the file.
         reference: of the module.
         probes: at which the file is right; none if it is wrong, or nothing can be said.
+        told: of constants that should be weights, whether the file computes with them.
     """
     lost = [weight for weight in account.weights if weight.found is None]
-    exercised = _exercised(lost, reference, probes) if lost else {}
-    missing = tuple(_missing(weight, exercised.get(weight.name)) for weight in lost)
+    unclear = {altered.weight: altered.constant for altered in account.altered if told.get(altered, True)}
+    tried = [weight for weight in lost if weight.name not in unclear]
+    exercised = _exercised(tried, reference, probes) if tried else {}
+    missing = tuple(
+        _missing(weight, exercised.get(weight.name), constant=unclear.get(weight.name, "")) for weight in lost
+    )
     kinds = [weight.found.kind for weight in account.weights if weight.found]
     num_elements = sum(weight.num_elements for weight in account.weights)
     return Coverage(
@@ -105,7 +135,7 @@ def _exercised(lost: list[Weight], reference: Reference, probes: Sequence[Probe]
     return found
 
 
-def _missing(weight: Weight, exercised: Bools | None) -> MissingWeight:
+def _missing(weight: Weight, exercised: Bools | None, *, constant: str) -> MissingWeight:
     assert weight.missing is not None
     unexercised = weight.missing if exercised is None else weight.missing & ~exercised
     shown = unexercised if unexercised.any() else weight.missing
@@ -115,4 +145,5 @@ def _missing(weight: Weight, exercised: Bools | None) -> MissingWeight:
         num_missing=int(weight.missing.sum()),
         num_unexercised=int(unexercised.sum()),
         first=tuple(int(i) for i in np.argwhere(shown)[0]) if shown.any() else (),
+        constant=constant,
     )

@@ -15,7 +15,7 @@ from tasks.core.localisation.defects import Defect
 from tasks.core.localisation.search import localise
 from tasks.core.onnx_files.checks import structural_findings, with_remedy
 from tasks.core.proof.branches import untaken_sides
-from tasks.core.proof.coverage import account_for, cover, looking_up_missing
+from tasks.core.proof.coverage import account_for, cover, looking_up_missing, told_by_answers
 from tasks.core.proof.levels import find_wrong_pass
 from tasks.core.proof.observations import Observations, Observed
 from tasks.core.proof.plan import Plan, make_plan
@@ -109,8 +109,11 @@ def validate(
         seen = replace(seen, failures=[*seen.failures, *failures], notes=[*seen.notes, *found])
     evidence = judge(plan, seen)
     if isinstance(known, Account):
-        exercise = evidence.verdict == "pass"
-        evidence = judge(plan, replace(seen, coverage=cover(known, reference, seen.compared if exercise else ())))
+        right = seen.compared if evidence.verdict == "pass" else ()
+        told = told_by_answers(plan, reference, known, probes=right)
+        failures = [altered.sentence for altered, is_there in told.items() if is_there]
+        coverage = cover(known, reference, () if failures else right, told=told)
+        evidence = judge(plan, replace(seen, failures=[*seen.failures, *failures], coverage=coverage))
     else:
         evidence = evidence.model_copy(update={"notes": (*evidence.notes, known)})
     evidence = evidence.model_copy(update={"blame": defect.blame if defect else blame})

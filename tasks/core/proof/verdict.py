@@ -149,10 +149,12 @@ def _unexercised(seen: Observations) -> Iterator[str]:
     """A pass leaves no element of a weight that is neither in the file nor exercised."""
     for weight in seen.coverage.missing if seen.coverage else ():
         if weight.num_unexercised:
+            here = f" ({weight.constant} has others)" if weight.constant else ""
+            why = "noise hides which it computes with" if weight.constant else "no probe depends on them"
             yield (
                 f"{weight.num_unexercised:,} of {weight.num_elements:,} elements of {weight.name}, the first at "
-                f"{list(weight.first)}, are in no constant of the file, and no probe depends on them; give inputs that "
-                f"do with --sample, or a wider range"
+                f"{list(weight.first)}, are in no constant of the file{here}, and {why}; give inputs that show it with "
+                f"--sample, or a wider range"
             )
 
 

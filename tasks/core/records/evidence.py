@@ -135,6 +135,8 @@ class MissingWeight(Record):
     """Those of them on which no probe's answer depends by more than its noise."""
     first: tuple[int, ...] = ()
     """Index of the first missing element, of the first unexercised one if there is any."""
+    constant: str = ""
+    """Name of the constant that should be the weight and is not; empty: there is none, or it is made up for."""
 
 
 class Coverage(Record):

@@ -12,16 +12,18 @@ from tasks.core.arrays import EPS32, Array
 from tasks.core.errors import ModelError
 from tasks.core.forward.arguments import build_arguments
 from tasks.core.forward.choices import NotedChoices, OtherChoices, run_noted
-from tasks.core.forward.fixed_values import FixedValues, run_for_fixed
+from tasks.core.forward.fixed_values import FixedValues, run_for_fixed, weights_of
 from tasks.core.forward.frozen_values import TakenSides, frozen_lines
 from tasks.core.forward.gradients import run_for_gradients
 from tasks.core.forward.outputs import Thresholds
 from tasks.core.forward.precision import run_float32, run_float64, run_perturbed
 from tasks.core.forward.recorder import Receive, Recorder
+from tasks.core.forward.substitutes import Substitute
 from tasks.core.forward.traces import Trace
 from tasks.core.inputs.inputs import Inputs
 from tasks.core.inputs.probes import Probe
 from tasks.core.limits import NUM_SECOND_RUNS
+from tasks.core.records.steps import ProbeKey
 from tasks.core.reference.answers import Answers
 from tasks.core.reference.choices import Choice, choices_of
 from tasks.core.reference.repeatability import first_difference, why_unrepeatable
@@ -45,6 +47,7 @@ class Reference(Answers):
         self._choices: dict[tuple[object, ...], list[Choice]] = {}
         self._traced: dict[tuple[object, ...], TracedValues] = {}
         self._difference: tuple[int, str] | None = None
+        self._watched: set[ProbeKey] = set()
         self._again: list[Array] = []
         """The answer to the first probe after that to the second; empty: none yet."""
 
@@ -143,6 +146,26 @@ class Reference(Answers):
         _, _, fixed = self.float32(first), self.float32(second), FixedValues(self.network)
         self._again = self._calls.run(run_for_fixed, first, fixed=fixed)
         return fixed
+
+    def fixed_values_at(self, probes: Sequence[Probe]) -> FixedValues:
+        """The same, and at these probes, as far as they may use weights that those before did not."""
+        fixed, names = self.fixed_values, weights_of(self.network).keys()
+        for probe in probes:
+            if probe.key not in self._watched and not fixed.weights >= names:
+                self._watched.add(probe.key)
+                with contextlib.suppress(ModelError):  # only ordinary probes must be taken
+                    self._calls.run(run_for_fixed, probe, fixed=fixed)
+        return fixed
+
+    def substituted(self, probe: Probe, *, place: int | str, change: Array) -> list[Array]:
+        """Outputs in float32 with something added to a weight, or to what is computed from weights alone.
+
+        Args:
+            probe: of the same sizes as the first one.
+            place: name of the weight, or number of the other value in `fixed_values`.
+            change: in the shape of the value.
+        """
+        return self._calls.run(run_for_fixed, probe, fixed=Substitute(self.network, place=place, change=change))
 
     def gradients(self, probe: Probe, *, names: Sequence[str], scales: Sequence[float]) -> dict[str, Array]:
         """By how much the outputs move where one element of a weight moves by 1; ModelError: it has no gradients.

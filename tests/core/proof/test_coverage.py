@@ -95,10 +95,36 @@ def test_a_weight_behind_a_dead_channel_is_inconclusive(tmp_path: Path) -> None:
     assert evidence.verdict == "inconclusive"
     assert evidence.reasons == (
         "1 of 48 elements of first.weight, the first at [2, 3], are in no constant of the file, and no probe "
-        "depends on them; give inputs that do with --sample, or a wider range",
+        "depends on them; give inputs that show it with --sample, or a wider range",
     )
     assert evidence.coverage is not None
     assert 0.9 < evidence.coverage.share < 1
+
+
+class Normalised(nn.Module):
+    """A layer whose normalisation the exporter folds into its weights, before many outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.norm, self.last = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(8, 400)
+        self.norm.running_mean.uniform_(-1, 1)
+        self.norm.running_var.uniform_(0.5, 2)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Scores."""
+        return self.last(self.norm(self.conv(image)).relu().mean((2, 3)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("shape", [(8, 3, 3, 3), (400, 8)], ids=["folded", "plain"])
+def test_a_difference_below_the_noise_is_seen_in_all_answers_together(shape: tuple[int, ...], tmp_path: Path) -> None:
+    """No output is off by much, but all together they are off by just what the element makes of them."""
+    file = exported(Normalised(), ("image=float32[batch,3,8,8]",), tmp_path, exporter="dynamo")
+    assert file.prove().verdict == "pass"
+    evidence = file.prove(mutate=_added(shape, (3,), by=3e-7))
+    assert evidence.verdict == "fail"
+    assert "and the answers are off by just what that makes of them" in evidence.reasons[0]
+    assert evidence.noise_ratio < 4
 
 
 def test_what_is_not_in_the_file_may_be_exercised(tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ def account(path: Path, model: nn.Module, fixed: FixedValues) -> Account:
     """
     ledger = _Ledger(Constants.of(path), model, fixed)
     weights = tuple(ledger.weight(name) for name in ledger.used)
+    ledger.explain_others()
     return Account(weights, tuple(ledger.altered), tuple(ledger.constants.unexplained(least=LEAST_UNEXPLAINED)))
 
 
@@ -128,6 +129,12 @@ class _Ledger:
             change = np.where(nearest.differs, nearest.values.astype(np.float64) - wanted, 0.0) * factor
             place = number if self._fixed.values[number].parts else name
             self.altered.append(Altered(name, nearest.name, place, change))
+
+    def explain_others(self) -> None:
+        """Find what the module makes of nothing, such as a grid of places, so that it is not taken for a weight."""
+        for number in self._fixed.used:
+            if not self._fixed.values[number].weights and self.constants.unexplained(least=LEAST_UNEXPLAINED):
+                self.constants.find(_array(self._fixed.values[number].tensor))
 
     def _by_uses(self, name: str) -> Found | None:
         """A weight is folded where all that the module makes of it before it meets an input is in the file."""

@@ -221,6 +221,26 @@ def test_a_constant_that_no_weight_explains_is_named(tmp_path: Path) -> None:
     assert _account(path, model, args).unexplained == ("their_own",)
 
 
+class Placed(nn.Module):
+    """Adds a grid that is made of nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(20, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scores."""
+        return self.last(x + torch.linspace(0, 1, 20) ** 2)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("dynamo", [True, False], ids=["dynamo", "torchscript"])
+def test_what_a_module_makes_of_nothing_is_explained(dynamo: bool, tmp_path: Path) -> None:
+    """A grid of places that an exporter keeps as a constant is no stranger."""
+    model, args = _model(Placed), (torch.rand(2, 20),)
+    path = _export(model, args, tmp_path, dynamo=dynamo)
+    assert _account(path, model, args).unexplained == ()
+
+
 class Twins(nn.Module):
     """Two layers whose biases are equal."""
 

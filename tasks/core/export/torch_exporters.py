@@ -5,6 +5,7 @@ import contextlib
 import functools
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -50,21 +51,32 @@ def _export_with_dynamo(model: nn.Module, inputs: Inputs, *, output_names: tuple
     dynamic_shapes: Any = dict(zip(kwargs, shapes, strict=True)) if kwargs else tuple(shapes)
     if inputs.from_tensors is not None:
         dynamic_shapes = (dynamic_shapes,)  # forward takes *tensors
-    program = torch.onnx.export(
-        model,
-        args,
-        kwargs=kwargs,
-        dynamo=True,
-        opset_version=opset,
-        input_names=list(inputs.names),
-        output_names=list(output_names),
-        dynamic_shapes=dynamic_shapes if any(shapes) else None,
-        verbose=False,
-    )
+    with unparsed_operators():
+        program = torch.onnx.export(
+            model,
+            args,
+            kwargs=kwargs,
+            dynamo=True,
+            opset_version=opset,
+            input_names=list(inputs.names),
+            output_names=list(output_names),
+            dynamic_shapes=dynamic_shapes if any(shapes) else None,
+            verbose=False,
+        )
     if program is None or program.exported_program is None:
         raise ExportError("dynamo gave no program")
     _name_derived_dims(program.model, inputs)
     return _held_against(Exported(program.model), program.exported_program, inputs)
+
+
+def unparsed_operators() -> AbstractContextManager[object]:
+    """Within this context torch.onnx.export knows the domains of its 500 operators without parsing their sources.
+
+    It parses them in each export for nothing else, which takes a second. An opset has a domain, too.
+    """
+    from onnxscript.values import TracedOnnxFunction  # tracing does without it
+
+    return patch.object(TracedOnnxFunction, "function_ir", property(lambda function: function.opset))
 
 
 def _export_with_torchscript(

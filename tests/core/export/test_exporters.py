@@ -8,7 +8,7 @@ from torch import nn
 
 from tasks.core.errors import ExportError, NarrowedError
 from tasks.core.export.exporters import run_exporter
-from tasks.core.export.torch_exporters import Exported
+from tasks.core.export.torch_exporters import Exported, unparsed_operators
 from tasks.core.inputs.choice import choose_inputs
 from tasks.core.onnx_files.reading import tensor_types
 from tasks.core.spec.export_spec import ExportSpec
@@ -166,3 +166,13 @@ def test_attention_is_exported_as_operators(exporter: str) -> None:
     graph = _run(exporter, Attention(), "x=float32[batch,length=5,8]").graph
     assert "Softmax" in {node.op_type for node in graph.graph}
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_domains_of_operators_are_known_without_their_sources() -> None:
+    """What the export leaves out gives the same domains, name by name."""
+    from onnxscript._framework_apis.torch_2_5 import get_torchlib_ops
+
+    with unparsed_operators():
+        quick = [(op.qualified_name, op.domain, op.name) for op in get_torchlib_ops()]
+    assert quick == [(op.qualified_name, op.domain, op.name) for op in get_torchlib_ops()]
+    assert len(quick) > 400

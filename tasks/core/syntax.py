@@ -7,7 +7,7 @@ WEIGHTS_CHOICES = "a file, a folder of shards, a URL, runs:/…, models:/…, ra
 """What `--weights` takes for any model."""
 INPUT_SYNTAX = (
     "NAME=DTYPE[DIM,...]@LOW..HIGH, e.g. image=float32[batch,3,224,224] or ids=int64[batch,length=13]@0..103; "
-    "@padded for a mask whose rows are ones, at least one, then zeros"
+    "@padded for a mask whose rows are ones, at least one, then zeros (@padded-left: zeros, then ones; @padded-either)"
 )
 DIM_SYNTAX = (
     "a number, WORD[=SIZE][:LOW..HIGH], or a sum or multiple of other WORDs, such as total=past+new or 2*length"

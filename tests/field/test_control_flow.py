@@ -133,15 +133,15 @@ def test_a_side_that_no_probe_took_is_a_doubt(tmp_path: Path) -> None:
     assert "test_control_flow.py" in evidence.reasons[0]
 
 
-def test_counts_are_of_conditions_on_values(tmp_path: Path) -> None:
-    """A branch inside a side is counted where it is reached; one on shapes is not."""
+def test_counts_are_of_conditions_on_inputs(tmp_path: Path) -> None:
+    """A branch inside a side is counted where it is reached; of one on shapes it is told."""
     path = tmp_path / "branches.onnx"
     onnx.save(_nested(), path)
-    counting, titles = with_counts(path)
+    counting, counted = with_counts(path)
     feeds = [{"x": np.full(shape, value, np.float32)} for shape, value in (((2,), -1), ((2,), 3), ((3,), 1))]
     answers = sessions.answers(counting, feeds, level="off")
-    assert titles == ["inner", "outer"]
-    assert np.sum(answers, axis=0).tolist() == [[1, 1], [1, 2]]
+    assert [(node.title, node.on_values) for node in counted] == [("inner", True), ("outer", True), ("by_size", False)]
+    assert np.sum(answers, axis=0).tolist() == [[1, 1], [1, 2], [0, 3]]
 
 
 @pytest.mark.parametrize("opset", [11, 20])
@@ -162,10 +162,13 @@ def test_counts_inside_a_loop_are_summed(opset: int, tmp_path: Path) -> None:
     }}"""
     path = tmp_path / "loops.onnx"
     onnx.save(onnx.parser.parse_model(text), path)
-    counting, titles = with_counts(path)
+    counting, counted = with_counts(path)
     answers = sessions.answers(counting, [{"x": np.array([value], np.float32)} for value in (0, 3)], level="off")
-    assert titles == ["next"]
-    assert [counts.tolist() for (counts,) in answers] == [[0, 0], [2, 1]]
+    assert [(node.op_type, node.title) for node in counted] == [("If", "next"), ("Loop", "total")]
+    assert [[counts.tolist() for counts in answer] for answer in answers] == [
+        [[0, 0], [1, 0, 0]],
+        [[2, 1], [0, 0, 1]],
+    ]
 
 
 def _nested() -> onnx.ModelProto:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from tasks.core.errors import SpecError
+from tests.core.inputs.choosing import chosen
 from tests.core.proof.proving import exported, prove
 from tests.field.traced import traced
 
@@ -172,6 +173,38 @@ def test_masks_that_only_pad_are_declared(tmp_path: Path) -> None:
         assert mask[:, 0].all(), probe
         assert (mask[:, :-1] >= mask[:, 1:]).all(), probe
     assert traced(Fused(), PADDED, tmp_path, file_of=Unmasked()).prove().verdict == "fail"
+
+
+class Lengths(Mean):
+    """The same of as many first places as the mask shows, which is right where padding is on the right."""
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Scores."""
+        places = torch.ones_like(mask, dtype=torch.int64).cumsum(1)
+        return super().forward(x, places <= mask.sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize(
+    ("declared", "verdict"), [("bool{}", "fail"), ("int64{}@0..1", "fail"), ("bool{}@padded", "pass"),
+    ("bool{}@padded-left", "fail"), ("int64{}@padded-either", "fail")],
+)  # fmt: skip
+def test_a_file_that_takes_padding_on_the_right_only(declared: str, verdict: str, tmp_path: Path) -> None:
+    """It is wrong where masks are not declared to pad on the right, and the module takes any."""
+    inputs = (MASKED[0], f"mask={declared.format('[batch,length]')}")
+    evidence = traced(Mean(), inputs, tmp_path, file_of=Lengths()).prove()
+    assert evidence.verdict == verdict, evidence.reasons
+
+
+@pytest.mark.parametrize(("side", "first", "last"), [("", 1, 0), ("-left", 0, 1), ("-either", 1, 1)])
+def test_masks_are_padded_on_the_side_that_is_declared(side: str, first: int, last: int) -> None:
+    """Some rows wholly shown, some of which one place is, and never a hole; a row of a large batch, too."""
+    inputs = chosen(Mean().eval(), MASKED[0], f"mask=int64[batch,length]@padded{side}")
+    masks = [inputs.arrays(probe)["mask"] for probe in inputs.probes if probe.sizes["length"] == 9]
+    rows = np.concatenate(masks)
+    assert {1, 9} <= {*rows.sum(1).tolist()}
+    assert (np.abs(np.diff(rows, axis=1)).sum(1) <= 1).all()
+    padded = rows[rows.sum(1) < 9]
+    assert (padded[:, 0].max(), padded[:, -1].max()) == (first, last)
 
 
 def test_a_sample_is_padded_as_declared(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def _with_fixed(inputs: Inputs, fixed: Mapping[str, int]) -> Inputs:
 
     sizes = all_sizes(inputs.specs, {**traced_sizes(inputs.specs), **fixed})
     specs = _changed(inputs.specs, settled)
-    seen = [probe.sizes for probe in inputs.probes if probe.sizes]
+    seen = [probe.sizes for probe in inputs.probes if probe.sizes and probe.family != "large"]
     proven = {name: tuple(dict.fromkeys(case[name] for case in seen)) for name in dynamic_dims(specs)}
     return replace(inputs, specs=specs, probes=plan_probes(specs, proven, has_sample=False), sample=None, _drawn={})
 

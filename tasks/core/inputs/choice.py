@@ -19,6 +19,7 @@ from tasks.core.forward.taken_instructions import instructions_of, numbers_of
 from tasks.core.inputs.equations import with_equations
 from tasks.core.inputs.first_call import overwritten, sentence
 from tasks.core.inputs.inputs import Inputs
+from tasks.core.inputs.large_sizes import LargeSizes
 from tasks.core.inputs.masks import NOT_FINITE, find_masks
 from tasks.core.inputs.other_ways import Module, Search
 from tasks.core.inputs.probes import Probe, base_family, batch_name, dynamic_dims, plan_probes
@@ -64,7 +65,9 @@ def choose_inputs(spec: ResolvedSpec, model: nn.Module) -> Inputs:
     )
     probes += (*chosen.specials.plan(probes, batch=batch), *chosen.masks.plan(probes[0], batch=batch))
     chosen = replace(chosen, probes=probes, refused=refused, sample=sample)
-    return chosen if family_of(spec.model).has_known_sizes else _with_other_ways(model, chosen)
+    chosen = chosen if family_of(spec.model).has_known_sizes else _with_other_ways(model, chosen)
+    large, skipped = LargeSizes(chosen, functools.partial(_refusal, model, chosen, is_finite=True)).find()
+    return replace(chosen, probes=(*chosen.probes, *large), skipped=skipped)
 
 
 def _with_equations(model: nn.Module, chosen: Inputs, *, is_finite: bool) -> tuple[Inputs, Sizes, Sizes, list[str]]:

@@ -28,6 +28,8 @@ class Inputs:
     argument_paths: tuple[ArgumentPath, ...]
     """Where forward takes each of them."""
     probes: tuple[Probe, ...]
+    skipped: tuple[tuple[Probe, str], ...] = ()
+    """Probes at large sizes that are not run, each with the reason."""
     refused: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Sizes of a dynamic dimension at which the module itself raises."""
     doubts: tuple[str, ...] = ()

@@ -13,6 +13,12 @@ from tasks.core.spec.input_spec import FLOAT_DTYPES, InputSpec
 
 PATTERNS = ("ones", "zeros", "ones first", "zeros first")
 """Rows of a mask, along its last axis; those of a probe take them in turns."""
+_PADDED = {
+    "right": ("ones", "one first", "ones first"),
+    "left": ("ones", "one last", "zeros first"),
+    "either": ("ones", "one first", "zeros first", "one last"),
+}
+"""The same of a mask that pads on a side."""
 
 Outcome = Callable[[dict[str, Array]], str]
 """Runs the module; what it raises, `NOT_FINITE`, or empty."""
@@ -103,7 +109,7 @@ def find_masks(
         if index in indices or spec.dtype in FLOAT_DTYPES or spec.value_range != (0, 1) or not spec.dims:
             continue
         if spec.padded:
-            patterns[spec.name] = ("ones", "ones first")
+            patterns[spec.name] = _PADDED[spec.padded]
             continue
         uniforms = {value: np.full_like(drawn[0][spec.name], value) for value in (True, False)}
         found = {value: run({**drawn[0], spec.name: uniform}) for value, uniform in uniforms.items()}
@@ -153,5 +159,8 @@ def _pattern(pattern: str, shape: tuple[int, ...]) -> Array:
     """True and false values along the last axis."""
     if not shape or pattern in ("ones", "zeros"):
         return np.full(shape, pattern.startswith("ones"))
-    half = (np.arange(shape[-1]) < max(shape[-1] // 2, 1)) == pattern.startswith("ones")
-    return np.broadcast_to(half, shape)
+    if pattern in ("one first", "one last"):
+        row = np.arange(shape[-1]) == (0 if pattern == "one first" else shape[-1] - 1)
+    else:
+        row = (np.arange(shape[-1]) < max(shape[-1] // 2, 1)) == pattern.startswith("ones")
+    return np.broadcast_to(row, shape)

@@ -10,7 +10,7 @@ import numpy as np
 from tasks.core.arrays import Array
 from tasks.core.records.record import Record
 from tasks.core.runtime.passes import LEVELS
-from tasks.core.spec.input_spec import Dim, InputSpec, derived_dims
+from tasks.core.spec.input_spec import Dim, InputSpec, Side, derived_dims
 
 BATCH_SIZES = (2, 1, 3, 5)
 """The size to trace at (1 lets exporters freeze it), then one, an odd one and a larger one."""
@@ -25,7 +25,7 @@ class Probe(Record):
     """The inputs of one call of the module: family and seed of their values, and sizes."""
 
     family: str
-    """normal, range, wide, zeros, sample; special, extreme, rows or masks, which hold values that the module names."""
+    """normal, range, wide, zeros, sample, large; special, extreme, rows and masks hold values that the module names."""
     seed: int
     sizes: dict[str, int] = {}
     """Size of each dynamic dimension."""
@@ -146,14 +146,23 @@ def draw(
         shape = tuple(dim.size_at(sizes) for dim in spec.dims)
         seed = zlib.crc32(f"{probe.family}/{probe.seed}/{spec.name}/{shape}".encode())
         drawn = np.asarray(_draw_input(spec, probe.family, shape, generator=np.random.default_rng(seed)))
-        arrays[spec.name] = padded(drawn) if spec.padded else _first_set(drawn, spec, first)
+        arrays[spec.name] = padded(drawn, spec.padded) if spec.padded else _first_set(drawn, spec, first)
     return arrays
 
 
-def padded(mask: Array) -> Array:
-    """A mask with as many ones in each row of its last axis, at least one, which come first."""
-    counts = (mask != 0).sum(axis=-1, keepdims=True)
-    return np.asarray(np.arange(mask.shape[-1]) < np.maximum(counts, 1), dtype=mask.dtype)
+def padded(mask: Array, side: Side) -> Array:
+    """A mask with as many ones in each row of its last axis, at least one, which are together.
+
+    Args:
+        mask: any integers or truth values.
+        side: that of the zeros; of `either` rows are padded on the right and on the left in turns.
+    """
+    counts = np.maximum((mask != 0).sum(axis=-1, keepdims=True), 1)
+    right = np.arange(mask.shape[-1]) < counts
+    if side == "right":
+        return np.asarray(right, dtype=mask.dtype)
+    turns = np.arange(counts.size).reshape(counts.shape) % 2 == 1
+    return np.asarray(np.where(turns | (side == "left"), right[..., ::-1], right), dtype=mask.dtype)
 
 
 def size_cases(sizes: Mapping[str, tuple[int, ...]], batch: str | None) -> list[dict[str, int]]:
@@ -226,6 +235,8 @@ def _draw_input(spec: InputSpec, family: str, shape: tuple[int, ...], *, generat
 
 def _first_set(array: Array, spec: InputSpec, first: Mapping[str, bool]) -> Array:
     """Set the first element of each row of a mask: one that hides a row whole gives NaN or raises in PyTorch, too."""
+    if spec.padded:
+        return array
     value = first.get(spec.name, True if spec.dtype == "bool" else None)
     if value is not None and spec.value_range and spec.value_range[value] == value and array.ndim and array.shape[-1]:
         array[..., 0] = value

@@ -14,7 +14,7 @@ from tasks.core.families.registry import family_of
 from tasks.core.forward.arguments import forward_parameters
 from tasks.core.inputs.probes import MAX_SAMPLE_ROWS, all_sizes, batch_name, dynamic_dims, is_batch_apart, padded
 from tasks.core.spec.export_spec import ResolvedSpec
-from tasks.core.spec.input_spec import INTEGER_DTYPES, Dim, InputSpec
+from tasks.core.spec.input_spec import INTEGER_DTYPES, Dim, InputSpec, Side
 from tasks.core.syntax import INPUT_SYNTAX
 
 
@@ -123,6 +123,13 @@ def _first_rows(array: Array, spec: InputSpec, batch: str | None) -> Array:
     return array[: min(MAX_SAMPLE_ROWS, rows.high or MAX_SAMPLE_ROWS)] if rows.name == batch else array
 
 
+def _is_padded(mask: Array, spec: InputSpec) -> bool:
+    """Is each row padded as declared?"""
+    rows = mask.reshape(-1, mask.shape[-1])
+    sides: tuple[Side, ...] = ("right", "left") if spec.padded == "either" else (spec.padded,)
+    return bool(np.any([(rows == padded(rows, side)).all(axis=-1) for side in sides], axis=0).all())
+
+
 def _in_dtype(array: Array, spec: InputSpec) -> Array:
     if array.dtype.kind not in "biuf":
         raise SpecError(f"The sample's {spec.name} holds {array.dtype}, not numbers; write it as {spec.dtype}.")
@@ -135,7 +142,7 @@ def _in_dtype(array: Array, spec: InputSpec) -> Array:
                 f"The sample's {spec.name} holds values from {least:g} to {most:g}, outside the range "
                 f"{low:g}..{high:g} of {spec}; correct the one or the other."
             )
-    if spec.padded and not np.array_equal(array, padded(array)):
+    if spec.padded and not _is_padded(array, spec):
         raise SpecError(
             f"The sample's {spec.name} has rows that are not ones, then zeros, as {spec} says; write @0..1 instead."
         )

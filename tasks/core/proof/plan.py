@@ -82,11 +82,14 @@ def make_plan(candidate: Candidate, reference: "Reference") -> Plan:
 def perturbed_probes(probes: Sequence[Probe]) -> list[Probe]:
     """The smallest probe of each family, on which the module runs with perturbed weights, too.
 
+    Not of large sizes, where that is dear: if the noise of one run is luckily small, a second look has them.
+
     Args:
         probes: those that run, in order; an optional one stands for its family only where no other does.
     """
     smallest: dict[str, Probe] = {}
-    for probe in sorted(probes, key=lambda probe: (probe.optional, math.prod(probe.sizes.values()))):
+    usual = (probe for probe in probes if probe.family != "large")
+    for probe in sorted(usual, key=lambda probe: (probe.optional, math.prod(probe.sizes.values()))):
         smallest.setdefault(probe.family, probe)
     return list(smallest.values())
 

@@ -68,7 +68,8 @@ class ProbeRun:
 
         Nor need it be within the range of half precision, beyond which a file that computes in float32 is better.
         """
-        if probe in self._reference.inputs.probes and probe.family not in ("zeros", "wide", *LENIENT_FAMILIES):
+        is_planned = probe in self._reference.inputs.probes and not probe.optional
+        if is_planned and probe.family not in ("zeros", "wide", *LENIENT_FAMILIES):
             return True
         try:
             self._reference.float32(probe)

@@ -14,7 +14,7 @@ from tasks.core.limits import CLOSER_LOOK, LENIENT_FAMILIES, SLICE_LIMIT, WITNES
 from tasks.core.localisation.defects import Defect
 from tasks.core.localisation.search import localise
 from tasks.core.onnx_files.checks import structural_findings, with_remedy
-from tasks.core.proof.branches import untaken_sides
+from tasks.core.proof.branches import note_untaken_ways
 from tasks.core.proof.coverage import account_for, cover, looking_up_missing, told_by_answers
 from tasks.core.proof.levels import find_wrong_pass
 from tasks.core.proof.observations import Observations, Observed
@@ -134,6 +134,7 @@ def _observe(
         outputs=[Observed(name) for name in names],
         failures=[*candidate.failures],
         notes=[*notes, *reference.inputs.notes, *candidate.notes],
+        skipped=[*reference.inputs.skipped],
     )
     if reason := reference.unrepeatable(names) or reference.inputs.overwritten:
         seen.doubts.append(reason)
@@ -145,7 +146,7 @@ def _observe(
         except sessions.SessionError as error:
             seen.failures.append(with_remedy(plan.graph, f"ONNX Runtime refuses it: {error}"))
     if not seen.failures and not seen.doubts:
-        seen.doubts += untaken_sides(plan, reference, seen.compared)
+        note_untaken_ways(plan, reference, seen)
     seen.doubts += filter(None, [reference.fused_way])
     seen.doubts += filter(None, (reference.other_way(probe, index) for index, (_, probe) in seen.suspicious.items()))
     if seen.failures or seen.doubts:  # else `judge` asks for every one
@@ -173,8 +174,8 @@ def _search(
     if evidence.verdict == "fail":
         defect, notes = localise(reference, plan.graph, probes=_failing(reference.inputs.probes, seen), **handed)
         return defect, [], notes
-    # of values that the module names some are NaN on the way, where nodes can't be compared
-    families = [f for output in evidence.outputs for f in output.families if f.family not in LENIENT_FAMILIES]
+    # of values that the module names some are NaN on the way, where nodes can't be compared; large ones take memory
+    families = [f for o in evidence.outputs for f in o.families if f.family not in (*LENIENT_FAMILIES, "large")]
     decides = not reference.groups and (reference.thresholds.decides or any(f.is_exact for f in families))
     suspicious = [family for family in families if decides or _is_suspicious(family)]
     if evidence.verdict == "inconclusive" or not suspicious:

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import model_validator
 
@@ -28,9 +28,12 @@ _LIMITS = {
     "float64": (-8e307, 8e307),
 }
 """Values that a declared range may name, by dtype."""
+Side = Literal["", "right", "left", "either"]
+_PADDED: dict[Side, str] = {"": "", "right": "@padded", "left": "@padded-left", "either": "@padded-either"}
+"""How it is written on which side sequences are padded."""
 _NUMBER = r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _INPUT = re.compile(
-    rf"^(?P<name>[\w.\-/]+)=(?P<dtype>\w+)\[(?P<dims>[^\]]*)\](?:@(?:(?P<padded>padded)|(?P<low>{_NUMBER})\.\.(?P<high>{_NUMBER})))?$"
+    rf"^(?P<name>[\w.\-/]+)=(?P<dtype>\w+)\[(?P<dims>[^\]]*)\](?:(?P<padded>@padded(?:-left|-either)?)|@(?P<low>{_NUMBER})\.\.(?P<high>{_NUMBER}))?$"
 )
 _DIM = re.compile(r"^(?P<word>[A-Za-z_]\w*)(?:=(?P<size>\d+))?(?::(?P<low>\d+)\.\.(?P<high>\d+)?)?$", re.ASCII)
 _FACTOR = r"(?:[1-9]\d*|[A-Za-z_]\w*)"
@@ -116,8 +119,9 @@ class InputSpec(Record):
     """Smallest value, included; None: no range declared."""
     high: float | None = None
     """Largest value, included."""
-    padded: bool = False
-    """Along the last axis come ones, at least one, then zeros, as in the mask of sequences padded on the right."""
+    padded: Side = ""
+    """On which side the sequences are padded of which this is the mask: ones, at least one, then zeros along the last
+    axis, or the other way round, or rows of both kinds; empty: it is none."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -127,7 +131,7 @@ class InputSpec(Record):
             raise SpecError(f"--input {text!r} can't be read; write {INPUT_SYNTAX}.")
         dims = tuple(Dim.parse(dim) for dim in match["dims"].split(",")) if match["dims"] else ()
         low, high = (None if match[k] is None else float(match[k]) for k in ("low", "high"))
-        padded = match["padded"] is not None
+        padded = next(side for side, word in _PADDED.items() if word == (match["padded"] or ""))
         return cls(name=match["name"], dtype=match["dtype"], dims=dims, low=low, high=high, padded=padded)
 
     @model_validator(mode="after")
@@ -172,7 +176,7 @@ class InputSpec(Record):
         return _LIMITS[self.dtype] if self.dtype in ("uint8", "int8", "bool") else None
 
     def __str__(self) -> str:
-        values = "@padded" if self.padded else ""
+        values = _PADDED[self.padded]
         if self.low is not None and self.high is not None:
             values = f"@{_number(self.low)}..{_number(self.high)}"
         return f"{self.name}={self.dtype}[{','.join(map(str, self.dims))}]{values}"

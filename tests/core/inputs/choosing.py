@@ -52,8 +52,8 @@ def sample_file(folder: Path, **arrays: Any) -> Path:
 
 
 def sizes_of(inputs: Inputs, dim: str) -> set[int]:
-    """Sizes at which a dimension is probed."""
-    return {probe.sizes[dim] for probe in inputs.probes if dim in probe.sizes}
+    """Sizes at which a dimension is probed, but for a large one."""
+    return {probe.sizes[dim] for probe in inputs.probes if dim in probe.sizes and probe.family != "large"}
 
 
 ANY = nn.Identity()

@@ -33,7 +33,7 @@ class Case(nn.Module):
 def further(function: Any, *inputs: str, **fields: Any) -> tuple[Inputs, list[dict[str, int]]]:
     """The inputs, and the sizes that were added to those which any module is proven at."""
     found = chosen(Case(function).eval(), *(inputs or (LENGTH,)), **fields)
-    return found, [probe.sizes for probe in found.probes if probe.seed >= 40]
+    return found, [probe.sizes for probe in found.probes if 40 <= probe.seed < 60]
 
 
 def _grows(network: Case, x: torch.Tensor) -> torch.Tensor:
@@ -145,7 +145,7 @@ def test_the_last_size_that_a_table_allows_is_probed(positions: Any) -> None:
             return x + positions(table, x)
 
     found = chosen(Positions(), LENGTH)
-    assert [probe.sizes for probe in found.probes if probe.seed >= 40] == [{"batch": 1, "length": 96}]
+    assert [probe.sizes for probe in found.probes if 40 <= probe.seed < 60] == [{"batch": 1, "length": 96}]
 
 
 def test_a_loop_that_counts_by_doubling_ends_the_search() -> None:
@@ -187,4 +187,4 @@ def test_models_of_known_code_are_not_searched() -> None:
     """Recipes of torchvision bound the sizes of its models already."""
     model = Case(lambda _, x: x * 2 if x.shape[2] > 300 else x)
     found = chosen(model, "x=float32[batch,3,height=64]", name="resnet18", weights="random")
-    assert all(probe.seed < 40 for probe in found.probes)
+    assert all(probe.seed < 40 or probe.family == "large" for probe in found.probes)

@@ -34,8 +34,8 @@ def _plan(num_outputs: int, **changes: object) -> Plan:
 def test_large_outputs_need_the_planned_probes_only() -> None:
     """As inputs has planned them."""
     plan = _plan(100)
-    assert [probe.family for probe in plan.probes] == ["normal"] * 4 + ["wide", "zeros", "normal"]
-    assert {probe.sizes["batch"] for probe in plan.probes} == {1, 2, 3, 5}
+    assert [probe.family for probe in plan.probes] == ["normal"] * 4 + ["wide", "zeros", "normal", "large"]
+    assert {probe.sizes["batch"] for probe in plan.probes} == {1, 2, 3, 5, 33}
 
 
 def test_small_outputs_get_further_seeds() -> None:

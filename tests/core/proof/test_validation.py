@@ -33,8 +33,8 @@ def test_a_true_export_passes(exporter: str, tmp_path: Path) -> None:
     evidence = prove(Classifier(), IMAGE, tmp_path, exporter=exporter)
     assert evidence.verdict == "pass", evidence.reasons
     assert evidence.noise_ratio < 4
-    assert {r.sizes["batch"] for r in evidence.probes} == {1, 2, 3, 5}
-    assert {r.family for r in evidence.probes} == {"normal", "wide", "zeros"}
+    assert {r.sizes["batch"] for r in evidence.probes} == {1, 2, 3, 5, 33}
+    assert {r.family for r in evidence.probes} == {"normal", "wide", "zeros", "large"}
     assert {level for r in evidence.probes for level in r.levels} == {*LEVELS}
     assert evidence.outputs[0].power.movement > 10_000
 

@@ -47,7 +47,8 @@ def inputs(draw: st.DrawFn) -> InputSpec:
         ends = tuple(sorted((float(draw(values)), float(draw(values)))))  # type: ignore[assignment]
     name = draw(st.from_regex(r"[A-Za-z_][A-Za-z0-9_.\-/]{0,10}", fullmatch=True))
     shape = tuple(draw(st.lists(dims(), max_size=4)))
-    padded = dtype not in FLOAT_DTYPES and bool(shape) and ends == (None, None) and draw(st.booleans())
+    can_pad = dtype not in FLOAT_DTYPES and bool(shape) and ends == (None, None)
+    padded = draw(st.sampled_from(["", "right", "left", "either"] if can_pad else [""]))
     return InputSpec(name=name, dtype=dtype, dims=shape, low=ends[0], high=ends[1], padded=padded)
 
 

@@ -19,6 +19,8 @@ from tasks.core.errors import AssayError
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import Release
 from tasks.core.reports.export_page import html_report
+from tasks.core.reports.graph_blocks import blocks_of
+from tasks.core.reports.graph_picture import as_file, graph_picture
 from tasks.core.reports.markdown import Context, describe
 from tasks.mlflow_store import entries
 from tasks.mlflow_store.pages import file_page, run_page, runs_page, version_page
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("assay")
 
 REPORT_FILE = "report.html"
+PICTURE_FILE = "graph.svg"
 PARENT = "mlflow.parentRunId"
 
 
@@ -52,6 +55,7 @@ class OpenRun:
         links = [("Run", run_page(experiment_id, release.run_id))]
         if self.attempt.evidence:
             links.append(("Report", run_page(experiment_id, release.run_id, f"artifacts/{REPORT_FILE}")))
+            links.append(("Graph", run_page(experiment_id, release.run_id, f"artifacts/{PICTURE_FILE}")))
         if release.model_id:
             links.append(("File", file_page(experiment_id, release.model_id)))
         if release.version:
@@ -80,7 +84,11 @@ class OpenRun:
         with tempfile.TemporaryDirectory(prefix="assay-") as name:
             folder, attempt = Path(name), self.attempt
             (folder / RECORD_FILE).write_text(attempt.to_json())
-            if page := html_report(attempt):
+            graph, found = attempt.graph, None
+            if graph and graph.path.is_file():  # of an attempt that failed it is gone
+                found = blocks_of(graph.path)
+                (folder / PICTURE_FILE).write_text(as_file(graph_picture(graph, found)), encoding="utf-8")
+            if page := html_report(attempt, found):
                 (folder / REPORT_FILE).write_text(page, encoding="utf-8")
             if defect is not None:
                 from tasks.core.localisation import reproduction  # it imports torch, as validation has by now

@@ -138,7 +138,7 @@ def test_runs_are_found_where_users_look(run: Run, client: mlflow.MlflowClient) 
     assert client.get_experiment(run.info.experiment_id).name == "onnx-exports"
     assert (run.info.status, run.info.run_name) == ("FINISHED", "✔ digits v1")
     assert run.data.tags["assay.kind"] == "export"
-    assert {file.path for file in client.list_artifacts(run.info.run_id)} >= {"export.json", "report.html"}
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} >= {"export.json", "report.html", "graph.svg"}
 
 
 def test_the_version_has_a_readable_description(version: ModelVersion) -> None:

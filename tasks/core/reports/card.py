@@ -41,6 +41,7 @@ def version_card(attempt: Attempt, graph: Graph, context: Context, *, stays: str
         verdict_lines(attempt.evidence, context) if attempt.evidence else [],
         _reason_lines(attempt, graph),
         [f"**{escaped(stays)}.**" if stays else ""],
+        ["**This version:**"],  # or Markdown joins the two lists
         fact_lines(attempt, graph, context),
     )
     loading = joined(loading_lines(graph, f"models:/{attempt.title}/{context.version}"))

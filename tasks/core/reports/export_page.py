@@ -3,9 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.evidence import Evidence, OutputEvidence
 from tasks.core.reports.error_plot import error_plot
+from tasks.core.reports.graph_blocks import Blocks
+from tasks.core.reports.graph_picture import graph_picture, operators_in_words
 from tasks.core.reports.pages import render
 from tasks.core.reports.wording import RANDOM_WEIGHTS, VERDICT_MARKS, verdict_sentence
 from tasks.core.spec.input_spec import FLOAT_DTYPES
@@ -14,8 +18,13 @@ _MANY_OUTPUTS = 4
 """With more than these only the wrong ones are unfolded."""
 
 
-def html_report(attempt: Attempt) -> str:
-    """One self-contained page: verdict, parity per output, dims, keys, provenance; empty where there is no verdict."""
+def html_report(attempt: Attempt, found: Blocks | None = None) -> str:
+    """One self-contained page: verdict, parity per output, dims, keys, provenance; empty where there is no verdict.
+
+    Args:
+        attempt: with its evidence.
+        found: its graph in blocks, to be drawn.
+    """
     graph, evidence = attempt.graph, attempt.evidence
     if graph is None or evidence is None:
         return ""
@@ -30,6 +39,8 @@ def html_report(attempt: Attempt) -> str:
         "mark": VERDICT_MARKS[evidence.verdict],
         "sentence": verdict_sentence(evidence),
         "outputs": outputs,
+        "picture": Markup(graph_picture(graph, found)) if found else "",
+        "operators": operators_in_words(found.operators, 1000) if found else "",
         "unfold_all": len(outputs) <= _MANY_OUTPUTS,
     }
     return render("report.html.j2", **values)

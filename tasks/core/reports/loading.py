@@ -63,7 +63,8 @@ def _cpp(graph: Graph) -> Iterator[str]:
     for word, values in (("inputs", graph.inputs), ("outputs", graph.outputs)):
         yield f"const char* {word}[] = {{{', '.join(json.dumps(value.name) for value in values)}}};"
     counts = f"{len(graph.inputs)}, outputs, {len(graph.outputs)}"
-    yield f"auto answers = session.Run({{}}, inputs, values.data(), {counts});  // values: std::vector<Ort::Value>"
+    yield "std::vector<Ort::Value> values;  // one an input"
+    yield f"auto answers = session.Run({{}}, inputs, values.data(), {counts});"
 
 
 def _javascript(inputs: tuple[_Example, ...]) -> Iterator[str]:

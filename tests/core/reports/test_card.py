@@ -34,7 +34,7 @@ def attempt() -> Attempt:
 def test_why_a_version_exists_stands_before_what_it_is(attempt: Attempt) -> None:
     """Each change with its values before and now, after the verdict."""
     text = card_of(attempt)
-    order = ["✔ pass", "[Report]", "what changed since version 3:", "* in  `image", "#### Load it"]
+    order = ["✔ pass", "[Report]", "what changed since version 3:", "**This version:**", "* in  `image", "#### Load it"]
     assert [text.index(word) for word in order] == sorted(text.index(word) for word in order)
     assert "* spec.opset: `18` became `20`" in text
     assert "* weights: `121212121212` became `efefefefefef`" in text

@@ -13,9 +13,9 @@ import httpx
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.events import emit_event
 from prefect.exceptions import MissingResult
-from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED
 
 from flows.outcomes import failed
+from flows.processes.prefect_address import is_watched
 from tasks.core.errors import AssayError, ExportError, as_assay_error
 from tasks.core.records.record import Record
 from tasks.core.records.steps import ExportResult
@@ -51,12 +51,10 @@ def tell(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
         state: that it ended in.
     """
     address = os.environ.get("ASSAY_WEBHOOK")
-    # a temporary server, which gets no logs either, has no automations
-    has_server = bool(PREFECT_API_URL.value()) and PREFECT_LOGGING_TO_API_ENABLED.value()
-    if not address and not has_server:
+    if not address and not is_watched():
         return
     for news in _news_of(_result_of(state, flow_run.name.removeprefix("export-"))):
-        if has_server:
+        if is_watched():
             resource = {"prefect.resource.id": f"assay.model.{news.model}", "prefect.resource.name": news.model}
             emit_event(news.event, resource=resource, payload=news.model_dump())
         if address:

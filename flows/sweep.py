@@ -28,6 +28,7 @@ from flows.outcomes import ended
 from flows.processes.dask_address import is_this_machine
 from flows.processes.export_here import CHECK_SECONDS, check_apart, services
 from flows.processes.sweep_workers import Terms, dask_workers, export_warm, local_workers, software
+from flows.sweep_artifacts import shown
 from tasks.core.errors import AssayError, CrashError, SpecError, SweepError, one_line
 from tasks.core.records.record import Record
 from tasks.core.records.steps import ExportResult
@@ -193,11 +194,11 @@ def _export_all(
     specs: Sequence[ResolvedSpec], terms: Terms, runner: TaskRunner[Any], *, add: Tell, stop: Callable[[], None]
 ) -> None:
     """Export on the workers of a runner; where anything goes wrong here, stop what is running there."""
-    with runner:
+    with runner, shown(add, len(specs)) as add_and_show:
         exports = {runner.submit(_export_one, {"spec": spec, "terms": terms}): spec for spec in specs}
         try:
             for future in as_completed(list(exports)):
-                add(_result_of(future, exports[future], terms.parent_run_id))
+                add_and_show(_result_of(future, exports[future], terms.parent_run_id))
         except BaseException:
             stop()
             raise

@@ -7,7 +7,7 @@ from prefect.artifacts import create_link_artifact
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import Candidate, Release
 from tasks.mlflow_store.registration import check_download, log_model, register
-from tasks.mlflow_store.runs import open_run
+from tasks.mlflow_store.runs import REPORT_FILE, open_run
 from tasks.step import step
 
 if TYPE_CHECKING:
@@ -34,12 +34,18 @@ def log_export(attempt: Attempt, candidate: Candidate, proof: "Proof") -> Releas
         run.log_files(proof.defect)
         if proof.evidence.verdict == "pass":
             run.release = register(run, run.release, candidate.graph)
-    release = run.release
+    _link(run.release, attempt.title)
+    return run.release
+
+
+def _link(release: Release, title: str) -> None:
+    """Let Prefect's page of the run lead to the report and to the version."""
     if release.version_url:
-        create_link_artifact(
-            link=release.version_url, key="mlflow-version", description=f"{attempt.title} {release.version}"
-        )
-    return release
+        text = f"{title} version {release.version}"
+        create_link_artifact(link=release.version_url, link_text=text, key="mlflow-version", description="in MLflow")
+    address, _, query = release.run_url.partition("?")
+    report = f"{address}/artifacts/{REPORT_FILE}?{query}"
+    create_link_artifact(link=report, link_text=f"report on {title}", key="report", description="what was compared")
 
 
 @step(seconds=3600, name="log_export", says=lambda release: release.run_id)

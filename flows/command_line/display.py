@@ -45,6 +45,7 @@ class Display:
         self._errors = Console(file=writable_in_any_encoding(sys.stderr), highlight=False, soft_wrap=True)
         self._listener = _Listener(self.show)
         self._status: Status | None = None
+        self._waits_for = ""
         self._started = time.perf_counter()
 
     def title(self, name: str) -> None:
@@ -67,6 +68,7 @@ class Display:
     def wait(self, what: str) -> None:
         """Say what is being waited for: on a terminal only, beside a spinner, until the next line."""
         self._stop_status()
+        self._waits_for = what
         if self._console.is_terminal:
             spinner = "line" if self._console.options.ascii_only else "dots"
             self._status = self._console.status(what, spinner=spinner)
@@ -82,7 +84,10 @@ class Display:
         """Show a log record: a step that starts, a step that ended, or a plain message."""
         step, seconds = getattr(record, "step", None), getattr(record, "seconds", None)
         message = escape(record.getMessage())
-        if step is None:
+        if getattr(record, "progress", False):
+            if self._status is not None:
+                self._status.update(f"{self._waits_for} {message}")
+        elif step is None:
             if record.levelno >= logging.INFO:
                 self.line(f"  {message}")
         elif seconds is None:

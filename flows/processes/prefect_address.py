@@ -1,4 +1,4 @@
-"""The address of a Prefect server that is configured: is it one, and does anybody answer there?"""
+"""The Prefect server that is configured: is its address one, does anybody answer there, does anybody look?"""
 
 import httpx
 
@@ -34,3 +34,10 @@ def check_address(address: str, *, way_out: str = START) -> None:
         raise ServiceError(f"Prefect's server at {address} does not answer ({said}); {way_out}.") from error
     if "html" in answer.headers.get("content-type", ""):
         raise SpecError(f"PREFECT_API_URL={address} is a page, not Prefect's API; that address ends with /api.")
+
+
+def is_watched() -> bool:
+    """Does the Prefect server in use have people who look, and automations? A temporary one has none."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED
+
+    return bool(PREFECT_API_URL.value()) and PREFECT_LOGGING_TO_API_ENABLED.value()

@@ -13,6 +13,7 @@ from tasks.core.limits import (
     NUM_SECOND_RUNS,
     UNSTABLE_LIMIT,
 )
+from tasks.core.progress import Progress
 from tasks.core.proof.comparison import Comparison
 from tasks.core.proof.observations import Observations
 from tasks.core.proof.parity import FloatPool
@@ -49,6 +50,7 @@ class ProbeRun:
         # with the optional ones, as opening the file again takes more than running it: the module is what takes time
         self._run_file(probes)
         self._comparison.expect(probes)
+        self._progress = Progress("probe {done:.0f} of at most {total:.0f}", len(probes))
         for probe in (probe for probe in probes if not probe.optional):
             self._compare(probe)
         if self._is_beyond_luck():
@@ -118,6 +120,7 @@ class ProbeRun:
         if self._seen.failures or self._seen.doubts:
             return  # no further probe can change that
         self._comparison.compare(probe, self._answers[probe.key])
+        self._progress.advance()
         if not self._keep and probe not in self._plan.probes[:2]:
             self._reference.forget(probe)
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from tasks.core.errors import ServiceError, WeightsError
 from tasks.core.hashes import file_sha256
 from tasks.core.paths import cache_folder
+from tasks.core.progress import Progress
 from tasks.core.records.record import Record
 from tasks.core.weights.urls import mirrored, split_url, without_query
 
@@ -180,6 +181,8 @@ def _request(client: httpx.Client, address: str, *, part: Path, version: _Versio
             part.write_bytes(b"")
             raise httpx.RemoteProtocolError("the server sent another part of the file than asked for")
         version.etag = etag
+        progress = Progress("{done:.0f} of {total:.0f} MB", float(response.headers.get("content-length", 0)) / 1e6)
         with part.open("ab" if resumed else "wb") as file:
             for chunk in response.iter_bytes():  # as it arrives: a cut loses nothing
+                progress.advance(len(chunk) / 1e6)
                 file.write(chunk)

@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from flows.command_line.display import Display, ui_command
 from tasks.core.paths import MLFLOW_DATABASE, PROJECT_FOLDER
+from tasks.core.progress import Progress
 from tasks.core.records.steps import ExportResult, Release
 
 MLFLOW = Path(sys.executable).with_name("mlflow")
@@ -90,6 +92,26 @@ def test_what_is_shown_survives_that_handlers_are_closed(
     logger.info("export_onnx: 12 nodes", extra={"step": "export_onnx", "seconds": 1.25})
     display.close()
     assert "12 nodes" in capsys.readouterr().out
+
+
+def test_a_long_step_says_how_far_it_is(
+    capsys: pytest.CaptureFixture[str], logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the spinner of a terminal: the step, what is counted, the time left; in a file or pipe, nothing."""
+    for is_terminal in (True, False):
+        monkeypatch.setenv("TTY_COMPATIBLE", str(int(is_terminal)))
+        display = Display(to_stderr=False)
+        display.listen()
+        logger.debug("validate_onnx …", extra={"step": "validate_onnx"})
+        monkeypatch.setattr("tasks.core.progress.time", SimpleNamespace(monotonic=iter(range(0, 100, 10)).__next__))
+        progress = Progress("probe {done:.0f} of at most {total:.0f}", 40)
+        progress.advance()
+        progress.advance()
+        if is_terminal:
+            assert display._status is not None
+            assert display._status.status == "validate_onnx … probe 2 of at most 40, about 380 s left"
+        display.close()
+        assert ("probe" in capsys.readouterr().out) <= is_terminal
 
 
 @pytest.mark.parametrize(("encoding", "mark"), [("ascii", "+"), ("cp1252", "+"), ("utf-8", "✔")])

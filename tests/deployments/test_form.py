@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from prefect import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.flow_engine import run_flow
 
 from deployments.serve import make_deployments
@@ -71,4 +72,12 @@ def test_an_untouched_form_exports_what_the_catalog_says(schema: dict[str, Any])
     assert [str(value) for value in result.graph.inputs] == ["image: float32[batch, 1, 8, 8]"]
     assert [value.name for value in result.graph.outputs] == ["logits"]
     with get_client(sync_client=True) as client:
-        assert client.read_flow_run(flow_run.id).state.is_completed()
+        run = client.read_flow_run(flow_run.id)
+        asked = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run.id]))
+        artifacts = {artifact.key: artifact.data for artifact in client.read_artifacts(artifact_filter=asked)}
+    assert run.state
+    assert run.state.is_completed()
+    assert run.name == "export-untouched"
+    assert "untouched: ✔ pass" in artifacts["parity"]
+    assert "[untouched version 1](" in artifacts["mlflow-version"]
+    assert "/artifacts/report.html" in artifacts["report"]

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 
@@ -24,7 +25,7 @@ def shown(add: Add, num_models: int) -> Iterator[Add]:
         yield add
         return
     results: list[ExportResult] = []
-    progress = create_progress_artifact(0.0, key="sweep-progress", description=f"0 of {num_models} models")
+    progress: Any = create_progress_artifact(0.0, key="sweep-progress", description=f"0 of {num_models} models")
 
     def add_and_show(result: ExportResult) -> None:
         add(result)

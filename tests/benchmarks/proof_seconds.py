@@ -94,6 +94,7 @@ def _run(model: str, tree: Path, store: Path) -> dict[str, Any]:
         "MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db",
         "ASSAY_CACHE": str(store / "cache"),
         "PYTHONPATH": paths,
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
     }
     command = [sys.executable, __file__, model, "--one", str(report)]
     process = subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True, cwd=store)

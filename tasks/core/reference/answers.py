@@ -17,7 +17,7 @@ from tasks.core.inputs.inputs import Inputs
 from tasks.core.inputs.probes import Probe
 from tasks.core.limits import NUM_PERTURBED, NUM_STAND_INS, WAY_LIMIT
 from tasks.core.reference.calls import Calls
-from tasks.core.reference.float64_substitutes import from_rows, mean_of_runs
+from tasks.core.reference.substitutes import from_rows, mean_of_runs, rows_of
 from tasks.core.reference.together import Batch, batches, is_apart
 from tasks.core.reference.ways import attention_masks, difference, fused_sentence
 from tasks.core.runtime.memory import release_free_memory
@@ -43,6 +43,8 @@ class Answers:
         """Keys of the probes that the module was seen to answer alike among others."""
         self._waiting: dict[_Key, list[Array] | None] = {}
         """Answers of runs together, not looked at yet; None: there is none."""
+        self._answers_rows = False
+        """Was the module seen to answer each row of a larger batch by itself?"""
         self._converting: dict[str, Probe] = {}
         """Lines at which float32 runs converted tensors to Python values, each with the first probe that did."""
         self.fused_way = ""
@@ -76,6 +78,8 @@ class Answers:
     def float32(self, probe: Probe) -> list[Array]:
         """Outputs of the module as it is, but for fused attention, flattened."""
         key = ("float32", *probe.key)
+        if key not in self._answers and probe.family == "large" and probe.rows and self._answers_rows:
+            self._answers[key] = rows_of(probe, self.float32)
         if key not in self._answers:
             if probe.rows:
                 release_free_memory()  # what smaller batches took, before the largest
@@ -113,6 +117,7 @@ class Answers:
         if probe.rows and key not in self._answers:
             together = from_rows(probe, self.inputs.batch, float32=self.float32, float64=self.float64)
             self._answers |= {} if together is None else {key: together}
+            self._answers_rows |= together is not None
         if key in self._answers:
             return self._answers[key]
         options: dict[str, Any] = {"scratch": self._scratch, "rounded": self._rounded}

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tasks.core.inputs.probes import Probe
-from tasks.core.reference.float64_substitutes import from_rows, mean_of_runs
+from tasks.core.reference.substitutes import from_rows, mean_of_runs
 
 FIRST, SECOND = (Probe(family="normal", seed=seed, sizes={"batch": 2}) for seed in (1, 2))
 BOTH = Probe(family="normal", seed=3, sizes={"batch": 3}, rows=((SECOND, 1), (SECOND, 0), (FIRST, 1)))

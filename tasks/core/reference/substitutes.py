@@ -1,4 +1,4 @@
-"""Answers that need no float64 run: a batch put together from rows, a mean of float32 runs."""
+"""Answers that need no run of their own: a batch put together from rows, a mean of float32 runs."""
 
 from collections.abc import Callable
 
@@ -36,6 +36,18 @@ def from_rows(probe: Probe, batch: str, *, float32: Answer, float64: Answer) -> 
             return None
         answers.append(together)
     return answers
+
+
+def rows_of(probe: Probe, answer: Answer) -> list[Array]:
+    """What a module that answers each row by itself gives for rows of other probes.
+
+    Args:
+        probe: one whose `rows` are rows of other probes.
+        answer: the module's to each of these.
+    """
+    sources = {source.key: answer(source) for source, _ in probe.rows}
+    outputs = range(len(next(iter(sources.values()))))
+    return [np.stack([sources[source.key][index][row] for source, row in probe.rows]) for index in outputs]
 
 
 def mean_of_runs(torch32: list[Array], others: list[list[Array]]) -> list[Array]:

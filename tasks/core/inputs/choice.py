@@ -66,7 +66,7 @@ def choose_inputs(spec: ResolvedSpec, model: nn.Module) -> Inputs:
     probes += (*chosen.specials.plan(probes, batch=batch), *chosen.masks.plan(probes[0], batch=batch))
     chosen = replace(chosen, probes=probes, refused=refused, sample=sample)
     chosen = chosen if family_of(spec.model).has_known_sizes else _with_other_ways(model, chosen)
-    large, skipped = LargeSizes(chosen, functools.partial(_refusal, model, chosen, is_finite=True)).find()
+    large, skipped = LargeSizes(chosen, functools.partial(_further_refusal, model, chosen)).find()
     return replace(chosen, probes=(*chosen.probes, *large), skipped=skipped)
 
 
@@ -147,10 +147,7 @@ def _with_other_ways(model: nn.Module, inputs: Inputs) -> Inputs:
         return inputs
     from tasks.core.forward.size_conditions import way_at  # imports half a second of PyTorch
 
-    def refusal(sizes: dict[str, int]) -> str:
-        with LoadedState(model).kept():
-            return _refusal(model, inputs, sizes, is_finite=True)
-
+    refusal = functools.partial(_further_refusal, model, inputs)
     module = Module(
         refusal,
         way=functools.partial(way_at, model, inputs.arguments_without_values),
@@ -204,6 +201,12 @@ def _refusal(model: nn.Module, inputs: Inputs, sizes: dict[str, int], *, is_fini
     """What the module raises at these sizes, in one line; empty: it runs, and its answer `is_finite` if it must be."""
     outcome = _outcome(model, inputs, inputs.draw(Probe(family=base_family(inputs.specs), seed=0, sizes=sizes)))
     return "" if outcome == NOT_FINITE and not is_finite else outcome
+
+
+def _further_refusal(model: nn.Module, inputs: Inputs, sizes: dict[str, int]) -> str:
+    """The same at a size that nobody traces at: a table that grows there is not what is exported."""
+    with LoadedState(model).kept():
+        return _refusal(model, inputs, sizes, is_finite=True)
 
 
 def _outcome(model: nn.Module, inputs: Inputs, arrays: Mapping[str, Array]) -> str:

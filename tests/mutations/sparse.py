@@ -38,6 +38,12 @@ def _long_inputs(model: ir.Model) -> Sequence[Place]:
     return [first] if is_long and _num_positions(model) else []
 
 
+def _batches(model: ir.Model) -> Sequence[Place]:
+    """The first input, where its batch is not fixed."""
+    first = model.graph.inputs[0]
+    return [first] if first.shape and not isinstance(first.shape[0], int) else []
+
+
 @MUTATIONS.enter("sparse", _tables)
 def one_row_of_a_table_off(site: Site) -> bool:
     """A word of the vocabulary that was trained further."""
@@ -131,6 +137,12 @@ def weights_behind_a_dead_channel_off(site: Site) -> bool:
 def one_element_of_a_branch_off(site: Site) -> bool:
     """A weight that one side of an If takes."""
     return site.reweigh(lambda w: _off(w, site, by=0.25))
+
+
+@MUTATIONS.enter("sparse", _batches)
+def wrong_beyond_16_rows(site: Site) -> bool:
+    """A buffer that was made for sixteen rows."""
+    return _from_size(site, axis=0, least=17)
 
 
 @MUTATIONS.enter("sparse", _long_inputs)

@@ -150,7 +150,7 @@ def _unexercised(seen: Observations) -> Iterator[str]:
     for weight in seen.coverage.missing if seen.coverage else ():
         if weight.num_unexercised:
             here = f" ({weight.constant} has others)" if weight.constant else ""
-            why = "noise hides which it computes with" if weight.constant else "no probe depends on them"
+            why = "no answer shows which it computes with" if weight.constant else "no probe depends on them"
             yield (
                 f"{weight.num_unexercised:,} of {weight.num_elements:,} elements of {weight.name}, the first at "
                 f"{list(weight.first)}, are in no constant of the file{here}, and {why}; give inputs that show it with "

@@ -268,3 +268,34 @@ def test_equal_weights_may_share_a_constant_unless_another_is_there(tmp_path: Pa
     onnx.save(proto, path)
     (missing,) = [weight for weight in _account(path, model, args).weights if weight.missing is not None]
     assert (missing.name, np.flatnonzero(missing.missing).tolist()) == ("last.bias", [2])  # type: ignore[arg-type]
+
+
+class Centred(nn.Module):
+    """Normalisations whose biases are all zeros, as stock ones are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.BatchNorm1d(6), nn.BatchNorm1d(6)
+        for norm in (self.first, self.last):
+            norm.running_mean.uniform_(0.1, 1.0)
+            norm.running_var.uniform_(0.5, 1.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scores."""
+        return self.last(self.first(x).relu())  # type: ignore[no-any-return]
+
+
+def test_a_zeroed_mean_is_not_taken_for_a_bias_of_zeros(tmp_path: Path) -> None:
+    """The file keeps one of the two equal biases; what has the name of another weight is not the other one."""
+    model, args = _model(Centred), (torch.rand(3, 6),)
+    path = _export(model, args, tmp_path, dynamo=False)
+    proto = onnx.load(path)
+    name = "last.running_mean"
+    tensor = next(tensor for tensor in proto.graph.initializer if tensor.name == name)
+    tensor.CopyFrom(numpy_helper.from_array(np.zeros(6, dtype=np.float32), name))
+    onnx.save(proto, path)
+    found = _account(path, model, args)
+    assert [weight.name for weight in found.weights if weight.found is None] == [name]
+    (altered,) = found.altered
+    assert (altered.weight, altered.constant, altered.place) == (name, name, name)
+    np.testing.assert_array_equal(altered.change, -model.get_buffer(name).numpy())

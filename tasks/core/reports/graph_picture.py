@@ -15,9 +15,10 @@ _LANE, _MAX_LANES = 12, 8
 _MAX_NAMED = 3
 """Operators of a block, and inputs or outputs of the file, that are named."""
 _STYLE = (
+    ".graph{background:#fff}"
     ".graph text{font:13px system-ui,'DejaVu Sans',sans-serif;fill:#1c2128}.graph .soft{font-size:11px;fill:#59636e}"
     ".graph rect{fill:#f6f8fa;stroke:#8b949e}.graph .end{fill:#e3ecf9}.graph path{fill:none;stroke:#8b949e}"
-    "@media(prefers-color-scheme:dark){.graph text{fill:#e6edf3}.graph .soft{fill:#9aa5b1}"
+    "@media(prefers-color-scheme:dark){.graph{background:#0f1419}.graph text{fill:#e6edf3}.graph .soft{fill:#9aa5b1}"
     ".graph rect{fill:#182028;stroke:#59636e}.graph .end{fill:#1d2c44}.graph path{stroke:#768390}}"
 )
 

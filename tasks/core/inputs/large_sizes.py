@@ -58,7 +58,7 @@ class LargeSizes:
         self._tried: dict[tuple[object, ...], str] = {}
         """By the key of a probe: why it is not to be run."""
         self._measured = 0.0, 0.0
-        """Seconds and bytes of a run at the traced sizes, an element of the inputs."""
+        """Seconds and bytes of a run, an element of the inputs."""
 
     def find(self) -> tuple[tuple[Probe, ...], tuple[tuple[Probe, str], ...]]:
         """The probes, and those that are not run, each with the reason."""
@@ -76,30 +76,28 @@ class LargeSizes:
         return tuple(found), tuple(skipped)
 
     def _probes(self, name: str, seed: int) -> Iterator[tuple[Probe, float]]:
-        """At sizes beyond those of all other probes, the largest first, each with the seconds that it may take.
+        """At sizes beyond those of all other probes, each with the seconds that it may take.
 
-        Beside ever smaller sizes of the other dimensions, of those that are cheap the largest.
+        The largest that is cheap comes first, beside the largest sizes of the other dimensions with which it is.
         """
         dim, traced = self._dims[name], self._traced[name]
         reached = max(case[name] for case in self._proven)
         factors = (LARGE_GROWTH, LARGE_GROWTH // 2, LARGE_GROWTH // 4)
         usual = (LARGE_BATCH, LARGE_BATCH // 2 + 1, LARGE_BATCH // 4 + 1) if name == self._batch else ()
         sizes = {dim.high or 0, *usual, *(factor * traced + 1 for factor in factors)}
-        for size in sorted(sizes, reverse=True):
-            if reached < size <= (dim.high or size):
-                cases = self._cases(name, size)
-                for limit, case in itertools.product((CHEAP_SECONDS, MAX_LARGE_SECONDS), cases):
-                    rows = self._rows(case, seed) if name == self._batch else ()
-                    yield Probe(family="large", seed=seed, sizes=case, optional=True, rows=rows), limit
+        further = [size for size in sorted(sizes, reverse=True) if reached < size <= (dim.high or size)]
+        cases = [case for size in further for case in self._cases(name, size)]
+        for limit, case in itertools.product((CHEAP_SECONDS, MAX_LARGE_SECONDS), cases):
+            rows = self._rows(case, seed) if name == self._batch else ()
+            yield Probe(family="large", seed=seed, sizes=case, optional=True, rows=rows), limit
 
     def _cases(self, name: str, size: int) -> list[Case]:
         least = {other: min(case[other] for case in self._proven) for other in self._dims}
         batch = {self._batch: least[self._batch]} if self._batch in least else {}
         # of pictures a part: a size that need not be proven makes a large one of the other side affordable
         sides = {n: dim.low for n, dim in self._dims.items() if self._traced[n] > LARGE_SIZE}
-        parts = ({n: max(low, self._traced[n] // part | 1) for n, low in sides.items()} for part in (4, 8))
-        others = (batch, least, *({**least, **part} for part in parts))
-        cases = ({**self._traced, **other, name: size} for other in others)
+        part = {**least, **{n: max(low, self._traced[n] // LARGE_GROWTH | 1) for n, low in sides.items()}}
+        cases = ({**self._traced, **others, name: size} for others in (batch, least, part))
         return [*{tuple(case.items()): case for case in cases}.values()]
 
     def _rows(self, case: Case, seed: int) -> tuple[tuple[Probe, int], ...]:
@@ -138,17 +136,17 @@ class LargeSizes:
         return self._tried[probe.key]
 
     def _each(self) -> tuple[float, float]:
-        """Seconds of the processor and bytes of all values, an element of the inputs, in a run at the traced sizes."""
+        """Seconds of the processor and bytes of all values, an element of the inputs, in a run at the least sizes."""
         if not self._measured[0]:
-            started, values = time.process_time(), _Values()
+            started, values, case = time.process_time(), _Values(), min(self._proven, key=self._num_elements)
             with values:
-                self._refusal(self._traced)
+                self._refusal(case)
             seconds = time.process_time() - started
             if seconds < CHEAP_SECONDS:  # most of which may have been that it was watched
                 started = time.process_time()
-                self._refusal(self._traced)
+                self._refusal(case)
                 seconds = time.process_time() - started
-            num_elements = self._num_elements(self._traced)
+            num_elements = self._num_elements(case)
             growing = max(seconds - _CALL_SECONDS, 0.1 * seconds)
             self._measured = growing / num_elements, values.num_bytes / num_elements
         return self._measured

@@ -167,7 +167,9 @@ def table(rows: Sequence[Row]) -> str:
     ):
         said = [f"- {r['model']}, {r['exporter']}: {text}" for r, text in zip(rows, texts, strict=True) if text]
         lines += [f"## {title}", "", *said, ""] if said else []
-    return "\n".join(lines)
+    known = {(row["model"], row["exporter"]) for row in rows}
+    left = [f"{entry.name} ({entry.exporter})" for entry in wanted() if (entry.name, entry.exporter) not in known]
+    return "\n".join([*lines, f"Not measured yet: {', '.join(left)}.", ""] if left else lines)
 
 
 def _names(row: Row) -> str:

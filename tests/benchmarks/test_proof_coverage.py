@@ -37,6 +37,7 @@ def test_a_pass_that_is_not_covered_is_told() -> None:
     assert "**1 of 3 files that pass have every element" in text
     assert "- a, dynamo: inconclusive: who knows" in text
     assert "last.weight" in text
+    assert "Not measured yet: digits (torchscript), digits (dynamo), " in text
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

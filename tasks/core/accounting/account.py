@@ -108,7 +108,7 @@ class _Ledger:
             # exporters leave out what adds 0 or multiplies by 1
             found = Found(FOLDED, ()) if self.constants.lacks(array, name=name) else None
         if not found:
-            missing = self._missing[name] if name in self._missing else self._nearest_to(name)
+            missing = self._nearest_to(name)
         return Weight(name, array.size, found, missing)
 
     def _nearest_to(self, name: str) -> NDArray[np.bool_]:
@@ -117,6 +117,8 @@ class _Ledger:
         nearest = self.constants.nearest(array, name=name)
         own = [n for n, value in enumerate(self._fixed.values) if name in value.weights and not value.parts]
         self._note(name, own[0], nearest, wanted=array)
+        if name in self._missing and not nearest.name:
+            return self._missing[name]
         for number in self._uses(name) if not nearest.name else ():
             if not self._value(number) and self._fixed.values[number].tensor.is_floating_point():
                 value = _array(self._fixed.values[number].tensor)
@@ -180,6 +182,8 @@ class _Ledger:
             both = Found(FOLDED, tuple(name for found in where if found for name in found.names))
             self._found |= {name: self._found[name] or both for name in names}
             return
+        if all(self._found[name] for name in self._fixed.values[norm.weight].weights):
+            return  # the file has the layer as it is, and the norm apart
         nearest, behind = (
             self.constants.nearest(folded, rounding=rms(folded)),
             self.constants.nearest(shift, rounding=terms),

@@ -45,8 +45,9 @@ class Altered:
     def sentence(self) -> str:
         """What a reader is told of a file that computes with the constant."""
         first = np.argwhere(self.change)[0]
+        share = f"{np.count_nonzero(self.change):,} of {self.change.size:,}"
         return (
-            f"{self.constant} should be {self.weight}, but {np.count_nonzero(self.change):,} of {self.change.size:,} "
+            f"constant {self.constant} should be the module's {self.weight}, but {share} "
             f"elements are others, the first at {first.tolist()} by {self.change[tuple(first)]:.2g}, and the answers "
             f"are off by just what that makes of them"
         )

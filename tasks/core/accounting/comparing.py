@@ -38,7 +38,12 @@ def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def narrowed(tensor: Array, dtype: np.dtype[Any]) -> Array | None:
-    """The tensor in a constant's dtype; None where that is another kind of number."""
+    """The tensor in a constant's dtype; None where that is another kind of number.
+
+    Args:
+        tensor: of the module.
+        dtype: of the constant.
+    """
     if tensor.dtype == dtype:
         return tensor
     if tensor.dtype.kind == dtype.kind and dtype.kind in "fiub":
@@ -48,7 +53,12 @@ def narrowed(tensor: Array, dtype: np.dtype[Any]) -> Array | None:
 
 
 def are_equal(arranged: Array, constant: Array) -> bool:
-    """Have they the same elements in the same order, whatever the shape of the constant?"""
+    """Have they the same elements in the same order, whatever the shape of the constant?
+
+    Args:
+        arranged: a tensor, its axes exchanged or not.
+        constant: with as many elements.
+    """
     constant = constant.reshape(arranged.shape)
     few, others = some(arranged, constant)
     if not np.array_equal(few, others, equal_nan=constant.dtype.kind == "f"):
@@ -59,12 +69,23 @@ def are_equal(arranged: Array, constant: Array) -> bool:
 
 
 def distances(constant: Array, tensor: Array) -> Array:
-    """By how much each element differs, in float64."""
+    """By how much each element differs, in float64.
+
+    Args:
+        constant: in the shape of the tensor.
+        tensor: of the module.
+    """
     return np.abs(np.subtract(constant, tensor, dtype=np.float64))
 
 
 def are_like(constant: Array, tensor: Array, *, scale: float) -> bool:
-    """Do half of the elements differ by little at most?"""
+    """Do half of the elements differ by little at most?
+
+    Args:
+        constant: in the shape of the tensor.
+        tensor: of the module.
+        scale: what is little is a share of it.
+    """
     return bool(constant.size) and bool(np.median(distances(constant, tensor)) <= _LIKE * scale)
 
 
@@ -78,7 +99,13 @@ def some(*arrays: Array) -> list[Array]:
 
 
 def are_close(constant: Array, value: Array, *, scale: Array | float) -> NDArray[np.bool_]:
-    """Which elements are equal but for the rounding of another order of operations, at a scale?"""
+    """Which elements are equal but for the rounding of another order of operations, at a scale?
+
+    Args:
+        constant: in the shape of the value.
+        value: as computed here.
+        scale: of what was added up, of all elements or of each.
+    """
     wide = value.astype(np.float64)
     eps = max(EPS32, eps_of(constant.dtype))
     limit = _FOLDING_EPS * eps * (np.abs(wide) + scale)

@@ -163,8 +163,14 @@ def _build(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module, Loaded | No
             model = build_with_random_weights(make, functools.partial(example_of, spec), seed=weights.seed or 0)
             return model, None, notes
         if named and arguments:
-            with family.loading(named, lambda: read_sets(weights.path or Path())[0].tensors):
-                return make(), None, (*notes, *_name_notes(family, spec.model, weights))
+            by_name = _name_notes(family, spec.model, weights)
+            try:
+                with family.loading(named, lambda: read_sets(weights.path or Path())[0].tensors):
+                    return make(), None, (*notes, *by_name)
+            except ModelError:
+                if not by_name:
+                    raise
+            arguments = {}  # of another network, or saved otherwise: what does not fit is said key by key
         model = make()
     if weights.kind == "state_dict":
         sets = find_sets(spec.weights, "the state_dict in memory")

@@ -193,6 +193,18 @@ def test_torchvisions_own_file_is_its_member(name: str, file: str, tmp_path: Pat
     assert (other.transform_input, weights.origin) == (False, "mine.pth")
 
 
+def test_a_file_that_only_has_the_name_is_loaded_as_any_other(tmp_path: Path) -> None:
+    """Keys that DataParallel saved fit; those of a network with other classes are told."""
+    name, file = "squeezenet1_1", "squeezenet1_1-b8a52dc0.pth"
+    state = models.squeezenet1_1(weights=None).state_dict()
+    torch.save({f"module.{key}": value for key, value in state.items()}, tmp_path / file)
+    model, _ = built(name, tmp_path / file)
+    assert torch.equal(next(model.parameters()), next(iter(state.values())))
+    torch.save(models.squeezenet1_1(weights=None, num_classes=3).state_dict(), tmp_path / file)
+    with pytest.raises(WeightsError, match=r"classifier\.1\.weight"):
+        built(name, tmp_path / file)
+
+
 @pytest.mark.parametrize(
     "name",
     [

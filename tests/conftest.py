@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from tasks.core.records.steps import ExportResult
 
+_LONGEST = "test_commands.py"
+"""Runs all of the README, one command after another."""
 # before anything imports Prefect, MLflow or PyTorch
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the commands have it
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -41,8 +44,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what is slow, unless asked for."""
+    """Skip what is slow, unless asked for; then slow files come first, so that no process waits for one at the end."""
     if config.getoption("--run-slow"):
+        slow = Counter(item.path for item in items if "slow" in item.keywords)
+        items.sort(key=lambda item: (item.path.name != _LONGEST, -slow[item.path]))
         return
     for item in items:
         if "slow" in item.keywords:
@@ -59,10 +64,11 @@ def _logger_as_it_was() -> Iterator[None]:
     logger.propagate = propagates
 
 
-@pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real MLflow store in SQLite, for this process and its children; gives its tracking URI."""
+@pytest.fixture(scope="module")
+def store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real MLflow store in SQLite of this module's own, for this process and its children; gives its tracking URI."""
     folder = tmp_path_factory.mktemp("store")
+    shutil.copy(empty_store, folder)
     uri = f"sqlite:///{folder}/mlflow.db"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", uri)
@@ -119,7 +125,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def exported_digits(store: str, prefect_server: str) -> "ExportResult":
     """The catalog's `digits`, exported once through the flow into the store."""
     from flows.export import ExportSpec, export_model

@@ -65,7 +65,8 @@ def test_a_recipes_sizes_are_the_models_own() -> None:
         warnings.simplefilter("ignore")
         inputs = choose_inputs(spec, models.efficientnet_b3().eval())
     assert inputs.probes[0].sizes == {"batch": 2, "height": 300, "width": 300}
-    assert {probe.sizes["height"] for probe in inputs.probes} == {225, 300, 302}, "smaller, as traced, and beyond"
+    heights = {probe.sizes["height"] for probe in inputs.probes if probe.family != "large"}
+    assert heights == {225, 300, 302}, "smaller, as traced, and beyond"
 
 
 def test_a_detectors_input_is_one_image_of_its_list() -> None:

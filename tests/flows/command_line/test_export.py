@@ -296,7 +296,17 @@ def test_a_dead_tracking_server_has_status_3(arguments: tuple[str, ...], tmp_pat
 @pytest.mark.slow
 def test_three_architectures_with_random_weights(tmp_path: Path, store: str, prefect_server: str) -> None:
     """ResNet, MobileNet and ViT with random weights pass with power, and are unchanged the second time."""
-    arguments = ("resnet18", "mobilenet_v2", "vit_b_16", "--weights", "random", "-o", "out/", "--json", "out.json")
+    arguments = (
+        "resnet18",
+        "mobilenet_v3_small",
+        "vit_b_32",
+        "--weights",
+        "random",
+        "-o",
+        "out/",
+        "--json",
+        "out.json",
+    )
     process = run(*arguments, cwd=tmp_path)
     assert process.returncode == 0, process.stderr
     first = results(tmp_path / "out.json")

@@ -12,6 +12,7 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[str], parsers.Parser] | None]] = 
     "export": ("turn models into proven ONNX files", "flows.command_line.export", parsers.export_parser),
     "verify": ("prove files that somebody else made", "flows.command_line.verify", parsers.verify_parser),
     "sweep": ("export many models side by side", "flows.command_line.sweep", parsers.sweep_parser),
+    "compare": ("tell what changed between two versions", "flows.command_line.compare", parsers.compare_parser),
     "serve": ("export the catalog on a schedule, with Prefect", "deployments.serve", None),
     "notify": ("tell a webhook of failures, with Prefect", "deployments.notify", None),
 }
@@ -41,7 +42,7 @@ def run(name: str, arguments: list[str] | None = None, *, prog: str | None = Non
     """Run one of the commands; return the exit status.
 
     Args:
-        name: `export`, `verify`, `sweep`, `serve` or `notify`.
+        name: `export`, `verify`, `sweep`, `compare`, `serve` or `notify`.
         arguments: None: those of this process.
         prog: what help calls it; None: as the file in `flows/`.
     """

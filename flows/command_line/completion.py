@@ -2,7 +2,7 @@
 
 import argparse
 
-from flows.command_line.parsers import export_parser, sweep_parser, verify_parser
+from flows.command_line.parsers import compare_parser, export_parser, sweep_parser, verify_parser
 from tasks.core.families.registry import FAMILIES
 from tasks.core.spec.catalog import read_catalog
 
@@ -12,7 +12,8 @@ def completing_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="assay")
     commands = parser.add_subparsers()
     names = sorted({*read_catalog(), *(name for family in FAMILIES for name in family.names())})
-    for name, make_parser in (("export", export_parser), ("verify", verify_parser), ("sweep", sweep_parser)):
+    parsers = {"export": export_parser, "verify": verify_parser, "sweep": sweep_parser, "compare": compare_parser}
+    for name, make_parser in parsers.items():
         made = make_parser(f"assay {name}")
         for action in made._actions:
             if action.dest in ("model", "models"):

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from flows.processes.dask_address import LOCAL
 from tasks.core.errors import ServiceError, SpecError, VerdictError
 from tasks.core.families.registry import MODEL_SYNTAX
-from tasks.core.syntax import DEFAULT_OPSET, DIM_SYNTAX, WEIGHTS_CHOICES
+from tasks.core.syntax import DEFAULT_OPSET, DIM_SYNTAX, VERSION_SYNTAX, WEIGHTS_CHOICES
 
 DEFAULT_MODEL = "digits"
 TIMEOUT_SECONDS = 3600.0
@@ -19,20 +19,25 @@ STATUSES = (
     f"Exit status: 0 proven or unchanged, {VerdictError.exit_status} not proven, {SpecError.exit_status} bad input, "
     f"{ServiceError.exit_status} a service could not be reached."
 )
+_STATUSES_OF_COMPARISON = (
+    f"Exit status: 0 compared, whatever differs, {SpecError.exit_status} bad input, "
+    f"{ServiceError.exit_status} there is no store, or it could not be reached."
+)
 _WIDEST_OPTION = 26
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are SpecErrors, and whose help ends with examples."""
 
-    def __init__(self, *, examples: str = "", **options: Any) -> None:
+    def __init__(self, *, examples: str = "", statuses: str = STATUSES, **options: Any) -> None:
         """Make one.
 
         Args:
             examples: command lines, with `%(prog)s`; help ends with them and the exit statuses.
+            statuses: what the exit statuses mean, in one sentence.
             options: of ArgumentParser.
         """
-        epilog = f"{examples and 'examples:'}{examples.rstrip()}\n\n{STATUSES}".lstrip()
+        epilog = f"{examples and 'examples:'}{examples.rstrip()}\n\n{statuses}".lstrip()
         super().__init__(epilog=epilog, formatter_class=_Formatter, **options)
 
     def error(self, message: str) -> NoReturn:
@@ -131,6 +136,24 @@ def sweep_parser(prog: str = "python flows/sweep.py") -> Parser:
     return parser
 
 
+def compare_parser(prog: str = "python flows/compare.py") -> Parser:
+    """The options of a comparison."""
+    parser = Parser(
+        prog=prog,
+        usage="%(prog)s BEFORE NOW [options]",
+        description="Tell what changed between two versions that MLflow holds: weights, code, spec, packages, "
+        "contract, operators, size, and how far their outputs are apart on the same inputs.",
+        examples="""
+  %(prog)s digits/3 digits/4
+  %(prog)s digits@champion digits@proven --json -""",
+        statuses=_STATUSES_OF_COMPARISON,
+    )
+    parser.add_argument("before", metavar="BEFORE", help=VERSION_SYNTAX)
+    parser.add_argument("now", metavar="NOW", help="likewise")
+    add_json_option(parser)
+    return parser
+
+
 def add_spec_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that become fields of an ExportSpec."""
     model = parser.add_argument_group("model").add_argument
@@ -157,6 +180,11 @@ def add_spec_options(parser: argparse.ArgumentParser) -> None:
 def add_output_options(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
     """Add the options that say how much is shown, and where."""
     parser.add_argument("--verbose", action="store_true", help="print the graph, and where a defect lies")
+    add_json_option(parser)
+
+
+def add_json_option(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
+    """Add the option that writes the result down."""
     parser.add_argument("--json", metavar="FILE", help="machine-readable result; - for standard output")
 
 

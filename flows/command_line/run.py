@@ -17,6 +17,7 @@ from flows.command_line.display import Display
 from flows.command_line.parsers import Parser
 from flows.outcomes import failed, flattened
 from tasks.core.errors import AssayError, SpecError, VerdictError, exit_status_of
+from tasks.core.records.record import Record
 from tasks.core.records.steps import ExportResult
 from tasks.core.runtime.descriptors import leave_descriptors
 from tasks.core.spec.destination import check_writable
@@ -26,7 +27,7 @@ from tasks.core.spec.resolve import check
 EXIT_INTERRUPTED = 130
 
 D = TypeVar("D", bound=Display)
-Body = Callable[[argparse.Namespace, list[ExportResult], D], int | None]
+Body = Callable[[argparse.Namespace, list[Any], D], int | None]
 
 
 def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, display_class: type[D]) -> int:
@@ -44,7 +45,7 @@ def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, d
     standard_output = _only_results_to_standard_output() if target == "-" else None
     leave_descriptors()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to end as with Ctrl-C: tidily, the JSON written
-    results, status = list[ExportResult](), None
+    results, status = list[Any](), None
     display = display_class(to_stderr=target == "-")
     gc.disable()  # nothing that is being imported is garbage
     try:
@@ -68,11 +69,10 @@ def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, d
         gc.freeze()  # or the interpreter searches all of PyTorch for garbage before it ends, for 1.5 s
         gc.enable()
         is_written = _write_json(target, results, standard_output)
-    if status is not None and is_written:
-        return status
-    display.summary(results)
-    statuses = [_exit_status(result) for result in results] or [SpecError.exit_status]
-    return max(statuses) if is_written else max(*statuses, SpecError.exit_status)
+    if status is None:
+        display.summary(results)
+        status = max((_exit_status(result) for result in results), default=SpecError.exit_status)
+    return status if is_written else max(status, SpecError.exit_status)
 
 
 def import_steps(spec: ResolvedSpec, *modules: str) -> None:
@@ -139,11 +139,18 @@ def _only_results_to_standard_output() -> TextIO:
     return kept
 
 
-def _write_json(target: str | None, results: list[ExportResult], standard_output: TextIO | None) -> bool:
+def _entry(result: Record) -> dict[str, Any]:
+    """A result as the JSON has it; only an export's may be an error."""
+    if isinstance(result, ExportResult):
+        return flattened(result)
+    return {**json.loads(result.model_dump_json()), "error": None}
+
+
+def _write_json(target: str | None, results: list[Record], standard_output: TextIO | None) -> bool:
     """Write the results; whether that went well, or nobody asked for them."""
     if target is None:
         return True
-    content: dict[str, Any] = {"results": [flattened(result) for result in results]}
+    content = {"results": [_entry(result) for result in results]}
     text = json.dumps(content, indent=2) + "\n"
     try:
         if standard_output is not None:

@@ -12,3 +12,5 @@ INPUT_SYNTAX = (
 DIM_SYNTAX = (
     "a number, WORD[=SIZE][:LOW..HIGH], or a sum or multiple of other WORDs, such as total=past+new or 2*length"
 )
+VERSION_SYNTAX = "NAME/VERSION, NAME@ALIAS or models:/NAME/VERSION, e.g. digits/3 or digits@champion"
+"""How a registered version is named."""

@@ -31,23 +31,46 @@ def find_proven(name: str) -> PastExport | None:
         version = version_at(client, name, PROVEN) or version_at(client, name, CHAMPION)  # which older stores have only
         if version is None:
             return None
-        release = Release(
-            run_id=str(version.run_id),
-            run_url=run_url_of(client.get_run(str(version.run_id))),
-            model_id=version.model_id or str(version.source).rpartition("/")[2],
-            alias=CHAMPION if CHAMPION in version.aliases else PROVEN,
-            **version_of(version),
-        )
+        release = release_of(client, version)
         try:
-            record = Path(mlflow.artifacts.download_artifacts(run_id=version.run_id, artifact_path=RECORD_FILE))
+            found = read_export(release)
             stored = stored_file(release)
             if stored is not None and not stored.is_file():
                 raise FileNotFoundError(stored)
-            records = json.loads(record.read_text())
-            return PastExport(release=release, **{name: records[name] for name in ("manifest", "graph", "evidence")})
+            return found
         except (MlflowException, OSError, ValueError, KeyError) as error:
             log.warning("%s %s can't be read back (%s), so it is exported again", name, version.version, error)
             return None
+
+
+def release_of(client: mlflow.MlflowClient, version: ModelVersion) -> Release:
+    """What MLflow holds of the export that made a version.
+
+    Args:
+        client: of the store.
+        version: as it is registered.
+    """
+    return Release(
+        run_id=str(version.run_id),
+        run_url=run_url_of(client.get_run(str(version.run_id))),
+        model_id=version.model_id or str(version.source).rpartition("/")[2],
+        alias=CHAMPION if CHAMPION in version.aliases else PROVEN,
+        **version_of(version),
+    )
+
+
+def read_export(release: Release) -> PastExport:
+    """A registered export with the records that its run holds.
+
+    Raises:
+        MlflowException: the run has none.
+        OSError: they can't be fetched.
+        ValueError: they are none, or another version's of Assay.
+        KeyError: one of them is missing.
+    """
+    path = mlflow.artifacts.download_artifacts(run_id=release.run_id, artifact_path=RECORD_FILE)
+    records = json.loads(Path(path).read_text())
+    return PastExport(release=release, **{name: records[name] for name in ("manifest", "graph", "evidence", "weights")})
 
 
 def version_at(client: mlflow.MlflowClient, name: str, alias: str) -> ModelVersion | None:
@@ -71,7 +94,10 @@ def download_graph(release: Release) -> Path:
     with service_errors():
         connect()
         try:
-            return Path(mlflow.artifacts.download_artifacts(f"models:/{release.model_id}")) / GRAPH_FILE
+            path = Path(mlflow.artifacts.download_artifacts(f"models:/{release.model_id}")) / GRAPH_FILE
+            if not path.is_file():
+                raise FileNotFoundError(path)
+            return path
         except OSError as error:
             raise ServiceError(f"The artifact store has lost {release.model_uri} ({error}).") from error
 

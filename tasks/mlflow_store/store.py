@@ -30,14 +30,19 @@ _OWN_STORE = f"sqlite:///{MLFLOW_DATABASE}"
 _REACH = "check MLFLOW_TRACKING_URI, or unset it to use mlflow.db beside the project"
 
 
-def connect() -> mlflow.MlflowClient:
-    """Connect to the tracking store; one in SQLite is made safely when several processes start at once."""
+def connect(*, make: bool = True) -> mlflow.MlflowClient:
+    """Connect to the tracking store; one in SQLite is made safely when several processes start at once.
+
+    Unless it is to `make` one: then a ServiceError says that there is none.
+    """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # where tqdm is installed
     if is_own_store():
         mlflow.set_tracking_uri(_OWN_STORE)
     database = _database()
     if database is not None and not database.exists():
+        if not make:
+            raise ServiceError(f"There is no store {database} yet; export a model first, or {_REACH}.")
         _create(database)
     return mlflow.MlflowClient()
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Self
 
 from tasks.core.errors import as_assay_error
-from tasks.core.provenance.manifest import Change, changes, package_versions
+from tasks.core.provenance.manifest import changes, package_versions
+from tasks.core.records.comparison import Change
 from tasks.core.records.evidence import Evidence
 from tasks.core.records.record import Record
 from tasks.core.records.steps import ErrorRecord, ExportResult, Graph, LoadReport, Manifest, Release, Weights
@@ -21,6 +22,7 @@ class PastExport(Record):
     graph: Graph
     evidence: Evidence
     release: Release
+    weights: Weights | None = None
 
     def unchanged(self, spec: ResolvedSpec) -> ExportResult:
         """The outcome where nothing has to be done."""

@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tasks.core.families.registry import FAMILIES
 from tasks.core.hashes import file_sha256
 from tasks.core.paths import PROJECT_FOLDER
+from tasks.core.records.comparison import Change, Kind
 from tasks.core.records.steps import LoadReport, Manifest, Weights
 from tasks.core.spec.export_spec import ResolvedSpec
 
@@ -21,14 +22,6 @@ PACKAGES = (
 """The packages that shape the file or its proof."""
 _UNDECIDING = ("errors.py", "provenance", "records", "reports")
 """Files and rooms of `tasks/core` whose code decides neither a file nor its proof."""
-
-
-class Change(NamedTuple):
-    """An entry of the manifest that is no longer what it was."""
-
-    name: str
-    before: str
-    now: str
 
 
 def make_manifest(spec: ResolvedSpec, weights: Weights, report: LoadReport) -> Manifest:
@@ -85,23 +78,19 @@ def changes(before: Manifest, now: Manifest) -> tuple[Change, ...]:
         now: of the module that was built.
     """
     old_spec, new_spec = json.loads(before.spec), json.loads(now.spec)
-    return (
-        *(Change(f"spec.{key}", _text(old), _text(new)) for key, old, new in _changes(old_spec, new_spec, absent=None)),
-        *(
-            Change(key, _short(getattr(before, key)), _short(getattr(now, key)))
-            for key in ("weights", "sample")
-            if getattr(before, key) != getattr(now, key)
-        ),
-        *(
-            Change(f"source {Path(path).name}", _short(old), _short(new))
-            for path, old, new in _changes(before.sources, now.sources)
-        ),
-        *([Change("Assay's code", _short(before.assay), _short(now.assay))] if before.assay != now.assay else []),
-        *(
-            Change(f"{package} {old} -> {new}", str(old), str(new))
-            for package, old, new in _changes(before.versions, now.versions)
-        ),
+    hashed: tuple[tuple[Kind, str, str | None, str | None], ...] = (
+        ("weights", "weights", before.weights, now.weights),
+        ("sample", "sample", before.sample, now.sample),
+        *(("code", f"source {Path(path).name}", *values) for path, *values in _changes(before.sources, now.sources)),
+        ("code", "Assay's code", before.assay, now.assay),
     )
+    spec, versions = _changes(old_spec, new_spec, absent=None), _changes(before.versions, now.versions)
+    found: list[tuple[Kind, str, str, str]] = [
+        *(("spec", f"spec.{key}", _text(old), _text(new)) for key, old, new in spec),
+        *((kind, name, _short(old), _short(new)) for kind, name, old, new in hashed if old != new),
+        *(("packages", f"{package} {old} -> {new}", old, new) for package, old, new in versions),
+    ]
+    return tuple(Change(kind=kind, name=name, before=old, now=new) for kind, name, old, new in found)
 
 
 def _text(value: Any) -> str:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from rich.filesize import decimal
-
-from tasks.core.provenance.attempts import Attempt, PastExport
+from tasks.core.provenance.attempts import Attempt
+from tasks.core.provenance.comparison import contract_changes, file_changes
+from tasks.core.records.comparison import ContractChange
 from tasks.core.records.steps import Graph
 from tasks.core.reports.loading import loading_lines
 from tasks.core.reports.markdown import (
@@ -39,7 +39,7 @@ def version_card(attempt: Attempt, graph: Graph, context: Context, *, stays: str
     facts = joined(
         [f"### {escaped(title(attempt, context.version))}: {VERDICT_MARKS[attempt.verdict]}"],
         verdict_lines(attempt.evidence, context) if attempt.evidence else [],
-        _reason_lines(attempt, graph),
+        _reason_lines(attempt, graph, context.version),
         [f"**{escaped(stays)}.**" if stays else ""],
         ["**This version:**"],  # or Markdown joins the two lists
         fact_lines(attempt, graph, context),
@@ -65,50 +65,32 @@ def model_page(name: str, *, links: tuple[tuple[str, str], ...], is_random: bool
     )  # fmt: skip
 
 
-def contract_changes(before: Graph, now: Graph) -> list[str]:
-    """What a user of the file before would have to change: names, dtypes and dims that are no longer the same.
-
-    Args:
-        before: an earlier version's file.
-        now: this one's.
-    """
-    found = []
-    for word in ("inputs", "outputs"):
-        old, new = (set(map(str, getattr(graph, word))) for graph in (before, now))
-        if old != new:
-            gone, come = (", ".join(map(code, sorted(values))) or "nothing" for values in (old - new, new - old))
-            found.append(f"{word}: {gone} became {come}")
-    return found
+def contract_sentence(change: ContractChange) -> str:
+    """Which inputs or outputs are gone, and which are new, as code."""
+    gone, come = (", ".join(map(code, values)) or "nothing" for values in (change.before, change.now))
+    return f"{change.word}: {gone} became {come}"
 
 
-def _reason_lines(attempt: Attempt, graph: Graph) -> list[str]:
-    """Why this version exists, with the values before and now; a changed contract first."""
+def _reason_lines(attempt: Attempt, graph: Graph, version: str | None) -> list[str]:
+    """Why this `version` exists, with the values before and now; a changed contract first."""
     before = attempt.before
     if before is None:
         return ["**Why this version:** it is the first one."]
     number = before.release.version
-    changes = [*_entries(attempt), *_figures(before, graph)]
+    figures = (f"{change.name}: {change.before} became {change.now}" for change in file_changes(before.graph, graph))
     return [
-        *(f"**✘ Changed contract:** {change}. Code that uses version {number} has to change."
+        *(f"**✘ Changed contract:** {contract_sentence(change)}. Code that uses version {number} has to change."
           for change in contract_changes(before.graph, graph)),
         f"**Why this version**, what changed since version {number}:",
-        "\n".join(bullets(changes)) or "nothing that is known to decide the file",
+        "\n".join(bullets([*_entries(attempt), *figures])) or "nothing that is known to decide the file",
+        f"How far outputs moved: {code(f'assay compare {attempt.title}/{number} {attempt.title}/{version}')}",
     ]  # fmt: skip
 
 
 def _entries(attempt: Attempt) -> Iterator[str]:
     changes = attempt.changes
-    for name, old, new in changes[:_MANY]:
-        yield escaped(name) if name.endswith(f"{old} -> {new}") else f"{escaped(name)}: {code(old)} became {code(new)}"
+    for change in changes[:_MANY]:
+        name = escaped(change.name)
+        yield name if change.kind == "packages" else f"{name}: {code(change.before)} became {code(change.now)}"
     if len(changes) > _MANY:
         yield f"{len(changes) - _MANY} more, which the report lists"
-
-
-def _figures(before: PastExport, graph: Graph) -> Iterator[str]:
-    for what, old, new in (
-        ("size", decimal(before.graph.size_bytes), decimal(graph.size_bytes)),
-        ("nodes", before.graph.num_nodes, graph.num_nodes),
-        ("exporter", before.graph.exporter, graph.exporter),
-    ):
-        if old != new:
-            yield f"{what}: {old} became {new}"

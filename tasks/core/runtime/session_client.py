@@ -9,8 +9,6 @@ from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any, Self
 
-import torch
-
 from tasks.core.arrays import Array
 from tasks.core.errors import CrashError, cause_of_death
 from tasks.core.runtime import owned_processes
@@ -70,7 +68,7 @@ class SessionClient:
             "folder": str(folder.resolve()) if folder else None,
             "level": level,
             "without": tuple(without),
-            "threads": threads or torch.get_num_threads(),
+            "threads": threads or _num_threads(),
         }
         if session != self._session:
             self._opening = self._send("open", session)
@@ -160,3 +158,9 @@ class SessionClient:
         if status is not None and -status in _CRASHES:
             return SessionError(f"its process {how}")
         return CrashError(f"The process in which ONNX Runtime runs files {how}; run it again.")
+
+
+def _num_threads() -> int:
+    import torch  # here: whoever says how many need not wait for it
+
+    return int(torch.get_num_threads())

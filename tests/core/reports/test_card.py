@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from tasks.core.provenance.attempts import Attempt
+from tasks.core.provenance.comparison import contract_changes
 from tasks.core.records.steps import Graph, TensorType
-from tasks.core.reports.card import MAX_DESCRIPTION, OWN_HEADING, contract_changes, model_page, version_card
+from tasks.core.reports.card import MAX_DESCRIPTION, OWN_HEADING, contract_sentence, model_page, version_card
 from tasks.core.reports.markdown import Context
 from tests.core.reports.report_records import make_attempt, make_evidence, make_graph, make_manifest
 
@@ -39,6 +40,7 @@ def test_why_a_version_exists_stands_before_what_it_is(attempt: Attempt) -> None
     assert "* spec.opset: `18` became `20`" in text
     assert "* weights: `121212121212` became `efefefefefef`" in text
     assert "* torch 2.13.0 -&gt; 2.14.0" in text
+    assert "How far outputs moved: `assay compare digits/3 digits/4`" in text
     assert "Changed contract" not in text
 
 
@@ -62,8 +64,9 @@ def test_the_first_version_says_so() -> None:
 def test_an_input_that_is_gone_or_new_is_a_change() -> None:
     """Nothing on the other side is said in words; the order of names is none."""
     fewer = GRAPH.model_copy(update={"inputs": ()})
-    assert contract_changes(GRAPH, fewer) == ["inputs: `image: float32[batch, 1, 8, 8]` became nothing"]
-    assert contract_changes(GRAPH, GRAPH) == []
+    (change,) = contract_changes(GRAPH, fewer)
+    assert contract_sentence(change) == "inputs: `image: float32[batch, 1, 8, 8]` became nothing"
+    assert contract_changes(GRAPH, GRAPH) == ()
 
 
 def test_a_card_fits_every_database(attempt: Attempt) -> None:

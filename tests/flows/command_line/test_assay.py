@@ -14,7 +14,7 @@ from tasks.core.paths import PROJECT_FOLDER
 from tasks.core.spec.catalog import read_catalog
 
 
-@pytest.mark.parametrize("command", ["export", "verify", "sweep"])
+@pytest.mark.parametrize("command", ["export", "verify", "sweep", "compare"])
 def test_help_is_there_without_large_imports(command: str) -> None:
     """Neither PyTorch nor what else takes long, so that it takes a third of a second; it ends with examples."""
     program = (
@@ -24,7 +24,8 @@ def test_help_is_there_without_large_imports(command: str) -> None:
     ran = subprocess.run([sys.executable, "-c", program], cwd=PROJECT_FOLDER, capture_output=True, text=True)
     assert ran.stdout.startswith(f"usage: assay {command} ")
     assert f"examples:\n  assay {command} " in ran.stdout
-    assert "Exit status: 0 proven or unchanged, 1 not proven" in ran.stdout
+    statuses = "0 compared, whatever differs, 2 bad" if command == "compare" else "0 proven or unchanged, 1 not proven"
+    assert f"Exit status: {statuses}" in ran.stdout
     assert ran.stdout.splitlines()[-1] == "[]"
 
 
@@ -44,7 +45,9 @@ def test_commands_are_those_of_the_files(capsys: pytest.CaptureFixture[str]) -> 
     assert first == second
     assert assay.main([]) == assay.main(["--help"]) == 0
     said = capsys.readouterr().out
-    assert all(f"  {name} " in said for name in ("export", "verify", "sweep", "serve", "notify", "completion"))
+    assert all(
+        f"  {name} " in said for name in ("export", "verify", "sweep", "compare", "serve", "notify", "completion")
+    )
     assert assay.main(["exprt"]) == 2
     assert capsys.readouterr().err == "error: assay has no command exprt; write assay export.\n"
 

@@ -1,0 +1,36 @@
+"""Tell what changed between two versions of a model that MLflow holds: the flow, and its command line.
+
+python flows/compare.py NAME/3 NAME/4 [--json FILE]
+"""
+
+if __name__ == "__main__":  # before the imports below: the command line imports them when it needs them
+    import sys
+    from pathlib import Path
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: a user may have a `compare`, too
+    from flows.command_line.assay import run
+
+    raise SystemExit(run("compare"))
+
+from tasks.core.provenance.comparison import compare
+from tasks.core.records.comparison import Comparison
+from tasks.core.spec.version_name import VersionName
+from tasks.mlflow_store.versions import download_version, find_version
+
+__all__ = ["compare_versions"]
+
+
+def compare_versions(before: str, now: str) -> Comparison:
+    """Compare two registered versions: what they were made from, their files, and the answers of these.
+
+    Nothing is recorded and nothing is judged, so that this needs no Prefect, which takes seconds to start.
+
+    Args:
+        before: `NAME/3`, `NAME@champion` or `models:/NAME/3`.
+        now: the other one, likewise.
+
+    Raises:
+        AssayError: there is no such version, or MLflow could not be reached.
+    """
+    first, second = (find_version(VersionName.parse(text)) for text in (before, now))
+    return compare(first, second, (download_version(first), download_version(second)))

@@ -53,7 +53,7 @@ def _line(what: str, said: str) -> str:
 
 def _contract(change: ContractChange) -> str:
     gone, come = (", ".join(values) or "nothing" for values in (change.before, change.now))
-    return f"[red]✘ contract[/]  {change.word}: {escape(gone)} became {escape(come)}"
+    return f"  [red]✘ contract[/]  {change.word}: {escape(gone)} became {escape(come)}"
 
 
 def _words(change: Change) -> str:

@@ -60,6 +60,7 @@ def parent_runs(client: mlflow.MlflowClient) -> list[Any]:
     return list(client.search_runs([experiment.experiment_id], "tags.`assay.sweep` != ''"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
 def test_a_sweep_is_one_run_with_its_models_below(own_store: mlflow.MlflowClient, sweep: Callable[..., Ran]) -> None:
     """Each model is proven in a run below the sweep's, which holds a table of all; again, all are unchanged."""

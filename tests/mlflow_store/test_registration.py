@@ -116,6 +116,7 @@ def test_a_registration_that_fails_leaves_no_claim(monkeypatch: pytest.MonkeyPat
     assert (run.info.status, run.data.tags["assay.verdict"]) == ("FAILED", "error")
 
 
+@pytest.mark.slow
 def test_the_champion_keeps_its_inputs_until_others_are_accepted() -> None:
     """A version of other names is proven, but what serves `champion` is not changed under its users."""
     client, model = mlflow.MlflowClient(), Classifier().eval()

@@ -20,6 +20,8 @@ from tests.services.browser import ABSENT, CHROMIUM, DRIVER, Browser
 
 CLASSIC = "workflowType=machine_learning"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def browser(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:

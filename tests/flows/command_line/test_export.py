@@ -55,6 +55,7 @@ def test_help_names_every_option(tmp_path: Path) -> None:
         assert option in process.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("store", "prefect_server")
 def test_which_of_several_weights_is_said_and_chosen(call: Callable[..., Ran], tmp_path: Path) -> None:
     """What was taken stands on the terminal, in the notes, the report and the file; two that fit need `FILE#LABEL`."""

@@ -70,6 +70,7 @@ def test_what_a_models_code_does_stays_with_it(tmp_path: Path) -> None:
     assert "Traceback" not in process.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server", "own_store")
 def test_bad_input_among_several_is_said_before_any_is_exported(call: Callable[..., Ran]) -> None:
     """One sentence about the model that does not exist, exit status 2, nothing done."""

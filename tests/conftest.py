@@ -1,4 +1,4 @@
-"""What all tests share: an MLflow store, a Prefect server, a slow-test switch; each made once a session."""
+"""What all tests share: an MLflow store a module, a Prefect server a process, a slow-test switch."""
 
 import contextlib
 import logging

@@ -16,24 +16,6 @@ from tasks.core.records.steps import ExportResult
 from tasks.core.reports.card import OWN_HEADING
 
 
-@pytest.fixture(scope="module")
-def client(exported_digits: ExportResult) -> mlflow.MlflowClient:
-    """A client of the store that the export filled."""
-    return mlflow.MlflowClient()
-
-
-@pytest.fixture(scope="module")
-def run(client: mlflow.MlflowClient, exported_digits: ExportResult) -> Run:
-    """The run of the export."""
-    return client.get_run(str(exported_digits.release.run_id))
-
-
-@pytest.fixture(scope="module")
-def version(client: mlflow.MlflowClient) -> ModelVersion:
-    """The champion."""
-    return client.get_model_version_by_alias("digits", "champion")
-
-
 def test_what_a_version_says_of_loading_it_is_true(version: ModelVersion) -> None:
     """The Python blocks of its description run as they are written, and give the outputs."""
     blocks = re.findall(r"```python\n(.*?)```", version.description, re.DOTALL)

@@ -33,24 +33,6 @@ CHAMPION = "models:/digits@champion"
 
 
 @pytest.fixture(scope="module")
-def client(exported_digits: ExportResult) -> mlflow.MlflowClient:
-    """A client of the store that the export filled."""
-    return mlflow.MlflowClient()
-
-
-@pytest.fixture(scope="module")
-def run(client: mlflow.MlflowClient, exported_digits: ExportResult) -> Run:
-    """The run of the export."""
-    return client.get_run(str(exported_digits.release.run_id))
-
-
-@pytest.fixture(scope="module")
-def version(client: mlflow.MlflowClient) -> ModelVersion:
-    """The champion."""
-    return client.get_model_version_by_alias("digits", "champion")
-
-
-@pytest.fixture(scope="module")
 def images() -> np.ndarray:
     """Digits that the model has not seen, float32 [64, 1, 8, 8]."""
     return np.load(DIGITS / "samples.npz")["image"]

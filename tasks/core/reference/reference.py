@@ -224,8 +224,9 @@ class Reference(Answers):
     def release(self) -> None:
         """Drop all answers and values."""
         super().release()
-        for memo in (self._choices, self._traced):
+        for memo in (self._choices, self._traced, self._watched):
             memo.clear()
+        self.__dict__.pop("fixed_values", None)
 
     def _record(self, probe: Probe, receive: Receive | None, run: Any = None, **options: Any) -> Trace:
         """Run the module, by default in float64 if it can, and call `receive` with each value that it computes."""

@@ -13,6 +13,7 @@ from typing import Any
 import onnx
 
 from tasks.core.onnx_files.lazy_reading import read_without_weights
+from tasks.core.onnx_files.operators import counts_in
 from tasks.core.onnx_files.reading import SCOPES, inputs_of
 
 MAX_BLOCKS = 40
@@ -45,16 +46,14 @@ class Blocks:
     blocks: list[Block]
     ends: set[int]
     """Indices of the blocks that give an output of the file."""
-
-    @property
-    def operators(self) -> Counter[str]:
-        """Of the whole graph."""
-        return sum((block.operators for block in self.blocks), Counter[str]())
+    operators: Counter[str]
+    """Of the whole file, branches, loops and functions among it."""
 
 
 def blocks_of(path: Path) -> Blocks:
     """Group a file's nodes by module path, as deep as leaves no more blocks than a picture can show."""
-    graph: Any = read_without_weights(path).graph
+    proto: Any = read_without_weights(path)
+    graph = proto.graph
     keys = _keys(graph.node)
     sizes = {tensor.name: _size_bytes(tensor) for tensor in graph.initializer}
     blocks: list[Block] = []
@@ -69,7 +68,8 @@ def blocks_of(path: Path) -> Blocks:
             if producer.get(name, index) != index:
                 block.sources.add(producer[name])
         producer.update(dict.fromkeys(node.output, index))
-    return Blocks(blocks, {producer[value.name] for value in graph.output if value.name in producer})
+    ends = {producer[value.name] for value in graph.output if value.name in producer}
+    return Blocks(blocks, ends, counts_in(proto))
 
 
 def _keys(nodes: Sequence[Any]) -> list[str]:

@@ -17,19 +17,7 @@ from tasks.core.reference.reference import Reference
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.input_spec import InputSpec
 from tasks.core.spec.resolve import resolve
-
-
-class Apart(nn.Module):
-    """Answers each row by itself."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.layer = nn.Linear(8, 100)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """From x [batch, 8]."""
-        return torch.tanh(self.layer(x))
+from tests.models.row_models import Apart, Summed
 
 
 class Centred(Apart):
@@ -46,14 +34,6 @@ class Loud(Apart):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """From x [batch, 8]."""
         return super().forward(torch.where(x.abs().amax() > 8, -x, x))
-
-
-class Summed(Apart):
-    """An output without a batch."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """From x [batch, 8]."""
-        return super().forward(x).sum(dim=0)
 
 
 class Few(Apart):

@@ -16,6 +16,7 @@ FOUND = Blocks(
         Block("", Counter(Gemm=1), 100, {0, 1}),
     ],
     {2},
+    Counter(Conv=1, Relu=2, Add=1, Mul=1, Div=1, Gemm=1),
 )
 
 

@@ -51,7 +51,7 @@ def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, d
     try:
         if target not in (None, "-"):
             try:
-                check_writable(Path(target))
+                check_writable(Path(target), makes_folders=False)
             except SpecError:
                 target = None  # the sentence is all that can be told
                 raise

@@ -25,13 +25,20 @@ def check_destination(path: Path, spec: ResolvedSpec) -> None:
         raise SpecError(f"{path} is no file; name one, or a folder as {path}/.")
 
 
-def check_writable(path: Path) -> None:
-    """Check that a file can be written at a path: the folder takes one of that name; else a SpecError."""
+def check_writable(path: Path, *, makes_folders: bool = True) -> None:
+    """Check that a file can be written at a path: the folder takes one of that name; else a SpecError.
+
+    Args:
+        path: of the file.
+        makes_folders: whoever writes it makes the folders that are not there.
+    """
     place = path.expanduser().absolute()
     try:
         if place.is_dir() or (place.exists() and not os.access(place, os.W_OK)):
             raise PermissionError("it is a folder" if place.is_dir() else "it is read-only")
         if place.is_file() or not place.exists():  # else it is a device, a pipe, a terminal
+            if not makes_folders and not place.parent.exists():
+                raise FileNotFoundError(f"there is no folder {place.parent}")
             folder = next(parent for parent in place.parents if parent.exists())
             with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{place.name}.", suffix=".part"):
                 pass

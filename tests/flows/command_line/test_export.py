@@ -90,6 +90,7 @@ def test_what_needs_no_pytorch_is_told_before_it_is_imported(tmp_path: Path) -> 
             ("resnet8",), ("net_y.py:Net", "--weights", "random"), (*net, "nowhere.pth"), (*net, "random:x"),
             (*net, "https://host/"), (*net, "random", "--sample", "nowhere.npz"), ("digits", "-o", "/proc/x.onnx"),
             (*net, "random", "-o", "net.py"), (*net, "random", "--json", "net.py"),
+            ("digits", "--json", "nowhere/out.json"),
         ],
         "verify": [
             ("digits", "text.onnx"), ("digits", "nowhere.onnx"), ("digitz", "text.onnx"),

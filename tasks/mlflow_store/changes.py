@@ -3,6 +3,7 @@
 from mlflow.exceptions import MlflowException
 
 from tasks.core.records.record import Record
+from tasks.mlflow_store.shared_entries import write_shared
 from tasks.mlflow_store.store import CHAMPION, connect, service_errors
 
 LAST_VERDICT, LAST_CHAMPION = "assay.last_verdict", "assay.last_champion"
@@ -37,7 +38,7 @@ def note_changes(name: str, verdict: str) -> Changes:
         before = {tag: model.tags.get(tag) for tag in (LAST_VERDICT, LAST_CHAMPION)}
         for tag, value in ((LAST_VERDICT, verdict), (LAST_CHAMPION, champion)):
             if value and value != before[tag]:
-                client.set_registered_model_tag(name, tag, value)
+                write_shared(client.set_registered_model_tag, name, tag, value)
     is_other = champion is not None and champion != before[LAST_CHAMPION]
     return Changes(
         verdict_before=before[LAST_VERDICT] if before[LAST_VERDICT] != verdict else None,

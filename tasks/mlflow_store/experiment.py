@@ -1,17 +1,16 @@
 """What the experiment shows beside its runs: what they are, and a saved view whose columns tell the verdict."""
 
 import base64
-import contextlib
 import json
 import time
 import zlib
 
 import mlflow
 from mlflow.entities import Experiment
-from mlflow.exceptions import MlflowException
 
 from tasks.mlflow_store.entries import NOTE
 from tasks.mlflow_store.pages import MODELS_PAGE, VIEW_KEY, runs_page
+from tasks.mlflow_store.shared_entries import write_shared
 
 _VIEW = f"mlflow.sharedViewState.{VIEW_KEY}"
 _COLUMNS = (
@@ -32,9 +31,8 @@ def describe_experiment(client: mlflow.MlflowClient, experiment: Experiment) -> 
     if json.loads(experiment.tags.get(_VIEW, "{}")).get("state") != state:
         now = int(time.time() * 1000)
         wanted[_VIEW] = json.dumps({"name": "Verdicts", "createdAt": now, "updatedAt": now, "state": state})
-    with contextlib.suppress(MlflowException):  # another process writes the same
-        for key, value in wanted.items():
-            client.set_experiment_tag(experiment.experiment_id, key, value)
+    for key, value in wanted.items():
+        write_shared(client.set_experiment_tag, experiment.experiment_id, key, value)
 
 
 def _description(experiment_id: str) -> str:

@@ -10,6 +10,7 @@ from tasks.core.reports.card import OWN_HEADING, model_page
 from tasks.mlflow_store import entries
 from tasks.mlflow_store.pages import run_page, runs_page, version_page
 from tasks.mlflow_store.runs import OpenRun
+from tasks.mlflow_store.shared_entries import write_shared
 from tasks.mlflow_store.store import experiment_id_of
 
 TRENDS = "-trends"
@@ -62,8 +63,8 @@ def _trend_of(client: mlflow.MlflowClient, name: str) -> tuple[str, str]:
     if known is None:
         tags = {entries.KIND: "trend", "assay.name": name}
         note = "One run a registered model; its metrics are plotted over the versions."
-        client.set_experiment_tag(experiment_id, entries.NOTE, note)
+        write_shared(client.set_experiment_tag, experiment_id, entries.NOTE, note)
         known = client.create_run(experiment_id, run_name=f"{name}: all versions", tags=tags).info.run_id
         client.set_terminated(known, "FINISHED")
-        client.set_registered_model_tag(name, TREND_RUN, known)
+        write_shared(client.set_registered_model_tag, name, TREND_RUN, known)
     return experiment_id, known

@@ -25,6 +25,7 @@ from tasks.mlflow_store import entries
 from tasks.mlflow_store.models import describe_model, log_trend
 from tasks.mlflow_store.releases import download_graph, version_at
 from tasks.mlflow_store.runs import OpenRun
+from tasks.mlflow_store.shared_entries import write_shared
 from tasks.mlflow_store.store import CHAMPION, PROVEN, version_of
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def register(run: OpenRun, release: Release, graph: Graph) -> Release:
     served = version if CHAMPION in aliases else champion
     describe_model(run, name, str(served.version) if served else None)
     for alias in aliases:
-        client.set_registered_model_alias(name, alias, version.version)
+        write_shared(client.set_registered_model_alias, name, alias, str(version.version))
     return release.model_copy(update={"alias": aliases[-1]})
 
 

@@ -22,7 +22,7 @@ from tasks.core.accounting.comparing import (
 )
 from tasks.core.accounting.pieces import Pieces
 from tasks.core.arrays import Array, rms
-from tasks.core.onnx_files.constants import constants
+from tasks.core.onnx_files.constants import constants, unload
 
 IDENTICAL, REARRANGED, NARROWED, FOLDED = "identical", "rearranged", "narrowed", "folded"
 
@@ -89,19 +89,28 @@ class Constants:
         same_size = self._by_size.get(tensor.size, [])
         extremes = ends(tensor)
         for other in sorted(same_size, key=lambda o: (o != name, self._is_anothers(o, name), o in self.explained)):
-            constant = self.arrays[other]
-            is_float = constant.dtype.kind == "f"
-            if not np.array_equal(extremes.astype(constant.dtype), self._ends(other), equal_nan=is_float):
-                continue
-            if (cast := narrowed(tensor, constant.dtype)) is None:
-                continue
-            for axes in arrangements(tensor.shape):
-                if are_equal(cast.transpose(axes), constant):
-                    kind = NARROWED if constant.dtype != tensor.dtype else IDENTICAL
-                    found = Found(kind if is_plain(axes) else REARRANGED, (other,), other in self.explained)
-                    self.explained.add(other)
-                    return found
+            kind = self._kind(tensor, other, extremes=extremes)
+            unload(self.arrays[other])  # or all of a large file would lie in memory beside the module
+            if kind:
+                found = Found(kind, (other,), other in self.explained)
+                self.explained.add(other)
+                return found
         return None
+
+    def _kind(self, tensor: Array, other: str, *, extremes: Array) -> str | None:
+        """How a constant has the very elements of a tensor with as many; None: it is another one."""
+        constant = self.arrays[other]
+        is_float = constant.dtype.kind == "f"
+        if not np.array_equal(extremes.astype(constant.dtype), self._ends(other), equal_nan=is_float):
+            return None
+        if (cast := narrowed(tensor, constant.dtype)) is None:
+            return None
+        axes = next((axes for axes in arrangements(tensor.shape) if are_equal(cast.transpose(axes), constant)), None)
+        if axes is None:
+            return None
+        if not is_plain(axes):
+            return REARRANGED
+        return NARROWED if constant.dtype != tensor.dtype else IDENTICAL
 
     def close_to(self, value: Array, *, scale: Array | float) -> Found | None:
         """Look for a value that was computed by somebody else, equal but for rounding.

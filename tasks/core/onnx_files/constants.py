@@ -1,5 +1,6 @@
 """The constants of a file: initializers and tensors of Constant nodes, inside branches and loops, too."""
 
+import mmap
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
@@ -23,6 +24,16 @@ def constants(path: Path) -> Iterator[tuple[str, Array]]:
         for name, tensor in tensors_of(part):
             array = _mapped(tensor, path) if uses_external_data(tensor) else values(tensor, path)
             yield name, array.astype(np.float32) if array.dtype.kind == "V" else array
+
+
+def unload(array: Array) -> None:
+    """Give back the memory of a constant that is mapped from disk; it is read again when it is used again.
+
+    Args:
+        array: from `constants`, or another one, which stays as it is.
+    """
+    if isinstance(array, np.memmap):
+        array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]  # numpy's only name for it
 
 
 def _mapped(tensor: onnx.TensorProto, path: Path) -> Array:

@@ -29,6 +29,7 @@ _LONGEST = "test_commands.py"
 """Runs all of the README, one command after another."""
 # before anything imports Prefect, MLflow or PyTorch
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the commands have it
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many tests as cores run at once, most of them on tiny models
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")

@@ -34,7 +34,7 @@ from tasks.fetch_weights import fetch_weights
 from tasks.find_unchanged import find_unchanged
 from tasks.instantiate_model import instantiate_model
 from tasks.log_export import log_export
-from tasks.mlflow_store.releases import find_proven
+from tasks.mlflow_store.proven import find_proven
 from tasks.step import recorded
 from tasks.validate_onnx import validate_onnx
 
@@ -51,6 +51,7 @@ def export_model(
     spec: ExportSpec,
     *,
     force: bool = False,
+    check: bool = False,
     output: SkipJsonSchema[Path | None] = None,
     verbose: bool = False,
     accept_contract: bool = False,
@@ -63,6 +64,7 @@ def export_model(
     Args:
         spec: the model, its weights and inputs; `{"model": "digits"}` will do for a catalog entry.
         force: export even where nothing changed.
+        check: before it counts as unchanged, hash the stored file, though that was done today.
         output: also put the proven file there.
         verbose: log the graph, readable.
         accept_contract: `champion` may move to other inputs or outputs; exports even where nothing changed.
@@ -75,7 +77,7 @@ def export_model(
     spec = resolve(spec)
     if output is not None:
         check_destination(output, spec)
-    before, force = find_proven(spec.title), force or accept_contract
+    before, force = find_proven(spec.title, check=check or output is not None), force or accept_contract
     if not force and (known := find_unchanged(spec, before)):
         log.info("unchanged: %s", known.reason)
         return deliver_file(known, output)

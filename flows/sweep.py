@@ -37,7 +37,7 @@ from tasks.core.spec.export_spec import ExportSpec, ResolvedSpec
 from tasks.core.spec.resolve import make_spec, resolve
 from tasks.deliver_file import deliver_file
 from tasks.find_unchanged import find_unchanged
-from tasks.mlflow_store.releases import find_proven
+from tasks.mlflow_store.proven import find_proven
 from tasks.mlflow_store.sweeps import Sweep, logged_sweep
 
 __all__ = ["ExportSpec", "SweepError", "SweepOptions", "sweep", "sweep_models"]
@@ -58,6 +58,8 @@ class SweepOptions(Record):
     """Continue the latest unfinished sweep of the same specs."""
     force: bool = False
     """Export even where nothing changed."""
+    check: bool = False
+    """Before a model counts as unchanged, hash its stored file, though that was done today."""
     timeout_seconds: float = 3600.0
     """Time limit per model."""
 
@@ -122,7 +124,7 @@ def sweep(
 
         rest = []
         for spec in specs:
-            known = None if options.force else _unchanged(spec, log)
+            known = None if options.force else _unchanged(spec, log, check=options.check)
             if known is None:
                 rest.append(spec)
             else:
@@ -133,9 +135,9 @@ def sweep(
     return [log.results[title] for title in titles]
 
 
-def _unchanged(spec: ResolvedSpec, log: Sweep) -> ExportResult | None:
+def _unchanged(spec: ResolvedSpec, log: Sweep, *, check: bool) -> ExportResult | None:
     """Find the proven export, with this sweep's own figures if an earlier part of it made it."""
-    known = find_unchanged(spec, find_proven(spec.title))
+    known = find_unchanged(spec, find_proven(spec.title, check=check))
     if known is None:
         return None
     past = log.past.get(spec.title)

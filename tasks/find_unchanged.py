@@ -17,7 +17,7 @@ def find_unchanged(
         proven: as `find_proven` gives it.
         manifest: of the module, once it is built; None: what can be seen before is held against the proven one's.
     """
-    if proven is None:
+    if proven is None or proven.damage:
         return None
     before = proven.manifest
     if manifest is not None:

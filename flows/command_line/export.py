@@ -65,7 +65,7 @@ class _Job:
 
     def terms(self, spec: ResolvedSpec) -> dict[str, Any]:
         """Arguments of `export_model` beside the spec."""
-        asked = {name: getattr(self.options, name) for name in ("force", "verbose", "accept_contract")}
+        asked = {name: getattr(self.options, name) for name in ("force", "check", "verbose", "accept_contract")}
         return {**asked, "output": self.outputs[spec.title]}
 
     def add(self, result: ExportResult) -> None:
@@ -78,11 +78,12 @@ class _Job:
 def _unchanged(spec: ResolvedSpec, job: _Job) -> bool:
     from tasks.deliver_file import deliver_file
     from tasks.find_unchanged import find_unchanged
-    from tasks.mlflow_store.releases import find_proven
+    from tasks.mlflow_store.proven import find_proven
 
-    result = find_unchanged(spec, find_proven(spec.title))
+    output = job.outputs[spec.title]
+    result = find_unchanged(spec, find_proven(spec.title, check=job.options.check or output is not None))
     if result is not None:
-        job.results.append(deliver_file(result, job.outputs[spec.title]))
+        job.results.append(deliver_file(result, output))
         job.display.title(spec.title)
         job.display.line(f"  unchanged: {result.reason}")
     return result is not None

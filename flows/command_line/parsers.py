@@ -24,6 +24,7 @@ _STATUSES_OF_COMPARISON = (
     f"{ServiceError.exit_status} there is no store, or it could not be reached."
 )
 _WIDEST_OPTION = 26
+_CHECK = "hash the stored file of what did not change, which is else done once a day"
 
 
 class Parser(argparse.ArgumentParser):
@@ -80,6 +81,7 @@ def export_parser(prog: str = "python flows/export.py") -> Parser:
     results = parser.add_argument_group("results")
     results.add_argument("-o", dest="destination", metavar="FILE|DIR/", help="also put the proven file there")
     results.add_argument("--force", action="store_true", help="export even where nothing changed")
+    results.add_argument("--check", action="store_true", help=_CHECK)
     contract = "let `champion` move to other inputs or outputs; exports even where nothing changed"
     results.add_argument("--accept-contract", action="store_true", help=contract)
     add_output_options(results)
@@ -90,15 +92,18 @@ def verify_parser(prog: str = "python flows/verify.py") -> Parser:
     """The options of a verification."""
     parser = Parser(
         prog=prog,
-        usage="%(prog)s MODEL FILE.onnx... [options]",
+        usage="%(prog)s MODEL FILE.onnx... [options]\n       %(prog)s --store [GLOB] [--json FILE]",
         description="Prove .onnx files that somebody else made against their PyTorch model. Without --input the dims "
-        "are each file's own.",
+        "are each file's own. With --store: is what MLflow holds of each version still what was proven?",
         examples="""
   %(prog)s resnet50 theirs.onnx ours.onnx
-  %(prog)s net.py:UNet --weights unet.pth unet.onnx --json -""",
+  %(prog)s net.py:UNet --weights unet.pth unet.onnx --json -
+  %(prog)s --store 'resnet*'""",
     )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_SYNTAX)
-    parser.add_argument("files", nargs="+", metavar="FILE.onnx", type=Path, help="files to prove")
+    parser.add_argument("model", nargs="?", metavar="MODEL", help=MODEL_SYNTAX)
+    parser.add_argument("files", nargs="*", metavar="FILE.onnx", type=Path, help="files to prove")
+    store = "look through the store instead: which versions' files are lost, changed or unproven"
+    parser.add_argument("--store", metavar="GLOB", nargs="?", const="*", help=store)
     add_spec_options(parser)
     add_output_options(parser.add_argument_group("results"))
     return parser
@@ -128,6 +133,7 @@ def sweep_parser(prog: str = "python flows/sweep.py") -> Parser:
     how.add_argument("--dask", metavar="ADDRESS", nargs="?", const=LOCAL, help=dask)
     how.add_argument("--resume", action="store_true", help="go on with the latest sweep of the same models")
     how.add_argument("--force", action="store_true", help="export even where nothing changed")
+    how.add_argument("--check", action="store_true", help=_CHECK)
     given_up = f"after which a model is given up; default {TIMEOUT_SECONDS:g}"
     how.add_argument(
         "--timeout", metavar="SECONDS", dest="timeout_seconds", type=_positive, default=TIMEOUT_SECONDS, help=given_up

@@ -2,11 +2,13 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from flows.command_line.display import Display
 from flows.command_line.options import make_specs
 from flows.command_line.parsers import verify_parser
 from flows.command_line.run import import_steps, run_command
+from flows.command_line.verify_store import look_through_store
 from flows.outcomes import failed, outcome
 from flows.processes.temporary_server import TemporaryServer
 from tasks.core.errors import SpecError
@@ -20,7 +22,12 @@ def main(arguments: list[str] | None = None) -> int:
     return run_command(verify_parser(), _run, arguments, display_class=Display)
 
 
-def _run(options: argparse.Namespace, results: list[ExportResult], display: Display) -> None:
+def _run(options: argparse.Namespace, results: list[Any], display: Display) -> int | None:
+    if options.store is not None:
+        return look_through_store(options, results, display)
+    if options.model is None or not options.files:
+        lacking = "MODEL, FILE.onnx" if options.model is None else "FILE.onnx"
+        raise SpecError(f"the following arguments are required: {lacking}; see --help.")
     options.models = [options.model]
     declared = options.inputs is not None
     (spec,) = make_specs(options)
@@ -34,7 +41,7 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
         results += unreadable
         for result in unreadable:
             display.error(result.complaint)
-        return
+        return None
     server = TemporaryServer()
     server.start()  # on the second core, while this process imports
     display.wait("importing PyTorch, checking what was asked for")
@@ -51,12 +58,13 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
 
         def prove() -> ExportResult:
             verify_files(spec, options.files, declared=declared, tell=tell)
-            return results.pop()
+            return ExportResult.model_validate(results.pop())
 
         last = outcome(prove, spec.title, verbose=options.verbose)
         if last.error is not None and last.file is None:  # of a file it was told already
             display.error(last.error.message)
         results.append(last)
+    return None
 
 
 def _unreadable(files: list[Path], title: str) -> list[ExportResult]:

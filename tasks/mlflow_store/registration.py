@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import mlflow
 import numpy as np
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -23,10 +24,11 @@ from tasks.core.records.steps import Graph, Release, TensorType
 from tasks.core.reports.card import version_card
 from tasks.mlflow_store import entries
 from tasks.mlflow_store.models import describe_model, log_trend
-from tasks.mlflow_store.releases import download_graph, version_at
+from tasks.mlflow_store.releases import download_graph, model_id_of, read_export, release_of, version_at
 from tasks.mlflow_store.runs import OpenRun
 from tasks.mlflow_store.shared_entries import write_shared
 from tasks.mlflow_store.store import CHAMPION, PROVEN, version_of
+from tasks.mlflow_store.stored_files import damage_of, note_check, note_damage
 
 if TYPE_CHECKING:
     from tasks.core.proof.validation import Witness
@@ -78,7 +80,7 @@ def check_download(graph: Graph, release: Release, witness: "Witness | None") ->
 
 
 def register(run: OpenRun, release: Release, graph: Graph) -> Release:
-    """Make a version of what passed, unless this very content is one already; move the aliases to it.
+    """Make a version of what passed, unless this very content is one already, undamaged; move the aliases to it.
 
     Random weights are never the champion; and it stays where its inputs or outputs are other ones, unless the attempt
     accepts that.
@@ -93,9 +95,8 @@ def register(run: OpenRun, release: Release, graph: Graph) -> Release:
         client.create_registered_model(name)
     champion = version_at(client, name, CHAMPION)
     stays = _why_it_stays(champion, attempt) if champion else ""
-    same = f"name='{name}' and tags.`assay.onnx_sha256`='{graph.sha256}'"
-    known = (version for version in client.search_model_versions(same) if version.status == "READY")
-    version = next(known, None)
+    note_check(client, str(release.model_id))
+    version = _sound_version(client, name, graph)
     if version is None:
         version = client.create_model_version(
             name, source=f"models:/{release.model_id}", run_id=release.run_id, model_id=release.model_id,
@@ -115,6 +116,25 @@ def register(run: OpenRun, release: Release, graph: Graph) -> Release:
     for alias in aliases:
         write_shared(client.set_registered_model_alias, name, alias, str(version.version))
     return release.model_copy(update={"alias": aliases[-1]})
+
+
+def _sound_version(client: mlflow.MlflowClient, name: str, graph: Graph) -> ModelVersion | None:
+    """A version of this very content whose stored file and records are whole; the damaged ones are marked as such."""
+    same = f"name='{name}' and tags.`assay.onnx_sha256`='{graph.sha256}'"
+    for version in client.search_model_versions(same):
+        damage = damage_of(client, model_id_of(version), graph, thoroughly=True)
+        note_damage(client, version, damage)
+        if version.status == "READY" and not damage and _has_records(client, version):
+            return version
+    return None
+
+
+def _has_records(client: mlflow.MlflowClient, version: ModelVersion) -> bool:
+    try:
+        read_export(release_of(client, version))
+    except (MlflowException, OSError, ValueError, KeyError):
+        return False
+    return True
 
 
 def _is_random(attempt: Attempt) -> bool:
@@ -143,7 +163,6 @@ class _ProvenFile:
 
     def save_model(self, path: str, mlflow_model: Model, **_: Any) -> None:
         """Write the folder, which does not exist yet, of a model that MLflow then logs."""
-        import mlflow.pyfunc
         import yaml
         from mlflow.utils.environment import _PythonEnv
 

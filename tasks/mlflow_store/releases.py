@@ -1,46 +1,22 @@
-"""What MLflow holds of past exports: the newest proven version of a registered model, and its file."""
+"""What MLflow holds of past exports: a version, the records of its run, and its file."""
 
 import json
-import logging
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import mlflow
+from mlflow.entities import LoggedModel
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from tasks.core.errors import ServiceError
-from tasks.core.paths import MLFLOW_DATABASE
 from tasks.core.provenance.attempts import PastExport
 from tasks.core.records.steps import Release
-from tasks.mlflow_store.store import CHAMPION, PROVEN, connect, is_own_store, run_url_of, service_errors, version_of
-
-log = logging.getLogger("assay")
+from tasks.mlflow_store.store import CHAMPION, PROVEN, connect, run_url_of, service_errors, version_of
 
 RECORD_FILE = "export.json"
 GRAPH_FILE = "model.onnx"
-
-
-def find_proven(name: str) -> PastExport | None:
-    """The newest proven version of a registered model with its records; None where there is none."""
-    if is_own_store() and not MLFLOW_DATABASE.exists():
-        return None
-    with service_errors():
-        client = connect()
-        version = version_at(client, name, PROVEN) or version_at(client, name, CHAMPION)  # which older stores have only
-        if version is None:
-            return None
-        release = release_of(client, version)
-        try:
-            found = read_export(release)
-            stored = stored_file(release)
-            if stored is not None and not stored.is_file():
-                raise FileNotFoundError(stored)
-            return found
-        except (MlflowException, OSError, ValueError, KeyError) as error:
-            log.warning("%s %s can't be read back (%s), so it is exported again", name, version.version, error)
-            return None
 
 
 def release_of(client: mlflow.MlflowClient, version: ModelVersion) -> Release:
@@ -53,10 +29,15 @@ def release_of(client: mlflow.MlflowClient, version: ModelVersion) -> Release:
     return Release(
         run_id=str(version.run_id),
         run_url=run_url_of(client.get_run(str(version.run_id))),
-        model_id=version.model_id or str(version.source).rpartition("/")[2],
+        model_id=model_id_of(version),
         alias=CHAMPION if CHAMPION in version.aliases else PROVEN,
         **version_of(version),
     )
+
+
+def model_id_of(version: ModelVersion) -> str:
+    """The logged model that a version was made of."""
+    return str(version.model_id or str(version.source).rpartition("/")[2])
 
 
 def read_export(release: Release) -> PastExport:
@@ -104,5 +85,11 @@ def download_graph(release: Release) -> Path:
 
 def stored_file(release: Release) -> Path | None:
     """Where the ONNX file of a release lies, if the artifact store is a folder of this machine."""
-    location = urlsplit(str(connect().get_logged_model(str(release.model_id)).artifact_location))
-    return Path(url2pathname(location.path)) / GRAPH_FILE if location.scheme in ("", "file") else None
+    folder = folder_of(connect().get_logged_model(str(release.model_id)))
+    return folder / GRAPH_FILE if folder else None
+
+
+def folder_of(model: LoggedModel) -> Path | None:
+    """Where the files of a logged model lie, if the artifact store is a folder of this machine."""
+    location = urlsplit(str(model.artifact_location))
+    return Path(url2pathname(location.path)) if location.scheme in ("", "file") else None

@@ -100,14 +100,17 @@ def service_errors() -> Iterator[None]:
     except AssayError:
         raise
     except (RequestException, MlflowException) as error:
-        first = str(error).splitlines()[0][:200].rstrip(".")
-        is_dead = isinstance(error, RequestException) or "failed with exception" in first
-        what = "could not be reached" if is_dead else f"failed: {first}"
+        what = "could not be reached" if is_unreachable(error) else f"failed: {one_line(error)[:200]}"
         raise ServiceError(f"MLflow at {mlflow.get_tracking_uri()} {what}; {_REACH}.") from error
     except OSError as error:
         raise ServiceError(
             f"MLflow at {mlflow.get_tracking_uri()} could not be written to ({error}); make room, or check its folder."
         ) from error
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Does an error of MLflow's client say that nobody answers, rather than what the answer is?"""
+    return isinstance(error, RequestException) or "failed with exception" in str(error)[:1000]
 
 
 def _create(database: Path) -> None:

@@ -24,7 +24,7 @@ from flows.export import ExportSpec, export_model
 from tasks.core.errors import ServiceError, WeightsError
 from tasks.core.hashes import file_sha256
 from tasks.core.records.steps import ExportResult
-from tasks.mlflow_store.releases import find_proven
+from tasks.mlflow_store.proven import find_proven
 from tasks.mlflow_store.store import connect
 
 ROOT = Path(__file__).parents[2]

@@ -23,6 +23,8 @@ class PastExport(Record):
     evidence: Evidence
     release: Release
     weights: Weights | None = None
+    damage: str = ""
+    """What is wrong with what is stored of it, in a few words; empty: nothing that was seen."""
 
     def unchanged(self, spec: ResolvedSpec) -> ExportResult:
         """The outcome where nothing has to be done."""
@@ -73,8 +75,11 @@ class Attempt:
 
     @property
     def changed(self) -> tuple[str, ...]:
-        """Their names."""
-        return tuple(change.name for change in self.changes)
+        """Their names, and what became of the stored file before."""
+        names = tuple(change.name for change in self.changes)
+        if self.before and self.before.damage:
+            return (*names, f"the stored file of version {self.before.release.version} ({self.before.damage})")
+        return names
 
     @property
     def provenance(self) -> dict[str, str]:

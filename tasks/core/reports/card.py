@@ -89,6 +89,8 @@ def _reason_lines(attempt: Attempt, graph: Graph, version: str | None) -> list[s
 
 def _entries(attempt: Attempt) -> Iterator[str]:
     changes = attempt.changes
+    if attempt.before and attempt.before.damage:
+        yield f"what is stored of version {attempt.before.release.version}: {escaped(attempt.before.damage)}"
     for change in changes[:_MANY]:
         name = escaped(change.name)
         yield name if change.kind == "packages" else f"{name}: {code(change.before)} became {code(change.now)}"

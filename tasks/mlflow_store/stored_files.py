@@ -63,7 +63,12 @@ def damage_of(client: mlflow.MlflowClient, model_id: str, graph: Graph, *, thoro
 
 
 def note_check(client: mlflow.MlflowClient, model_id: str) -> None:
-    """Remember that the stored bytes are the proven ones just now."""
+    """Remember that the stored bytes were found to be the proven ones just now.
+
+    Args:
+        client: of the store.
+        model_id: of the logged model.
+    """
     client.set_logged_model_tags(model_id, {CHECKED: f"{time.time():.0f}"})
 
 

@@ -167,6 +167,7 @@ def add_spec_options(parser: argparse.ArgumentParser) -> None:
     model("--weights", metavar="W", help=f"torchvision enum member (DEFAULT), {WEIGHTS_CHOICES}; {part}")
     model("--ignore-missing", metavar="GLOB", action="append", help="keys that the weights may lack; repeatable")
     model("--ignore-unexpected", metavar="GLOB", action="append", help="keys that the model may lack; repeatable")
+    model("--task", metavar="NAME", help="of a model of hf:, e.g. text-classification; default: from its config")
     model("--kwargs", metavar="JSON", type=_json_object, help="arguments of the factory")
     model("--name", metavar="NAME", help="registered model name; default: the model's")
     values = parser.add_argument_group("inputs and outputs").add_argument

@@ -90,7 +90,7 @@ def params(attempt: Attempt) -> dict[str, str]:
             "exporter_reason": graph.exporter_reason,
             "inputs": ", ".join(map(str, graph.inputs)),
             "outputs": ", ".join(map(str, graph.outputs)),
-            **{f"version.{name}": version for name, version in package_versions().items()},
+            **{f"version.{name}": version for name, version in package_versions(attempt.spec).items()},
         }
     return {key: value[:MAX_PARAM] for key, value in found.items()}
 

@@ -30,12 +30,12 @@ def versions(store: str, prefect_server: str) -> str:
     with pytest.MonkeyPatch.context() as patch:
         for torch_version, bias, image in (("2.13.0", 0.5, "image"), ("2.14.0", 0.25, "picture")):
             patch.setattr(manifest, "version", lambda name, v=torch_version: v if name == "torch" else installed(name))
-            manifest.package_versions.cache_clear()
+            manifest.package_version.cache_clear()
             model = Classifier().eval()
             torch.nn.init.constant_(model.head.bias, bias)
             spec = ExportSpec(model=model, name=NAME, inputs=(f"{image}=float32[batch,3,8,8]",))
             assert export_model(spec).verdict == "pass"
-    manifest.package_versions.cache_clear()
+    manifest.package_version.cache_clear()
     return NAME
 
 

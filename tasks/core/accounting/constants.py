@@ -101,7 +101,9 @@ class Constants:
         """How a constant has the very elements of a tensor with as many; None: it is another one."""
         constant = self.arrays[other]
         is_float = constant.dtype.kind == "f"
-        if not np.array_equal(extremes.astype(constant.dtype), self._ends(other), equal_nan=is_float):
+        with np.errstate(invalid="ignore"):  # what an integer can't hold is another number, and so another tensor
+            ends = extremes.astype(constant.dtype)
+        if not np.array_equal(ends, self._ends(other), equal_nan=is_float):
             return None
         if (cast := narrowed(tensor, constant.dtype)) is None:
             return None

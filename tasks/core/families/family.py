@@ -1,7 +1,7 @@
 """`Family`: what Assay asks of a family of models. What a family does not say, the base answers for it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -60,6 +60,8 @@ class Family(ABC):
     """Whether weights may be given by a name of the family's own."""
     fixes_weights = False
     """Whether such a name means the same tensors while the versions of `packages` are equal."""
+    chooses_outputs = False
+    """Whether files have only some of the tensors that forward returns, where nobody chooses."""
     has_known_sizes = False
     """Whether its code is known to go the same way at all sizes that its inputs allow, so that nobody need look."""
 
@@ -85,6 +87,14 @@ class Family(ABC):
             SpecError, ModelError: there is none, or importing it raises.
         """
 
+    def text_of(self, model: Any) -> str:
+        """A MODEL text as it is recorded: the same on every machine, so without folders."""
+        return str(model).rpartition("/")[2]
+
+    def tasks(self) -> tuple[str, ...]:
+        """What `--task` may name, one of which the factory then takes as `task`; empty: it has no choice."""
+        return ()
+
     def names(self) -> tuple[str, ...]:
         """List all MODEL texts of the family, without importing PyTorch; empty: nobody can."""
         return ()
@@ -96,6 +106,10 @@ class Family(ABC):
     def file_of(self, model: Any) -> Path | None:
         """The file that a model names, there or not; None: it names none."""
         return None
+
+    def source_files(self, model: Any) -> tuple[Path, ...]:
+        """Files, besides Python code and weights, whose content decides what the module is or what is said of it."""
+        return ()
 
     def weights(self, model: str, weights: str) -> NamedWeights:
         """Find the weights of a name; only asked where `names_weights`.
@@ -128,6 +142,10 @@ class Family(ABC):
         """
         return nullcontext()
 
+    def loading_notes(self, module: "nn.Module") -> tuple[str, ...]:
+        """What a reader should know of how the factory loaded this module."""
+        return ()
+
     def usual_sizes(self, model: Any, module: "nn.Module") -> dict[str, int]:
         """Sizes to trace at, by name of a dynamic dimension, e.g. `height`.
 
@@ -146,6 +164,15 @@ class Family(ABC):
             parameters: names of forward's parameters, at least one.
         """
         return ()
+
+    def kept_outputs(self, model: Any, names: Sequence[str]) -> tuple[str, ...]:
+        """Of the tensors that forward returns those that the file has; only asked where `chooses_outputs`.
+
+        Args:
+            model: MODEL text.
+            names: of all.
+        """
+        return tuple(names)
 
     def exporter_order(self, model: Any) -> tuple[tuple[Exporter, ...], str]:
         """The exporters to try in turn, and why the first one is first."""

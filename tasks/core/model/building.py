@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from tasks.core.errors import ModelError, one_line
+from tasks.core.errors import AssayError, ModelError, one_line
 from tasks.core.families.family import Family
 from tasks.core.families.python import as_program, own_source
+from tasks.core.families.registry import family_of
 from tasks.core.families.torchvision import models_of_file
 from tasks.core.hashes import file_sha256, tensors_sha256
 from tasks.core.inputs.choice import example_of
@@ -51,8 +52,9 @@ def build_with_weights(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module,
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # GoogLeNet and Inception announce a new default
         model, loaded, found = _build(spec, weights)
+    family = family_of(spec.model)
     set_call_options(model, spec)
-    notes = (*notes, *found, *without_replicas(model))
+    notes = (*notes, *found, *family.loading_notes(model), *without_replicas(model))
     state = model.state_dict()
     loaded = loaded or Loaded(num_loaded=sum(isinstance(value, torch.Tensor) for value in state.values()))
     for note in loaded.notes:
@@ -62,7 +64,10 @@ def build_with_weights(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module,
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         model_class=f"{type(model).__module__}.{type(model).__qualname__}",
         state_sha256=None if weights.tensors_sha256 else tensors_sha256(loaded.tensors or state),
-        source_files=_source_files(spec.model, model, imported_before),
+        source_files={
+            **_source_files(spec.model, model, imported_before),
+            **{str(path): file_sha256(path) for path in family.source_files(spec.model)},
+        },
         notes=(*notes, *loaded.notes),
     )
 
@@ -88,6 +93,8 @@ def build(factory: Callable[..., nn.Module], kwargs: dict[str, Any], *, title: s
                 f"{inspect.signature(factory)}: set its arguments with --kwargs JSON."
             ) from error
         raise ModelError(f"{title} can't be built with {kwargs} ({error}).") from error
+    except AssayError:  # of a family's own factory
+        raise
     except (Exception, SystemExit) as error:  # the user's code may raise anything; it becomes one sentence
         raise ModelError(f"Building {title} raised {type(error).__name__}: {one_line(error)}.") from error
     if not isinstance(model, nn.Module):
@@ -145,10 +152,11 @@ def _build(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module, Loaded | No
         name = spec.weights if weights.kind == family.name else weights.named
         named = family.weights(spec.model, name) if name else None
         arguments = named.arguments if named else {}
+        task = {"task": spec.task} if spec.task else {}
 
         def make() -> nn.Module:
             nonlocal notes
-            made, notes = _prepared(spec, build(factory, {**spec.kwargs, **arguments}, title=spec.title))
+            made, notes = _prepared(spec, build(factory, {**spec.kwargs, **task, **arguments}, title=spec.title))
             if weights.kind == "random" and isinstance(made, torch.jit.ScriptModule):
                 raise ModelError(
                     f"{spec.title} is a ScriptModule, which takes no random weights; name what it is made of."

@@ -2,11 +2,13 @@
 
 import functools
 import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
 
 from tasks.core.errors import SpecError
+from tasks.core.families.registry import family_of
 from tasks.core.forward.arguments import forward_parameters
 from tasks.core.forward.outputs import flatten
 from tasks.core.spec.export_spec import ResolvedSpec
@@ -34,9 +36,17 @@ def set_call_options(model: nn.Module, spec: ResolvedSpec) -> None:
         model.forward = forward
     if spec.outputs:
         model.register_forward_hook(functools.partial(_chosen, spec.outputs))
+    elif (family := family_of(spec.model)).chooses_outputs:
+        model.register_forward_hook(functools.partial(_kept, functools.partial(family.kept_outputs, spec.model)))
 
 
 def _chosen(names: tuple[str, ...], _model: nn.Module, _args: Any, output: Any) -> Any:
     """Those outputs, in their order, if each name is one of the module's own; else all, which get the names later."""
     found = dict(flatten(output))
     return {name: found[name] for name in names} if found.keys() >= set(names) else output
+
+
+def _kept(choose: Callable[[Sequence[str]], tuple[str, ...]], _model: nn.Module, _args: Any, output: Any) -> Any:
+    """Those outputs that the model's family is for."""
+    found = dict(flatten(output))
+    return {name: found[name] for name in choose(tuple(found))}

@@ -144,7 +144,7 @@ def provenance(spec: ResolvedSpec, weights: Weights, manifest: Manifest) -> dict
         "weights": weights.origin.rpartition("/")[2] if weights.kind == "url" else weights.origin,
         "weights_sha256": manifest.weights,
         "fingerprint": manifest.fingerprint,
-        **package_versions(),
+        **package_versions(spec),
     }
     return {f"assay.{key}": value for key, value in facts.items()}
 

@@ -8,18 +8,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tasks.core.families.registry import FAMILIES
+from tasks.core.families.registry import family_of
 from tasks.core.hashes import file_sha256
 from tasks.core.paths import PROJECT_FOLDER
 from tasks.core.records.comparison import Change, Kind
 from tasks.core.records.steps import LoadReport, Manifest, Weights
 from tasks.core.spec.export_spec import ResolvedSpec
 
-PACKAGES = (
-    "torch", *(package for family in FAMILIES for package in family.packages),
-    "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy",
-)  # fmt: skip
-"""The packages that shape the file or its proof."""
+PACKAGES = ("torch", "torchvision", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
+"""The packages that shape any file or its proof."""
 _UNDECIDING = ("errors.py", "provenance", "records", "reports")
 """Files and rooms of `tasks/core` whose code decides neither a file nor its proof."""
 
@@ -39,7 +36,7 @@ def make_manifest(spec: ResolvedSpec, weights: Weights, report: LoadReport) -> M
         sample=file_sha256(spec.sample) if spec.sample else None,
         sources=report.source_files,
         assay=assay_sha256(),
-        versions=package_versions(),
+        versions=package_versions(spec),
     )
 
 
@@ -55,7 +52,7 @@ def changes_without_weights(before: Manifest, spec: ResolvedSpec) -> tuple[str, 
         "sample": _sha256_or_absent(spec.sample) if spec.sample else None,
         "sources": {path: _sha256_or_absent(PROJECT_FOLDER / path) for path in before.sources},
         "assay": assay_sha256(),
-        "versions": package_versions(),
+        "versions": package_versions(spec),
     }
     return differences(before, before.model_copy(update=now))
 
@@ -120,13 +117,15 @@ def assay_sha256() -> str:
     return digest.hexdigest()
 
 
+def package_versions(spec: ResolvedSpec | None = None) -> dict[str, str]:
+    """Installed versions of the packages that shape the file: any, or that of a spec."""
+    own = family_of(spec.model).packages if spec else ()
+    return {name: package_version(name) for name in dict.fromkeys((*PACKAGES, *own))}
+
+
 @functools.cache
-def package_versions() -> dict[str, str]:
-    """Installed versions of the packages that shape the file."""
-    return {name: _version(name) for name in PACKAGES}
-
-
-def _version(name: str) -> str:
+def package_version(name: str) -> str:
+    """Installed version of a package, or `absent`."""
     try:
         return version(name)
     except PackageNotFoundError:

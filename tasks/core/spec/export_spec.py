@@ -20,6 +20,7 @@ from pydantic import (
 )  # fmt: skip
 
 from tasks.core.errors import SpecError
+from tasks.core.families.registry import family_of
 from tasks.core.records.record import Record
 from tasks.core.spec.catalog import read_catalog
 from tasks.core.spec.input_spec import InputSpec, derived_dims
@@ -68,6 +69,8 @@ class ExportSpec(Record):
     )
     """Enum member, file or folder, URL[#sha256=HEX], `runs:/`, `models:/`, each with `#LABEL` of one of several sets of
     weights in it; `random[:SEED]`, `as-built`, or a state_dict."""
+    task: str | None = None
+    """What a model of `hf:` is for, e.g. `text-classification`; None: as its config says."""
     kwargs: dict[str, Any] = {}
     """Arguments of the factory."""
     forward_kwargs: dict[str, Any] = {}
@@ -146,7 +149,10 @@ class ExportSpec(Record):
             mode="json", exclude={"sample", "static"}, fallback=lambda value: re.sub(" at 0x[0-9a-f]+", "", repr(value))
         )
         fields["inputs"] = [str(item) for item in self.inputs]
-        for field in ("model", "weights"):
+        if isinstance(self.model, str):
+            with contextlib.suppress(LookupError):
+                fields["model"] = family_of(self.model).text_of(self.model)
+        for field in ("weights",) if isinstance(self.model, str) else ("model", "weights"):
             value = str(fields[field])
             if value.startswith(("http://", "https://")):
                 parts = urlsplit(value)

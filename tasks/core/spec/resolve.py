@@ -59,7 +59,10 @@ def check_files(spec: ResolvedSpec) -> None:
     """See in a moment, without PyTorch, that a spec's model, sample and weights exist; an AssayError if they don't."""
     family = known_family(spec)
     if (file := family.file_of(spec.model)) and not file.is_file():
-        raise SpecError(f"There is no file {file}; give path/to/file.py:Class.")
+        raise SpecError(f"There is no file {file}; a model of this kind is given as {family.syntax}.")
+    if spec.task and spec.task not in (tasks := family.tasks()):
+        choices = f"there are {', '.join(tasks)}" if tasks else "only those of transformers (hf:) have tasks"
+        raise SpecError(f"--task {spec.task} is none that {spec.model} can have; {choices}.")
     if spec.sample is not None and not spec.sample.is_file():
         raise SpecError(f"There is no sample file {spec.sample}; give an .npz with arrays by input name.")
     if weights_kind(spec) != family.name:

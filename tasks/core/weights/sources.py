@@ -76,7 +76,9 @@ def check_weights(spec: _Asked) -> None:
     elif kind == "file":
         weights_files(_file(spec.weights))
     elif kind == family_of(spec.model).name:
-        family_of(spec.model).weights(spec.model, spec.weights)
+        named = family_of(spec.model).weights(spec.model, spec.weights)
+        if isinstance(named.location, Path):
+            weights_files(_file(str(named.location)))
 
 
 def same_weights(spec: _Asked, file_hash: str | None) -> bool:
@@ -88,15 +90,15 @@ def same_weights(spec: _Asked, file_hash: str | None) -> bool:
     """
     kind = weights_kind(spec)
     if kind == "file":
-        try:
-            return weights_sha256(_file(spec.weights)) == file_hash
-        except WeightsError:
-            return False
+        return _has_sha256(_absolute(split_part(spec.weights)[0]), file_hash)
     if kind == "url":  # one that states its hash
         expected = split_url(spec.weights)[2]
         return bool(expected and file_hash and file_hash.startswith(expected))
     family = family_of(spec.model)
-    return kind == "random" or (kind == family.name and family.fixes_weights)
+    if kind == family.name and not family.fixes_weights:
+        location = family.weights(spec.model, spec.weights).location
+        return isinstance(location, Path) and _has_sha256(location, file_hash)
+    return kind == "random" or kind == family.name
 
 
 def find_weights(spec: _Asked, fetch_from_mlflow: Callable[[str], Path]) -> Weights:
@@ -131,6 +133,13 @@ def find_weights(spec: _Asked, fetch_from_mlflow: Callable[[str], Path]) -> Weig
             return _known_to_family(spec, read_verified(_file(text), kind=kind, origin=_origin(_file(text)), part=part))
         case _:
             return _find_named(spec, kind)
+
+
+def _has_sha256(path: Path, file_hash: str | None) -> bool:
+    try:
+        return weights_sha256(path) == file_hash
+    except (WeightsError, OSError):
+        return False
 
 
 def _find_named(spec: _Asked, kind: str) -> Weights:

@@ -1,0 +1,79 @@
+"""Build and load a model of transformers as its users do: its class from the config, its weights by the library."""
+
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from tasks.core.errors import ModelError, SpecError, WeightsError, one_line, some
+from tasks.core.families.transformers_configs import AUTO_CLASSES, CONFIG, read_config
+
+NOTES: WeakKeyDictionary[nn.Module, tuple[str, ...]] = WeakKeyDictionary()
+"""What a reader should know of how a module was loaded."""
+
+
+def load(folder: Path, *, pretrained: bool = False, task: str = "", **options: Any) -> nn.Module:
+    """Build a model in float32, without a cache of keys and values.
+
+    Args:
+        folder: holds config.json.
+        pretrained: with the folder's weights; else as the library initialises it.
+        task: names the class; empty: the config's first architecture does.
+        options: of the config or of `from_pretrained`, e.g. `attn_implementation`.
+
+    Raises:
+        SpecError: the config can't be read, or its model has no such task.
+        ModelError: the model needs code that transformers does not have.
+        WeightsError: the weights lack something that the model has.
+    """
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    if "auto_map" in read_config(folder):
+        raise ModelError(f"{folder.name} runs code of its own (auto_map); give its class as path/to/file.py:Class.")
+    try:
+        config, options = transformers.AutoConfig.from_pretrained(folder, return_unused_kwargs=True, **options)
+    except (ValueError, KeyError, OSError) as error:
+        raise SpecError(f"{folder.name}/{CONFIG} describes no model of transformers: {one_line(error)}.") from error
+    model_class = _class_of(config, task=task, title=folder.name)
+    for part in (config, *(getattr(config, name) for name in config.sub_configs)):
+        if getattr(part, "use_cache", False):
+            part.use_cache = False
+    if not pretrained:
+        config.dtype = torch.float32
+        built: nn.Module = model_class._from_config(config, **options)
+        return built
+    model, info = model_class.from_pretrained(
+        folder, config=config, dtype=torch.float32, output_loading_info=True, local_files_only=True, **options
+    )
+    if lacking := sorted(info["missing_keys"]):
+        raise WeightsError(
+            f"{len(lacking)} keys of {model_class.__name__} are missing from the weights of {folder.name}: "
+            f"{some(lacking, most=5)}; name the --task that they were trained for."
+        )
+    left = sorted(info["unexpected_keys"])
+    NOTES[model] = (f"transformers leaves {len(left)} keys of the weights aside: {some(left, most=5)}",) if left else ()
+    loaded: nn.Module = model
+    return loaded
+
+
+def _class_of(config: Any, *, task: str, title: str) -> Any:
+    """The class of the task, or of the config's first architecture, or the bare model."""
+    import transformers
+
+    named = next(iter(config.architectures or ()), "")
+    if not task and (found := getattr(transformers, named, None)) is not None:
+        return found
+    if not task and named:
+        raise ModelError(f"{title} is a {named}, which transformers does not have; give a --task.")
+    task = task or "feature-extraction"
+    if task not in AUTO_CLASSES:
+        raise SpecError(f"There is no task {task!r}; there are {', '.join(AUTO_CLASSES)}.")
+    classes = getattr(transformers, AUTO_CLASSES[task])._model_mapping
+    if type(config) not in classes:
+        raise SpecError(f"{title} is a {config.model_type}, which transformers has no {task} of; leave --task out.")
+    known = classes[type(config)]
+    return next(iter(known)) if isinstance(known, tuple | list) else known

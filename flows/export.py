@@ -34,6 +34,7 @@ from tasks.fetch_weights import fetch_weights
 from tasks.find_unchanged import find_unchanged
 from tasks.instantiate_model import instantiate_model
 from tasks.log_export import log_export
+from tasks.measure_latency import measure_latency
 from tasks.mlflow_store.proven import find_proven
 from tasks.step import recorded
 from tasks.validate_onnx import validate_onnx
@@ -55,6 +56,7 @@ def export_model(
     output: SkipJsonSchema[Path | None] = None,
     verbose: bool = False,
     accept_contract: bool = False,
+    timing: bool = True,
     parent_run_id: SkipJsonSchema[str | None] = None,
 ) -> ExportResult:
     """Turn a PyTorch model into a proven, versioned ONNX file.
@@ -68,6 +70,7 @@ def export_model(
         output: also put the proven file there.
         verbose: log the graph, readable.
         accept_contract: `champion` may move to other inputs or outputs; exports even where nothing changed.
+        timing: of a proven file, measure how long a run takes beside PyTorch: 2 seconds more.
         parent_run_id: MLflow run under which this one shall stand.
 
     Raises:
@@ -90,6 +93,9 @@ def export_model(
         inputs = create_inputs(spec, module)
         candidate = export_onnx(spec, module, inputs, folder=Path(folder), verbose=verbose)
         proof = validate_onnx(candidate, module, inputs)
+        if timing and proof.evidence.verdict == "pass":
+            measure_latency(candidate, module, inputs)
+        module.release()
         release = log_export(attempt, candidate, proof)
     result = deliver_file(attempt.result(release), output)
     if result.verdict != "pass":

@@ -29,7 +29,7 @@ def validate_onnx(candidate: Candidate, module: "BuiltModule", inputs: "Inputs",
         candidate: the file, and what it answered already.
         module: the module.
         inputs: probes, and how forward takes them.
-        keep: the module and its answers, for another file; else both are let go.
+        keep: the module's answers, for another file; else they are let go.
     """
     from tasks.core.proof.validation import validate
 
@@ -41,8 +41,6 @@ def validate_onnx(candidate: Candidate, module: "BuiltModule", inputs: "Inputs",
         notes=module.report.notes,
         keep=keep,
     )
-    if not keep:
-        module.release()
     evidence, is_foreign = proof.evidence, candidate.graph.exporter == "other"
     title = f"{module.spec.title} {candidate.graph.path.name}" if is_foreign else module.spec.title
     heading, reasons = f"## {escaped(title)}: {VERDICT_MARKS[evidence.verdict]}", map(escaped, evidence.reasons)

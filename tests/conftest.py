@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tasks.core.speed import budget
 from tests.models.real_models import SITE
 from tests.services.weights_server import WeightsServer, serve_weights
 
@@ -63,6 +64,13 @@ def _logger_as_it_was() -> Iterator[None]:
     yield
     logger.setLevel(level)
     logger.propagate = propagates
+
+
+@pytest.fixture(autouse=True)
+def _untimed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No time is spent on how fast a file is, but by tests marked `timed` and by what modules of tests share."""
+    if "timed" not in request.keywords:
+        monkeypatch.setattr(budget, "SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")

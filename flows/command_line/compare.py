@@ -11,6 +11,7 @@ from flows.command_line.parsers import compare_parser
 from flows.command_line.run import run_command
 from tasks.core.records.comparison import Change, Comparison, ContractChange, Drift, Kind
 from tasks.core.reports.numbers import number
+from tasks.core.reports.wording import latency_change
 from tasks.core.spec.version_name import VersionName
 
 
@@ -42,6 +43,7 @@ def lines_of(comparison: Comparison) -> Iterator[str]:
     differing["operators"] = [_line("operators", f"{name}: {old} became {new}") for name, (old, new) in counts]
     for lines in differing.values():
         yield from lines
+    yield _line("speed", latency_change(*comparison.latency) or "not measured on the same processor and inputs")
     yield from _drift_lines(comparison.drift)
     if equal := [what for what, lines in differing.items() if not lines]:
         yield _line("equal", ", ".join(equal))

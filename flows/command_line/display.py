@@ -16,7 +16,7 @@ from rich.status import Status
 from flows.command_line.encodings import writable_in_any_encoding
 from tasks.core.paths import MLFLOW_DATABASE
 from tasks.core.records.steps import ExportResult
-from tasks.core.reports.wording import VERDICT_MARKS
+from tasks.core.reports.wording import VERDICT_MARKS, latency_sentence
 
 _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "error": "red"}
 MARKS = {verdict: f"[{_COLOURS[verdict]}]{mark}[/]" for verdict, mark in VERDICT_MARKS.items()}
@@ -135,6 +135,8 @@ def _details(result: ExportResult) -> Iterator[str]:
         yield figures + (f", {sum(result.seconds.values()):.1f} s to export and prove" if timed else "")
     if result.evidence and result.evidence.coverage:
         yield f"weights  {result.evidence.coverage.sentence}"
+    if result.latency:
+        yield f"speed    {escape(latency_sentence(result.latency))}"
     if not is_export and not is_proven:
         yield f"reason   {escape(result.reason)}"
     if result.evidence and result.evidence.blame:

@@ -65,7 +65,8 @@ class _Job:
 
     def terms(self, spec: ResolvedSpec) -> dict[str, Any]:
         """Arguments of `export_model` beside the spec."""
-        asked = {name: getattr(self.options, name) for name in ("force", "check", "verbose", "accept_contract")}
+        names = ("force", "check", "verbose", "accept_contract", "timing")
+        asked = {name: getattr(self.options, name) for name in names}
         return {**asked, "output": self.outputs[spec.title]}
 
     def add(self, result: ExportResult) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from flows.processes.dask_address import LOCAL
 from tasks.core.errors import ServiceError, SpecError, VerdictError
 from tasks.core.families.registry import MODEL_SYNTAX
+from tasks.core.speed.budget import SECONDS
 from tasks.core.syntax import DEFAULT_OPSET, DIM_SYNTAX, VERSION_SYNTAX, WEIGHTS_CHOICES
 
 DEFAULT_MODEL = "digits"
@@ -84,6 +85,8 @@ def export_parser(prog: str = "python flows/export.py") -> Parser:
     results.add_argument("--check", action="store_true", help=_CHECK)
     contract = "let `champion` move to other inputs or outputs; exports even where nothing changed"
     results.add_argument("--accept-contract", action="store_true", help=contract)
+    speed = f"do not measure how long a run takes beside PyTorch, which takes {SECONDS:g} seconds"
+    results.add_argument("--no-timing", dest="timing", action="store_false", help=speed)
     add_output_options(results)
     return parser
 

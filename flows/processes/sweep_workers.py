@@ -63,6 +63,7 @@ def export_warm(spec: ResolvedSpec, terms: Terms) -> ExportResult:
     return processes.run(
         spec.title, terms.timeout_seconds, export_here, spec,
         force=terms.force, parent_run_id=terms.parent_run_id, environment=terms.environment,
+        timing=False,  # other exports use the same cores
     )  # fmt: skip
 
 

@@ -96,7 +96,7 @@ def params(attempt: Attempt) -> dict[str, str]:
 
 
 def metrics(attempt: Attempt) -> dict[str, float]:
-    """Parity, sizes, parity per output, times, in the order of the page; infinite values as MLflow stores them."""
+    """Parity, sizes, speed, parity per output, times of steps, in this order; infinite values as MLflow stores them."""
     found: dict[str, float] = {}
     graph, evidence = attempt.graph, attempt.evidence
     if evidence:
@@ -107,6 +107,9 @@ def metrics(attempt: Attempt) -> dict[str, float]:
             found["proof_coverage"] = evidence.coverage.share
     if graph:
         found |= {"size_bytes": float(graph.size_bytes), "num_nodes": float(graph.num_nodes)}
+    if attempt.latency and attempt.latency.onnx and attempt.latency.torch:
+        timings = {"latency_ms": attempt.latency.onnx, "latency_torch_ms": attempt.latency.torch}
+        found |= {key: float(f"{timing.median_ms:.4g}") for key, timing in timings.items()}
     if evidence:
         for output in evidence.outputs:
             name = re.sub(r"[^\w\-. ]", "_", output.name)[:100]

@@ -15,7 +15,7 @@ from tasks.mlflow_store.shared_entries import write_shared
 _VIEW = f"mlflow.sharedViewState.{VIEW_KEY}"
 _COLUMNS = (
     "tags.`assay.verdict`", "tags.`assay.kind`", "metrics.`noise_ratio`", "metrics.`size_bytes`",
-    "params.`exporter`", "params.`weights`", "attributes.`User`",
+    "metrics.`latency_ms`", "params.`exporter`", "params.`weights`", "attributes.`User`",
 )  # fmt: skip
 
 

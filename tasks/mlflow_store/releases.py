@@ -51,7 +51,8 @@ def read_export(release: Release) -> PastExport:
     """
     path = mlflow.artifacts.download_artifacts(run_id=release.run_id, artifact_path=RECORD_FILE)
     records = json.loads(Path(path).read_text())
-    return PastExport(release=release, **{name: records[name] for name in ("manifest", "graph", "evidence", "weights")})
+    known = {name: records[name] for name in ("manifest", "graph", "evidence", "weights")}
+    return PastExport(release=release, latency=records.get("latency"), **known)
 
 
 def version_at(client: mlflow.MlflowClient, name: str, alias: str) -> ModelVersion | None:

@@ -37,7 +37,8 @@ def schema(prefect_server: str) -> dict[str, Any]:
 
 def test_the_form_offers_choices_and_nothing_internal(schema: dict[str, Any]) -> None:
     """Names of the catalog beside any other text, opsets within their bounds; no path of a machine, no MLflow run."""
-    assert schema["properties"].keys() == {"spec", "force", "check", "verbose", "accept_contract"}
+    shown = {"spec", "force", "check", "verbose", "accept_contract", "timing"}
+    assert schema["properties"].keys() == shown
     fields = schema["definitions"]["ExportSpec"]["properties"]
     listed, other = fields["model"]["anyOf"]
     assert listed["enum"] == list(read_catalog())

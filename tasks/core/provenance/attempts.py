@@ -10,6 +10,7 @@ from tasks.core.errors import as_assay_error
 from tasks.core.provenance.manifest import changes, package_versions
 from tasks.core.records.comparison import Change
 from tasks.core.records.evidence import Evidence
+from tasks.core.records.latency import Latency
 from tasks.core.records.record import Record
 from tasks.core.records.steps import ErrorRecord, ExportResult, Graph, LoadReport, Manifest, Release, Weights
 from tasks.core.spec.export_spec import ResolvedSpec
@@ -25,10 +26,11 @@ class PastExport(Record):
     weights: Weights | None = None
     damage: str = ""
     """What is wrong with what is stored of it, in a few words; empty: nothing that was seen."""
+    latency: Latency | None = None
 
     def unchanged(self, spec: ResolvedSpec) -> ExportResult:
         """The outcome where nothing has to be done."""
-        attempt = Attempt(spec, manifest=self.manifest, graph=self.graph, evidence=self.evidence)
+        attempt = Attempt(spec, manifest=self.manifest, graph=self.graph, evidence=self.evidence, latency=self.latency)
         reason = f"nothing changed since version {self.release.version}, proven in run {self.release.run_id}"
         return attempt.result(self.release).model_copy(update={"unchanged": True, "reason": reason})
 
@@ -51,6 +53,7 @@ class Attempt:
     manifest: Manifest | None = None
     graph: Graph | None = None
     evidence: Evidence | None = None
+    latency: Latency | None = None
     error: ErrorRecord | None = None
     """What ended it before a verdict."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -97,9 +100,9 @@ class Attempt:
 
     def to_json(self) -> str:
         """The records; `find_proven` reads a past export from them."""
-        known = (self.spec, self.weights, self.report, self.manifest, self.graph, self.evidence)
-        names = ("spec", "weights", "report", "manifest", "graph", "evidence")
-        records = {name: record and record.model_dump(mode="json") for name, record in zip(names, known, strict=True)}
+        names = ("spec", "weights", "report", "manifest", "graph", "evidence", "latency")
+        known = {name: getattr(self, name) for name in names}
+        records = {name: record and record.model_dump(mode="json") for name, record in known.items()}
         error = self.error and self.error.message
         return json.dumps({**records, "error": error, "seconds": self.seconds}, indent=1)
 
@@ -112,6 +115,7 @@ class Attempt:
             reason=self._reason(),
             graph=self.graph,
             evidence=self.evidence,
+            latency=self.latency,
             release=release,
             weights_sha256=self.manifest.weights if self.manifest else None,
             onnx_path=Path(self.file).resolve() if self.file else None,

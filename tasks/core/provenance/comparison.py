@@ -37,6 +37,7 @@ def compare(before: PastExport, now: PastExport, files: tuple[Path, Path]) -> Co
         contract=contract_changes(before.graph, now.graph),
         operators={name: pair for name in names if len(set(pair := (old_counts[name], new_counts[name]))) > 1},
         size_bytes=(before.graph.size_bytes, now.graph.size_bytes),
+        latency=(before.latency, now.latency),
         drift=measure_drift(before, now, files),
     )
 

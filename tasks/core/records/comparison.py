@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from tasks.core.records.latency import Latency
 from tasks.core.records.record import Record
 
 Kind = Literal["weights", "sample", "spec", "code", "packages", "file"]
@@ -62,4 +63,6 @@ class Comparison(Record):
     """Number of nodes before and now, by operator, where they differ."""
     size_bytes: tuple[int, int]
     """Of both files, with their sidecars."""
+    latency: tuple[Latency | None, Latency | None]
+    """Of both, as they were measured when they were made."""
     drift: Drift

@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from tasks.core.arrays import Array, worst
 from tasks.core.records.evidence import Evidence, OutputEvidence
+from tasks.core.records.latency import Latency
 from tasks.core.records.record import Record
 
 Verdict = Literal["pass", "fail", "inconclusive", "error"]
@@ -205,6 +206,8 @@ class ExportResult(Record):
     """Where the file lies now, if it is a file of this machine."""
     static: dict[str, str] = {}
     """What is not dynamic though one might expect it, and why."""
+    latency: Latency | None = None
+    """How long a run takes, as it was measured when the version was made; None: that was left out."""
     seconds: dict[str, float] = {}
     """Per step."""
     error: ErrorRecord | None = None

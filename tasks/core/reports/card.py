@@ -18,7 +18,7 @@ from tasks.core.reports.markdown import (
     title,
     verdict_lines,
 )
-from tasks.core.reports.wording import RANDOM_WEIGHTS, VERDICT_MARKS
+from tasks.core.reports.wording import EQUALLY_FAST, RANDOM_WEIGHTS, VERDICT_MARKS, latency_change
 
 MAX_DESCRIPTION = 5000
 """Characters; some databases refuse more."""
@@ -77,7 +77,9 @@ def _reason_lines(attempt: Attempt, graph: Graph, version: str | None) -> list[s
     if before is None:
         return ["**Why this version:** it is the first one."]
     number = before.release.version
-    figures = (f"{change.name}: {change.before} became {change.now}" for change in file_changes(before.graph, graph))
+    figures = [f"{change.name}: {change.before} became {change.now}" for change in file_changes(before.graph, graph)]
+    speed = latency_change(before.latency, attempt.latency)
+    figures += [f"time of a run: {speed}"] if speed and not speed.endswith(EQUALLY_FAST) else []
     return [
         *(f"**✘ Changed contract:** {contract_sentence(change)}. Code that uses version {number} has to change."
           for change in contract_changes(before.graph, graph)),

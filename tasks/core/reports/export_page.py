@@ -11,7 +11,7 @@ from tasks.core.reports.error_plot import error_plot
 from tasks.core.reports.graph_blocks import Blocks
 from tasks.core.reports.graph_picture import graph_picture, operators_in_words
 from tasks.core.reports.pages import render
-from tasks.core.reports.wording import RANDOM_WEIGHTS, VERDICT_MARKS, verdict_sentence
+from tasks.core.reports.wording import RANDOM_WEIGHTS, VERDICT_MARKS, latency_sentence, verdict_sentence
 from tasks.core.spec.input_spec import FLOAT_DTYPES
 
 _MANY_OUTPUTS = 4
@@ -41,6 +41,7 @@ def html_report(attempt: Attempt, found: Blocks | None = None) -> str:
         "outputs": outputs,
         "picture": Markup(graph_picture(graph, found)) if found else "",
         "operators": operators_in_words(found.operators, 1000) if found else "",
+        "speed": latency_sentence(attempt.latency) if attempt.latency else "",
         "unfold_all": len(outputs) <= _MANY_OUTPUTS,
     }
     return render("report.html.j2", **values)

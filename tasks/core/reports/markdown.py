@@ -10,7 +10,13 @@ from rich.filesize import decimal
 from tasks.core.provenance.attempts import Attempt, model_name
 from tasks.core.records.evidence import Evidence
 from tasks.core.records.steps import Graph, TensorType
-from tasks.core.reports.wording import RANDOM_WEIGHTS, VERDICT_MARKS, error_sentence, verdict_sentence
+from tasks.core.reports.wording import (
+    RANDOM_WEIGHTS,
+    VERDICT_MARKS,
+    error_sentence,
+    latency_sentence,
+    verdict_sentence,
+)
 
 _SPECIAL = str.maketrans(
     {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " "} | {sign: f"\\{sign}" for sign in "\\`*_{}[]#|~"}
@@ -86,7 +92,7 @@ def verdict_lines(evidence: Evidence, context: Context) -> list[str]:
 
 
 def fact_lines(attempt: Attempt, graph: Graph, context: Context) -> list[str]:
-    """A list: inputs, outputs, weights, the file, who made it.
+    """A list: inputs, outputs, weights, the file, who made it, how fast it is.
 
     Args:
         attempt: with its weights.
@@ -100,6 +106,7 @@ def fact_lines(attempt: Attempt, graph: Graph, context: Context) -> list[str]:
         file = f", file SHA-256 {code(weights.file_sha256)}" if weights.file_sha256 else ""
         facts.append(f"weights {escaped(weights.origin)}, tensors {code((tensors or 'random')[:16])}{file}")
     size = decimal(graph.size_bytes)
+    speed = [f"speed {escaped(latency_sentence(attempt.latency))}"] if attempt.latency else []
     return [
         "\n".join(
             bullets(
@@ -108,6 +115,7 @@ def fact_lines(attempt: Attempt, graph: Graph, context: Context) -> list[str]:
                     f"model {code(model_name(attempt.spec))}, {made(attempt, context)}",
                     f"file SHA-256 {code(graph.sha256)}",
                     f"opset {graph.opset}, {graph.exporter} exporter, {graph.num_nodes} nodes, {size}",
+                    *speed,
                 ]
             )
         )

@@ -52,7 +52,14 @@ class SessionClient:
         return not self._connection.closed and self._process.poll() is None
 
     def open(
-        self, model: Path | bytes, *, level: str, threads: int | None, folder: Path | None, without: Sequence[str] = ()
+        self,
+        model: Path | bytes,
+        *,
+        level: str,
+        threads: int | None,
+        folder: Path | None,
+        without: Sequence[str] = (),
+        arena: bool = False,
     ) -> None:
         """Request a session, unless it is the one that is open; returns at once.
 
@@ -62,6 +69,7 @@ class SessionClient:
             threads: within an operator; None: as many as PyTorch has.
             folder: of the sidecars, of a model that has no path.
             without: names of optimisation passes that are left out.
+            arena: keep memory for the next run, as ONNX Runtime does by default.
         """
         session = {
             "model": model if isinstance(model, bytes) else str(model.resolve()),
@@ -69,6 +77,7 @@ class SessionClient:
             "level": level,
             "without": tuple(without),
             "threads": threads or _num_threads(),
+            "arena": arena,
         }
         if session != self._session:
             self._opening = self._send("open", session)
@@ -78,9 +87,7 @@ class SessionClient:
         """Run the session on arrays by input name, one after another, and close it; outputs in the file's order."""
         outputs: list[list[Array]] | None = None
         try:
-            if self._opening is not None:
-                number, self._opening = self._opening, None
-                self._receive(number)
+            self._wait_until_open()
             outputs = []
             for arrays in feeds:
                 outputs.append(self._receive(self._send("run", arrays)))
@@ -90,6 +97,17 @@ class SessionClient:
             raise
         self.close_session()
         return outputs
+
+    def seconds(self, arrays: Mapping[str, Array], *, num_runs: int) -> list[float]:
+        """How long each of several runs of the session takes; it stays open.
+
+        Args:
+            arrays: by input name.
+            num_runs: one after another.
+        """
+        self._wait_until_open()
+        found: list[float] = self._receive(self._send("time", (dict(arrays), num_runs)))
+        return found
 
     def close_session(self) -> None:
         """Request that the session be closed, if there is one; returns at once."""
@@ -118,6 +136,11 @@ class SessionClient:
         except BaseException:
             self.kill()
             raise
+
+    def _wait_until_open(self) -> None:
+        if self._opening is not None:
+            number, self._opening = self._opening, None
+            self._receive(number)
 
     def _send(self, verb: str, content: Any) -> int:
         self._num_sent += 1

@@ -5,6 +5,7 @@ descriptor is its argument:
 
     open   the arguments of `_opened`   -> None
     run    arrays by name               -> a list of arrays, of objects where NumPy has no dtype
+    time   the same, a number of runs   -> the seconds that each of them took
     close  None                         -> None
 
 and receives `(number, outcome, content)`: `done` and the above, or `refused` or `memory` and the reason.
@@ -14,6 +15,7 @@ import re
 import resource
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -52,9 +54,11 @@ def main() -> None:
         while True:
             number, verb, content = connection.recv()
             try:
-                found = None
+                found: Any = None
                 if verb == "run":
                     found = _answer(session, content)
+                elif verb == "time":
+                    found = _seconds(session, *content)
                 else:
                     session = None
                     release_free_memory()
@@ -71,12 +75,12 @@ def main() -> None:
 
 
 def _opened(
-    model: str | bytes, *, folder: str | None, level: str, without: Sequence[str], threads: int
+    model: str | bytes, *, folder: str | None, level: str, without: Sequence[str], threads: int, arena: bool
 ) -> onnxruntime.InferenceSession:
     """A session of a file, or of a serialised ModelProto whose sidecars are in `folder`, `without` some passes."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = _LEVELS[level]
-    options.enable_cpu_mem_arena = False  # it grows by powers of two, and keeps what the largest batch took
+    options.enable_cpu_mem_arena = arena  # which grows by powers of two, and keeps what the largest batch took
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what it finds wrong is raised, too
     if folder is not None:
@@ -92,6 +96,17 @@ def _answer(session: Any, arrays: Mapping[str, Any]) -> list[NDArray[Any]]:
     given = session.run(wanted, {name: array for name, array in arrays.items() if name in names}) if wanted else []
     found = dict(zip(wanted, map(_array, given), strict=True))
     return [found.get(name, np.empty(0, object)) for name in outputs]
+
+
+def _seconds(session: Any, arrays: Mapping[str, Any], num_runs: int) -> list[float]:
+    names = {value.name for value in session.get_inputs()}
+    feeds = {name: array for name, array in arrays.items() if name in names}
+    found = []
+    for _ in range(num_runs):
+        started = time.perf_counter()
+        session.run(None, feeds)
+        found.append(time.perf_counter() - started)
+    return found
 
 
 def _array(value: Any) -> NDArray[Any]:

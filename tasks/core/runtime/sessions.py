@@ -8,14 +8,14 @@ import atexit
 import contextlib
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tasks.core.arrays import Array
 from tasks.core.errors import CrashError
 from tasks.core.runtime.session_client import SessionClient, SessionError
 
-__all__ = ["SessionError", "answers", "opening", "prepare"]
+__all__ = ["SessionError", "answers", "opening", "prepare", "timing"]
 
 _lock = threading.Lock()
 _client: SessionClient | None = None
@@ -75,6 +75,27 @@ def opening(path: Path, *, threads: int | None = None) -> Iterator[None]:
             _lock.release()
         raise
     with _lock, client.killed_if_interrupted():
+        client.close_session()
+
+
+@contextlib.contextmanager
+def timing(path: Path, arrays: Mapping[str, Array]) -> Iterator[Callable[[int], list[float]]]:
+    """Open a file with ONNX Runtime's own defaults, with as many threads as PyTorch has, while the caller goes on.
+
+    Within this context, in which others have to wait, the function given does so many runs, and tells how long each
+    took; a SessionError if ONNX Runtime refuses them.
+
+    Args:
+        path: of the file.
+        arrays: by input name.
+    """
+    with _lock, _started().killed_if_interrupted() as client:
+        client.open(path, level="all", threads=None, folder=None, arena=True)
+        try:
+            yield lambda num_runs: client.seconds(arrays, num_runs=num_runs)
+        except SessionError:
+            client.close_session()
+            raise
         client.close_session()
 
 

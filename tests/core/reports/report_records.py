@@ -16,6 +16,7 @@ from tasks.core.records.evidence import (
     ProbeRecord,
     Values,
 )
+from tasks.core.records.latency import Latency, Timing
 from tasks.core.records.steps import Graph, LoadReport, Manifest, Release, TensorType, Weights
 from tasks.core.reports.export_page import html_report
 from tasks.core.spec.export_spec import ExportSpec
@@ -62,6 +63,13 @@ def make_graph(**dtypes: str) -> Graph:
         outputs=tuple(TensorType(name=n, dtype=d, dims=("batch", 10)) for n, d in outputs.items()),
         exporter="dynamo", exporter_reason="first choice of auto", notes=("a note on the file",),
     )  # fmt: skip
+
+
+def make_latency(onnx_ms: float, torch_ms: float, **facts: Any) -> Latency:
+    """Two timings with intervals of a tenth, but for the facts given."""
+    onnx, eager = (Timing(median_ms=ms, low_ms=0.95 * ms, high_ms=1.05 * ms, num_runs=40) for ms in (onnx_ms, torch_ms))
+    usual: dict[str, Any] = {"batch_size": 1, "shapes": {"image": (1, 1, 8, 8)}, "threads": 2, "cpu": "a CPU <1>"}
+    return Latency(onnx=onnx, torch=eager, **{**usual, **facts})
 
 
 def make_manifest(**facts: Any) -> Manifest:

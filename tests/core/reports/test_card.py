@@ -6,10 +6,11 @@ import pytest
 
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.provenance.comparison import contract_changes
+from tasks.core.records.latency import Latency
 from tasks.core.records.steps import Graph, TensorType
 from tasks.core.reports.card import MAX_DESCRIPTION, OWN_HEADING, contract_sentence, model_page, version_card
 from tasks.core.reports.markdown import Context
-from tests.core.reports.report_records import make_attempt, make_evidence, make_graph, make_manifest
+from tests.core.reports.report_records import make_attempt, make_evidence, make_graph, make_latency, make_manifest
 
 AROUND = Context(user="ada", version="4", links=(("Report", "#/report"),))
 GRAPH = make_graph()
@@ -85,3 +86,22 @@ def test_a_models_page_says_that_its_weights_are_random() -> None:
     assert "The weights are random" in text
     assert "[Newest: version 4](#/4) · [Champion: version 3](#/3)" in text
     assert "random" not in model_page("net", links=links, is_random=False)
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (make_latency(4.0, 6.0), "time of a run: 2 ms became 4 ms, 2 times as slow"),
+        (make_latency(2.05, 6.0), ""),
+        (make_latency(4.0, 6.0, cpu="another"), ""),
+        (None, ""),
+    ],
+    ids=["slower", "within the intervals", "on another processor", "not timed"],
+)
+def test_a_slower_file_is_told(now: Latency | None, said: str, attempt: Attempt) -> None:
+    """Where both versions were timed on equal terms, and differ by more than their intervals."""
+    assert attempt.before is not None
+    timed = attempt.before.model_copy(update={"latency": make_latency(2.0, 6.0)})
+    text = card_of(replace(attempt, before=timed, latency=now))
+    assert said in text
+    assert ("time of a run" in text) == bool(said)

@@ -26,6 +26,7 @@ from tests.core.reports.report_records import (
     make_evidence,
     make_family,
     make_graph,
+    make_latency,
     make_manifest,
     make_output,
     make_report,
@@ -177,6 +178,18 @@ def test_what_changed_is_told_with_its_values() -> None:
     """The section on why this version exists has a row an entry: before, and now."""
     text = _Page(make_report(make_evidence())).text
     assert "changed before now torch 2.13.0 -> 2.14.0 2.13.0 2.14.0" in text
+
+
+def test_speed_is_a_table_with_its_terms() -> None:
+    """Both medians, bars in proportion, the processor as text, the shapes; or why there is none."""
+    text = make_report(make_evidence(), latency=make_latency(2.0, 8.0))
+    page = _Page(text)
+    assert "2 ms by ONNX Runtime, 8 ms by PyTorch: 4 times as fast" in page.text
+    assert "on a CPU <1> when this was exported, 2 threads each" in page.text
+    assert "image[1, 1, 8, 8]" in page.text
+    assert ("width: 60px" in text, "width: 240px" in text) == (True, True)
+    untimed = make_latency(1.0, 1.0, reason="too dear").model_copy(update={"onnx": None, "torch": None})
+    assert "Not timed: too dear." in _Page(make_report(make_evidence(), latency=untimed)).text
 
 
 def test_names_cannot_run() -> None:

@@ -45,6 +45,18 @@ def test_opening_a_file_sooner_changes_nothing(twice: Path, crashing: Path) -> N
     assert len(sessions.answers(twice, [])) == 0
 
 
+def test_runs_are_timed_and_what_refuses_is_said(twice: Path) -> None:
+    """As many runs as asked for, again and again; what does not fit is refused, and answers come as ever afterwards."""
+    with sessions.timing(twice, {"x": BATCHES[2], "unknown": np.zeros(1)}) as run:
+        assert [len(run(number)) for number in (1, 5)] == [1, 5]
+        assert all(0 < seconds < 10 for seconds in run(3))
+    unfit = {"x": np.zeros(3)}
+    with pytest.raises(sessions.SessionError, match="input data type"), sessions.timing(twice, unfit) as run:
+        run(1)
+    ((found,),) = sessions.answers(twice, [{"x": BATCHES[1]}])
+    np.testing.assert_array_equal(found, 2 * BATCHES[1])
+
+
 def test_a_model_without_a_path_finds_its_sidecar(with_sidecar: Path) -> None:
     """Bytes, with a folder of sidecars."""
     model = with_sidecar.read_bytes()

@@ -14,16 +14,17 @@ if __name__ == "__main__":  # before the imports below: the command line imports
 
 import logging
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from prefect import flow
 from pydantic.json_schema import SkipJsonSchema
 
 from flows.news import tell
+from flows.processes.stale_flow_runs import claim
 from tasks.core.errors import VerdictError
 from tasks.core.model.borrowing import borrowed
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import ExportResult
+from tasks.core.runtime.work_folders import work_folder
 from tasks.core.spec.destination import check_destination
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import resolve
@@ -46,7 +47,7 @@ __all__ = ["ExportSpec", "VerdictError", "export_model"]
 
 @flow(
     name="export-model", flow_run_name="export-{spec.title}", persist_result=False,
-    on_completion=[tell], on_failure=[tell], on_crashed=[tell],
+    on_running=[claim], on_completion=[tell], on_failure=[tell], on_crashed=[tell],
 )  # fmt: skip
 def export_model(
     spec: ExportSpec,
@@ -85,13 +86,13 @@ def export_model(
         log.info("unchanged: %s", known.reason)
         return deliver_file(known, output)
     attempt = Attempt(spec, before, accepts_contract=accept_contract, parent_run_id=parent_run_id)
-    with recorded(attempt), borrowed(spec), TemporaryDirectory(prefix="assay-") as folder:
+    with recorded(attempt), borrowed(spec), work_folder() as folder:
         weights = fetch_weights(spec)
         module = instantiate_model(spec, weights)
         if not force and (known := find_unchanged(spec, before, module.manifest)):
             return deliver_file(known, output)
         inputs = create_inputs(spec, module)
-        candidate = export_onnx(spec, module, inputs, folder=Path(folder), verbose=verbose)
+        candidate = export_onnx(spec, module, inputs, folder=folder, verbose=verbose)
         proof = validate_onnx(candidate, module, inputs)
         if timing and proof.evidence.verdict == "pass":
             measure_latency(candidate, module, inputs)

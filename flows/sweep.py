@@ -27,6 +27,7 @@ from prefect.task_runners import TaskRunner
 from flows.outcomes import ended
 from flows.processes.dask_address import is_this_machine
 from flows.processes.export_here import CHECK_SECONDS, check_apart, services
+from flows.processes.stale_flow_runs import claim
 from flows.processes.sweep_workers import Terms, dask_workers, export_warm, local_workers, software
 from flows.sweep_artifacts import shown
 from tasks.core.errors import AssayError, CrashError, SpecError, SweepError, one_line
@@ -38,6 +39,7 @@ from tasks.core.spec.resolve import make_spec, resolve
 from tasks.deliver_file import deliver_file
 from tasks.find_unchanged import find_unchanged
 from tasks.mlflow_store.proven import find_proven
+from tasks.mlflow_store.stale import clean_up
 from tasks.mlflow_store.sweeps import Sweep, logged_sweep
 
 __all__ = ["ExportSpec", "SweepError", "SweepOptions", "sweep", "sweep_models"]
@@ -67,7 +69,7 @@ class SweepOptions(Record):
 DEFAULT_OPTIONS = SweepOptions()
 
 
-@flow(name="sweep-models", persist_result=False)
+@flow(name="sweep-models", persist_result=False, on_running=[claim])
 def sweep_models(specs: list[ExportSpec] | None = None, options: SweepOptions = DEFAULT_OPTIONS) -> list[ExportResult]:
     """Export many models side by side; models that did not change are not exported again.
 
@@ -115,6 +117,7 @@ def sweep(
     if twice := sorted({title for title in titles if titles.count(title) > 1}):
         raise SpecError(f"Two models are called {twice[0]}; give one of them another name, or leave it out.")
     _check_store(options)
+    clean_up()
     with logged_sweep(specs, resume=options.resume) as log:
         opened(log.run_url)
 
@@ -180,7 +183,7 @@ _job: ContextVar[Callable[[], None]] = ContextVar("job")
 """What `export_side_by_side` does, kept out of its parameters: Prefect sends those along with each task."""
 
 
-@flow(name="sweep", persist_result=False)
+@flow(name="sweep", persist_result=False, on_running=[claim])
 def export_side_by_side(num_models: int) -> str:
     """Export the specs of the current job side by side, reporting each result as it comes."""
     _work_off()

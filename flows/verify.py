@@ -20,6 +20,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.outcomes import outcome
+from flows.processes.stale_flow_runs import claim
 from tasks.core.errors import ServiceError
 from tasks.core.inputs.matching import Matcher
 from tasks.core.model.borrowing import borrowed
@@ -41,7 +42,7 @@ log = logging.getLogger("assay")
 __all__ = ["ExportSpec", "verify_files"]
 
 
-@flow(name="verify-files", flow_run_name="verify-{spec.title}", persist_result=False)
+@flow(name="verify-files", flow_run_name="verify-{spec.title}", persist_result=False, on_running=[claim])
 def verify_files(
     spec: ExportSpec,
     files: Sequence[Path],

@@ -6,6 +6,7 @@ from prefect.artifacts import create_link_artifact
 
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import Candidate, Release
+from tasks.core.runtime.work_folders import temporary_files_in
 from tasks.mlflow_store.registration import check_download, log_model, register
 from tasks.mlflow_store.runs import REPORT_FILE, open_run
 from tasks.step import step
@@ -27,7 +28,8 @@ def log_export(attempt: Attempt, candidate: Candidate, proof: "Proof") -> Releas
         ServiceError: the tracking server could not be reached.
         ExportError: the downloaded bytes are not the proven ones.
     """
-    with open_run(attempt) as run:
+    # what is uploaded and downloaded again lies with the file until all is done
+    with temporary_files_in(candidate.graph.path.parent), open_run(attempt) as run:
         run.release = log_model(run, candidate.graph)
         check_download(candidate.graph, run.release, proof.witness)
         run.mark_verdict()

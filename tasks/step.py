@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.core.provenance.attempts import Attempt
 from tasks.mlflow_store.runs import log_failure
+from tasks.mlflow_store.stale import clean_up
 from tasks.mlflow_store.store import check_artifact_store
 
 P = ParamSpec("P")
@@ -32,6 +33,7 @@ def recorded(attempt: Attempt) -> Iterator[Attempt]:
     It leaves one run in MLflow: `log_export` or `log_verification` makes it, else the error, interruption or time
     limit that ends the attempt does. A ServiceError before any step: the store can't take it.
     """
+    clean_up()
     check_artifact_store()
     try:
         with ExitStack() as held:

@@ -43,6 +43,7 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
     outputs = {spec.title: _output_path(options.destination, spec, len(specs)) for spec in specs}
     job = _Job(options, outputs, results, display, TemporaryServer())
     job.server.start()  # on the second core, while this process imports and looks
+    _clean_up()
     changed = [spec for spec in specs if options.force or options.accept_contract or not _unchanged(spec, job)]
     if changed:
         display.wait("importing PyTorch, checking what was asked for")
@@ -74,6 +75,12 @@ class _Job:
         self.results.append(result)
         if result.complaint:
             self.display.error(result.complaint)
+
+
+def _clean_up() -> None:
+    from tasks.mlflow_store.stale import clean_up
+
+    clean_up()
 
 
 def _unchanged(spec: ResolvedSpec, job: _Job) -> bool:

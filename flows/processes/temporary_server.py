@@ -69,10 +69,13 @@ class TemporaryServer:
             temporary_settings,
         )  # fmt: skip
 
+        from flows.processes.stale_flow_runs import crash_stale_flow_runs
+
         if self._process is None or PREFECT_API_URL.value():
             self.stop()
             if not os.environ.get("PREFECT_API_URL"):
                 check_address(str(PREFECT_API_URL.value()), way_out=_WAY_OUT)  # of a profile
+            crash_stale_flow_runs()
             yield
             return
         self._wait(self._process)
@@ -82,6 +85,7 @@ class TemporaryServer:
             PREFECT_LOGGING_TO_API_ENABLED: False,  # nobody will read them there
         }
         with temporary_settings(settings):
+            crash_stale_flow_runs()
             yield
 
     def stop(self) -> None:

@@ -18,6 +18,8 @@ MAX_TAG, MAX_PARAM = 4000, 6000
 
 NOTE = "mlflow.note.content"
 """Tag that MLflow shows as the description of an experiment, a run or a logged model."""
+NAME = "assay.name"
+"""Tag with the registered model's name, or whatever a run is about."""
 KIND = "assay.kind"
 """Tag that tells runs of exports, verified files, sweeps and trends apart."""
 _OF_VERSIONS = ("assay.onnx_sha256", "assay.weights_sha256", "assay.inputs", "assay.outputs")
@@ -49,7 +51,7 @@ def tags(attempt: Attempt) -> dict[str, str]:
     weights, graph, error = attempt.weights, attempt.graph, attempt.error
     found = {
         **attempt.provenance,
-        "assay.name": attempt.title,
+        NAME: attempt.title,
         KIND: "verification" if attempt.file else "export",
         "assay.weights_file_sha256": weights.file_sha256 if weights else None,
         "assay.verified_file": Path(attempt.file).name if attempt.file else None,

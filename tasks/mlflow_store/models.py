@@ -7,14 +7,14 @@ from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 
 from tasks.core.reports.card import OWN_HEADING, model_page
+from tasks.core.runtime.owners import owner
 from tasks.mlflow_store import entries
 from tasks.mlflow_store.pages import run_page, runs_page, version_page
 from tasks.mlflow_store.runs import OpenRun
 from tasks.mlflow_store.shared_entries import write_shared
-from tasks.mlflow_store.store import experiment_id_of
+from tasks.mlflow_store.stale import OWNER
+from tasks.mlflow_store.store import TRENDS, experiment_id_of
 
-TRENDS = "-trends"
-"""End of the name of the experiment that has one run a registered model: its versions are the steps."""
 TREND_RUN = "assay.trend_run"
 """Tag of the registered model."""
 
@@ -61,7 +61,7 @@ def _trend_of(client: mlflow.MlflowClient, name: str) -> tuple[str, str]:
     experiment_id = experiment_id_of(client, suffix=TRENDS)
     known = client.get_registered_model(name).tags.get(TREND_RUN)
     if known is None:
-        tags = {entries.KIND: "trend", "assay.name": name}
+        tags = {entries.KIND: "trend", entries.NAME: name, OWNER: owner()}
         note = "One run a registered model; its metrics are plotted over the versions."
         write_shared(client.set_experiment_tag, experiment_id, entries.NOTE, note)
         known = client.create_run(experiment_id, run_name=f"{name}: all versions", tags=tags).info.run_id

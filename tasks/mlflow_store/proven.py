@@ -4,10 +4,9 @@ import logging
 
 from mlflow.exceptions import MlflowException
 
-from tasks.core.paths import MLFLOW_DATABASE
 from tasks.core.provenance.attempts import PastExport
 from tasks.mlflow_store.releases import read_export, release_of, version_at
-from tasks.mlflow_store.store import CHAMPION, PROVEN, connect, is_own_store, is_unreachable, service_errors
+from tasks.mlflow_store.store import CHAMPION, PROVEN, connect, is_there, is_unreachable, service_errors
 from tasks.mlflow_store.stored_files import damage_of, note_damage
 
 log = logging.getLogger("assay")
@@ -20,7 +19,7 @@ def find_proven(name: str, *, check: bool = False) -> PastExport | None:
         name: of the registered model.
         check: hash the stored file though that was done today.
     """
-    if is_own_store() and not MLFLOW_DATABASE.exists():
+    if not is_there():
         return None
     with service_errors():
         client = connect()

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import logging
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,9 +21,12 @@ from tasks.core.reports.export_page import html_report
 from tasks.core.reports.graph_blocks import blocks_of
 from tasks.core.reports.graph_picture import as_file, graph_picture
 from tasks.core.reports.markdown import Context, describe
+from tasks.core.runtime.owners import owner
+from tasks.core.runtime.work_folders import work_folder
 from tasks.mlflow_store import entries
 from tasks.mlflow_store.pages import file_page, run_page, runs_page, version_page
 from tasks.mlflow_store.releases import GRAPH_FILE, RECORD_FILE
+from tasks.mlflow_store.stale import OWNER, beating, fail_models
 from tasks.mlflow_store.store import connect, experiment_id_of, run_url_of, service_errors
 
 if TYPE_CHECKING:
@@ -81,8 +83,8 @@ class OpenRun:
 
     def log_files(self, defect: "Defect | None" = None) -> None:
         """Log the records, the report and, of a wrong file, the reproduction of its defect."""
-        with tempfile.TemporaryDirectory(prefix="assay-") as name:
-            folder, attempt = Path(name), self.attempt
+        with work_folder() as folder:
+            attempt = self.attempt
             (folder / RECORD_FILE).write_text(attempt.to_json())
             graph, found = attempt.graph, None
             if graph and graph.path.is_file():  # of an attempt that failed it is gone
@@ -118,18 +120,25 @@ def open_run(attempt: Attempt) -> Iterator[OpenRun]:
         experiment_id = experiment_id_of(client)
         mlflow.set_experiment(experiment_id=experiment_id)  # Model.log takes no experiment of its own
         maker = made_by()
-        tags = entries.tags(attempt) | maker | ({PARENT: attempt.parent_run_id} if attempt.parent_run_id else {})
+        tags = (
+            entries.tags(attempt)
+            | maker
+            | {OWNER: owner()}
+            | ({PARENT: attempt.parent_run_id} if attempt.parent_run_id else {})
+        )
         run = client.create_run(experiment_id, start_time=attempt.started_ms, run_name=attempt.title, tags=tags)
     release = Release(run_id=str(run.info.run_id), run_url=run_url_of(run), changed=attempt.changed)
     opened = OpenRun(client, attempt, experiment_id, release, maker)
     try:
         with service_errors():
             client.log_batch(release.run_id, params=[Param(*entry) for entry in entries.params(attempt).items()])
-            yield opened
+            with beating(client, release.run_id):
+                yield opened
             opened.close(attempt)
     except BaseException as error:
         _note_run(error, release)
         with contextlib.suppress(Exception):  # the first error is the one to report
+            fail_models(client, run)
             opened.close(attempt.ended_by(error))
         raise
 

@@ -22,6 +22,8 @@ from tasks.mlflow_store.experiment import describe_experiment
 from tasks.mlflow_store.pages import address_of, run_page, version_page
 
 EXPERIMENT = "onnx-exports"
+TRENDS = "-trends"
+"""End of the name of the experiment that has one run a registered model: its versions are the steps."""
 PROVEN = "proven"
 """Alias of the newest proven version."""
 CHAMPION = "champion"
@@ -54,7 +56,7 @@ def experiment_id_of(client: mlflow.MlflowClient, *, suffix: str = "") -> str:
         client: of the store.
         suffix: of its name; empty: the one of exports.
     """
-    name = (os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT) + suffix
+    name = experiment_name() + suffix
     database = _database()
     # MLflow would take mlruns in the working directory, which under a worker is a temporary one
     location = (database.parent / MLRUNS_FOLDER.name / name).as_uri() if database else None
@@ -69,6 +71,11 @@ def experiment_id_of(client: mlflow.MlflowClient, *, suffix: str = "") -> str:
     if not suffix:
         describe_experiment(client, found)
     return str(found.experiment_id)
+
+
+def experiment_name() -> str:
+    """Name of the experiment of exports."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
 
 
 def check_artifact_store() -> None:
@@ -133,6 +140,14 @@ def _database() -> Path | None:
     if not uri.startswith("sqlite:///") or ":memory:" in uri:
         return None
     return Path(uri.removeprefix("sqlite:///").partition("?")[0]).absolute()
+
+
+def is_there() -> bool:
+    """Is there a store yet? One behind an address is asked when it is used."""
+    if is_own_store():
+        return MLFLOW_DATABASE.exists()
+    database = _database()
+    return database is None or database.exists()
 
 
 def is_own_store() -> bool:

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +17,13 @@ from tasks.core.errors import AssayError
 from tasks.core.records.steps import ExportResult, Verdict
 from tasks.core.reports.sweep_page import describe_sweep, html_page, table_rows
 from tasks.core.reports.wording import VERDICT_MARKS
+from tasks.core.runtime.owners import owner
+from tasks.core.runtime.work_folders import work_folder
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.mlflow_store.entries import KIND, NOTE, VERDICT
 from tasks.mlflow_store.pages import run_page, runs_page
 from tasks.mlflow_store.runs import made_by
+from tasks.mlflow_store.stale import OWNER, beating
 from tasks.mlflow_store.store import connect, experiment_id_of, run_url_of, service_errors
 
 TABLE_FILE = "comparison.json"
@@ -61,7 +63,8 @@ def logged_sweep(specs: Sequence[ResolvedSpec], *, resume: bool) -> Iterator[Swe
         sweep = _opened(specs, resume=resume)
     status = "KILLED"
     try:
-        yield sweep
+        with beating(connect(), sweep.run_id):
+            yield sweep
     except AssayError:
         status = "FAILED"
         raise
@@ -79,9 +82,10 @@ def _opened(specs: Sequence[ResolvedSpec], *, resume: bool) -> Sweep:
         same = client.search_runs([experiment_id], f"tags.`{_KEY}` = '{key}' and attributes.status != 'FINISHED'")
         if run := next((run for run in same if VERDICT not in run.data.tags), None):
             run_id = run.info.run_id
+            client.set_tag(run_id, OWNER, owner())
             client.update_run(run_id, status="RUNNING")
             return Sweep(specs, run_id, run_url_of(run), past=_past_results(run_id))
-    tags = {_KEY: key, KIND: "sweep", **made_by()}
+    tags = {_KEY: key, KIND: "sweep", OWNER: owner(), **made_by()}
     run = client.create_run(experiment_id, start_time=int(time.time() * 1000), run_name=_name(specs), tags=tags)
     return Sweep(specs, run.info.run_id, run_url_of(run))
 
@@ -113,8 +117,8 @@ def _name(specs: Sequence[ResolvedSpec]) -> str:
 
 def _past_results(run_id: str) -> dict[str, ExportResult]:
     """Results that an earlier part of the sweep left; none where it left none."""
-    with tempfile.TemporaryDirectory(prefix="assay-") as folder, contextlib.suppress(MlflowException, OSError):
-        found = Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=_RESULTS, dst_path=folder))
+    with work_folder() as folder, contextlib.suppress(MlflowException, OSError):
+        found = Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=_RESULTS, dst_path=str(folder)))
         results = [ExportResult.model_validate_json(path.read_text()) for path in sorted(found.glob("*.json"))]
         return {result.name: result for result in results}
     return {}

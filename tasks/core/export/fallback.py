@@ -1,7 +1,6 @@
 """Export with the exporters in turn until one gives a file that is right at other sizes, too."""
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -26,6 +25,7 @@ from tasks.core.records.steps import Candidate, FileAnswers, Graph
 from tasks.core.reference.reference import Reference
 from tasks.core.reference.structure import structural_failure, without_nan
 from tasks.core.runtime import sessions
+from tasks.core.runtime.work_folders import work_folder
 from tasks.core.spec.export_spec import ResolvedSpec
 
 
@@ -129,9 +129,9 @@ def _remedy(
 def _is_right(spec: ResolvedSpec, reference: Reference, exported: Exported) -> bool:
     """Does a graph do what the module does, as far as running it at the planned sizes tells?"""
     known = {"exporter": "other", "exporter_reason": "a trial"}
-    with tempfile.TemporaryDirectory(prefix="assay-") as folder, contextlib.suppress(ModelError):
+    with work_folder() as folder, contextlib.suppress(ModelError):
         known |= _cleaned(spec, reference, exported)
-        graph = _written(exported.graph, Path(folder) / "model.onnx", props={}, known=known)
+        graph = _written(exported.graph, folder / "model.onnx", props={}, known=known)
         return not _try_other_sizes(graph, reference)[1]
     return False
 

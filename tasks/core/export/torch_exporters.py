@@ -3,11 +3,9 @@
 import bisect
 import contextlib
 import functools
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -22,6 +20,7 @@ from tasks.core.inputs.inputs import Inputs
 from tasks.core.inputs.probes import all_sizes, dynamic_dims
 from tasks.core.inputs.sizes import traced_sizes
 from tasks.core.onnx_files.cleaning import SIMPLIFY
+from tasks.core.runtime.work_folders import work_folder
 from tasks.core.spec.input_spec import InputSpec, derived_dims
 
 _UNBOUNDED = 1_000_000_000
@@ -89,7 +88,7 @@ def _export_with_torchscript(
     """
     args, kwargs = inputs.traced_arguments()
     frozen = FrozenValues(len(inputs.names))
-    with tempfile.TemporaryDirectory(prefix="assay-") as folder, frozen.watched(), contextlib.ExitStack() as stack:
+    with work_folder() as folder, frozen.watched(), contextlib.ExitStack() as stack:
         if has_script(model):
             model, args = traced(model, inputs)
         else:
@@ -97,7 +96,7 @@ def _export_with_torchscript(
             forward = functools.partial(_by_position, model.forward, len(args), tuple(kwargs))
             args = (*args, *kwargs.values())
             stack.enter_context(patch.object(model, "forward", forward))
-        path = Path(folder) / "model.onnx"
+        path = folder / "model.onnx"
         torch.onnx.export(
             model,
             args,

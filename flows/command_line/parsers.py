@@ -207,8 +207,10 @@ def _positive(text: str) -> int:
 def _json_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no JSON ({error})") from error
+    except RecursionError as error:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is nested too deep") from error
+    except ValueError as error:  # an integer of 5,000 digits is one, too
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is no JSON ({error})") from error
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"{text!r} is no JSON object; write '{{\"NAME\": VALUE}}'")
     return value

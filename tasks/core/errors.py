@@ -3,7 +3,8 @@
 AssayError              2
 ├── SpecError           2   what was asked for
 ├── WeightsError        2   the weights
-│   └── NoCheckpointError 2 (weights/foreign_files.py) the file is something else
+│   ├── NoCheckpointError 2 (weights/foreign_files.py) the file is something else
+│   └── NeedsCodeError  2 (weights/pickles.py) the file holds more than values
 ├── ModelError          2   the module
 ├── InputsError         2   its inputs
 ├── ExportError         1   no exporter gave a file
@@ -24,6 +25,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tasks.core.sentences import LONGEST, sentence, without_secrets
+
 _OWN_FOLDER = f"{Path(__file__).parent}/"
 _FAULTS = (AssertionError, AttributeError, LookupError, NameError, TypeError)
 """What a mistake in Python code ends in; PyTorch's operators refuse with a RuntimeError."""
@@ -37,9 +40,14 @@ class AssayError(Exception):
     """Root of every deliberate error; its message is one sentence with the fact, the number and the fix."""
 
     exit_status = 2
+    longest = LONGEST
+    """Characters of its message: what it quotes is cut."""
     run_id: str | None = None
     """MLflow run that recorded it, if any."""
     run_url: str = ""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(sentence(message, longest=self.longest))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by class, arguments and attributes, whatever the constructor of a subclass takes."""
@@ -167,7 +175,7 @@ def one_line(said: object) -> str:
     """
     text = str(said).strip()
     text = text.splitlines()[-1] if "Traceback of TorchScript" in text else text
-    return " ".join(text.split())[:300].rstrip(".")
+    return without_secrets(" ".join(text.split()))[:300].rstrip(".")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -68,6 +68,7 @@ CLOSE = 0.3  # relative difference up to which a node is taken to be meant to co
 FEW_CLOSE = 0.03  # the same of values of few elements, which may be alike by chance
 NUM_CALLS = 6  # values of the module that a suspect may have been meant to compute, at most
 NUM_FEEDS = 8  # values that it may have been meant to take, at most, for each of those
+MAX_SEARCH_NODES = 20_000  # of a wrong file: the largest of the zoo has 12,000 nodes, and 100,000 take an hour
 SEARCH_SECONDS = 120.0  # of a wrong file, until the search is given up: that in a video model took ten minutes
 
 # --- sizes

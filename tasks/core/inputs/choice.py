@@ -28,6 +28,7 @@ from tasks.core.inputs.sizes import Refusal, Sizes, sizes_to_prove, traced_sizes
 from tasks.core.inputs.special_probes import legal
 from tasks.core.inputs.special_values import SpecialValues
 from tasks.core.spec.export_spec import ResolvedSpec
+from tasks.core.spec.input_memory import check_input_memory
 from tasks.core.spec.input_spec import InputSpec, derived_dims
 
 
@@ -136,6 +137,7 @@ def _unproven_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, 
             f"{len(declared)} inputs need as many input_names, not {len(names)}; further ones label parameters."
         )
     specs = with_sizes(tuple(declared[i].model_copy(update={"name": names[i]}) for i in order), sample)
+    check_input_memory(specs)
     notes = renamed([item.name for item in declared], paths, model)
     return Inputs(specs, tuple(paths[index] for index in order), probes=(), notes=notes)
 

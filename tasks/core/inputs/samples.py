@@ -1,7 +1,5 @@
 """What is said of the inputs: real ones in an `.npz` file, declared ones, else those of the sample or the family."""
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,24 +7,29 @@ import numpy as np
 from torch import nn
 
 from tasks.core.arrays import Array
-from tasks.core.errors import InputsError, SpecError
+from tasks.core.errors import InputsError, SpecError, one_line
 from tasks.core.families.registry import family_of
 from tasks.core.forward.arguments import forward_parameters
 from tasks.core.inputs.probes import MAX_SAMPLE_ROWS, all_sizes, batch_name, dynamic_dims, is_batch_apart, padded
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.input_spec import INTEGER_DTYPES, Dim, InputSpec, Side
 from tasks.core.syntax import INPUT_SYNTAX
+from tasks.core.weights.unpacking import check_archive
 
 
 def read_sample(path: Path) -> dict[str, Array]:
     """Read real inputs by name; a SpecError where the file is no .npz of plain arrays."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            check_archive(path, arrays.zip, way_out="write it with numpy.savez, uncompressed", error=SpecError)
             return {name: arrays[name] for name in arrays.files}
     except FileNotFoundError as error:
         raise SpecError(f"There is no sample file {path}; give an .npz with arrays by input name.") from error
-    except (ValueError, OSError, AttributeError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise SpecError(f"{path.name} is no .npz of plain arrays ({error}); write it with numpy.savez.") from error
+    except SpecError:
+        raise
+    except Exception as error:  # damaged bytes make parsers raise anything; it becomes one sentence
+        said = one_line(error) or type(error).__name__
+        raise SpecError(f"{path.name} is no .npz of plain arrays ({said}); write it with numpy.savez.") from error
 
 
 def declared_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:

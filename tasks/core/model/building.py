@@ -13,15 +13,17 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from rich.filesize import decimal
 from torch import nn
 
-from tasks.core.errors import AssayError, ModelError, one_line
+from tasks.core.errors import AssayError, ModelError, is_out_of_memory, one_line
 from tasks.core.families.family import Family
 from tasks.core.families.python import as_program, own_source
 from tasks.core.families.registry import family_of
 from tasks.core.families.torchvision import models_of_file
 from tasks.core.hashes import file_sha256, tensors_sha256
 from tasks.core.inputs.choice import example_of
+from tasks.core.memory_guard import available_bytes, guarded
 from tasks.core.model.call_options import set_call_options
 from tasks.core.model.lazy_modules import settle_lazy_modules
 from tasks.core.model.random_weights import build_with_random_weights
@@ -84,7 +86,7 @@ def build(factory: Callable[..., nn.Module], kwargs: dict[str, Any], *, title: s
         return _copy_of_instance(factory, kwargs, title=title)
     module = sys.modules.get(getattr(factory, "__module__", None) or "")
     try:
-        with as_program(getattr(module, "__file__", None) or title):
+        with as_program(getattr(module, "__file__", None) or title), guarded(available := available_bytes()):
             model = factory(**kwargs)
     except TypeError as error:
         with contextlib.suppress(ValueError, TypeError):
@@ -96,6 +98,11 @@ def build(factory: Callable[..., nn.Module], kwargs: dict[str, Any], *, title: s
     except AssayError:  # of a family's own factory
         raise
     except (Exception, SystemExit) as error:  # the user's code may raise anything; it becomes one sentence
+        if is_out_of_memory(error):
+            raise ModelError(
+                f"Building {title} asks for more memory than the {decimal(int(available))} that are free "
+                f"({one_line(error) or 'MemoryError'}); give it smaller arguments (--kwargs), or free some."
+            ) from error
         raise ModelError(f"Building {title} raised {type(error).__name__}: {one_line(error)}.") from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{title} returned {type(model).__name__}, not an nn.Module; name a callable that does.")

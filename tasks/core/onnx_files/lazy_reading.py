@@ -38,11 +38,13 @@ def read_without_weights(path: Path) -> onnx.ModelProto:
             if number != GRAPH_FIELD:
                 model.MergeFromString(data[begin:end])
                 continue
+            rest = content
             for inner, inner_begin, inner_content, inner_end in _fields(data, content, end):
                 if inner == INITIALIZER_FIELD:
+                    model.graph.MergeFromString(data[rest:inner_begin])  # all at once: files may have 100,000 nodes
                     model.graph.initializer.append(_tensor(data, inner_content, inner_end, name=path.name))
-                else:
-                    model.graph.MergeFromString(data[inner_begin:inner_end])
+                    rest = inner_end
+            model.graph.MergeFromString(data[rest:end])
     return model
 
 
@@ -50,7 +52,7 @@ def sidecars(path: Path) -> dict[str, int]:
     """Names of the files that hold external data of a model, and the least number of bytes that each must have."""
     sizes: dict[str, int] = {}
     model = read_without_weights(path)
-    for _, tensor in (found for part in (model.graph, *model.functions) for found in tensors_of(part)):
+    for tensor in (tensor for part in (model.graph, *model.functions) for tensor in _all_tensors(part)):
         place = ExternalDataInfo(tensor)
         if uses_external_data(tensor) and place.location not in ("", path.resolve().name):
             end = (place.offset or 0) + (place.length or _size_bytes(tensor) or 0)
@@ -100,6 +102,21 @@ def tensors_of(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[tuple[st
             yield from ((name, tensor) for tensor in (attribute.t, *attribute.tensors) if tensor.data_type)
             for inner in (attribute.g, *attribute.graphs):
                 yield from tensors_of(inner)
+
+
+def _all_tensors(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.TensorProto]:
+    """As `tensors_of`, and the parts of sparse ones."""
+    yield from (tensor for _, tensor in tensors_of(graph))
+    for sparse in _sparse_of(graph):
+        yield from (sparse.values, sparse.indices)
+
+
+def _sparse_of(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.SparseTensorProto]:
+    yield from getattr(graph, "sparse_initializer", ())
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        yield from [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else attribute.sparse_tensors
+        for inner in (attribute.g, *attribute.graphs):
+            yield from _sparse_of(inner)
 
 
 def _tensor(data: mmap.mmap, begin: int, end: int, *, name: str) -> onnx.TensorProto:

@@ -27,9 +27,17 @@ def read_graph(path: Path) -> Graph:
         needed = {path.parent / name: num_bytes for name, num_bytes in sidecars(path).items()}
     except FileNotFoundError as error:
         raise SpecError(f"There is no file {path}; name an .onnx file.") from error
+    except OSError as error:
+        raise SpecError(f"{path} can't be read ({error.strerror}); check the path and its permissions.") from error
     except Exception as error:  # protobuf and onnx_ir raise what they like
-        raise SpecError(f"{path.name} can't be read as ONNX ({one_line(error)}).") from error
+        raise SpecError(f"{path.name} can't be read as ONNX ({one_line(error)}); export or fetch it again.") from error
+    folder = path.resolve().parent
     for sidecar, num_bytes in needed.items():
+        if not (path.parent / sidecar).resolve().is_relative_to(folder):
+            raise SpecError(
+                f"{path.name} keeps weights in {sidecar}, outside its own folder, and may not read there; save it anew "
+                f"with its weights beside it."
+            )
         if link := next((part for part in (sidecar, path) if part.is_symlink()), None):
             raise SpecError(f"{link.name} is a symbolic link, and onnx refuses those beside weights; copy both: cp -L.")
         if not sidecar.is_file():

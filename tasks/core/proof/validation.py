@@ -10,7 +10,7 @@ import numpy as np
 from tasks.core.accounting.account import Account
 from tasks.core.arrays import Array, ratio, rms
 from tasks.core.inputs.probes import Probe
-from tasks.core.limits import CLOSER_LOOK, LENIENT_FAMILIES, SLICE_LIMIT, WITNESS_LIMIT
+from tasks.core.limits import CLOSER_LOOK, LENIENT_FAMILIES, MAX_SEARCH_NODES, SLICE_LIMIT, WITNESS_LIMIT
 from tasks.core.localisation.defects import Defect
 from tasks.core.localisation.search import localise
 from tasks.core.onnx_files.checks import structural_findings, with_remedy
@@ -167,6 +167,8 @@ def _search(
 
     And where the module chooses, compares or rounds: that hides whatever moves none of few elements over an edge.
     """
+    if evidence.verdict != "pass" and plan.graph.num_nodes > MAX_SEARCH_NODES:
+        return None, [], [f"the wrong node was not looked for: the file has {plan.graph.num_nodes:,} of them"]
     handed: dict[str, Any] = {
         "feeds": lambda probe: plan.feeds(reference.inputs.arrays(probe)),
         "output_order": plan.output_order,

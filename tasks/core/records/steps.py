@@ -11,6 +11,7 @@ from tasks.core.arrays import Array, worst
 from tasks.core.records.evidence import Evidence, OutputEvidence
 from tasks.core.records.latency import Latency
 from tasks.core.records.record import Record
+from tasks.core.sentences import sentence
 
 Verdict = Literal["pass", "fail", "inconclusive", "error"]
 
@@ -217,7 +218,7 @@ class ExportResult(Record):
         """What is wrong, in one sentence; empty for a proven file."""
         if self.error is not None:
             return self.error.message
-        return "" if self.verdict == "pass" else f"{self.name} is not proven ({self.verdict}): {self.reason}."
+        return "" if self.verdict == "pass" else sentence(f"{self.name} is not proven ({self.verdict}): {self.reason}.")
 
     @property
     def parity(self) -> dict[str, OutputEvidence]:

@@ -17,14 +17,14 @@ import filelock
 import psutil
 from torch import nn
 
+from tasks.core.memory_guard import available_bytes
+
 log = logging.getLogger("assay")
 
 WEIGHTS_FACTOR = 3.2
 """Multiple of the size of a model's weights that its export and proof hold at most."""
 RUN_FACTOR = 6.0
 """Multiple of what one float32 run takes: float64 takes twice as much, ONNX Runtime as much, batches grow."""
-_SPARE = 0.05
-"""Share of the machine's memory that is never reserved."""
 _POLL_SECONDS = 0.5
 _STATUS, _RESET_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 """Linux only; elsewhere a run is taken to need nothing."""
@@ -89,7 +89,7 @@ def reserved(num_bytes: int, *, title: str) -> Iterator[None]:
 def _try_reserve(own: Path, num_bytes: int) -> bool:
     with filelock.FileLock(own.parent / "lock"):
         reserved = [left for path in own.parent.glob("*.json") if (left := _left_bytes(path)) is not None]
-        if reserved and num_bytes > _available_bytes() - sum(reserved):
+        if reserved and num_bytes > available_bytes() - sum(reserved):
             return False
         goal = psutil.Process().memory_info().rss + num_bytes
         own.write_text(json.dumps({"goal_bytes": goal, "started": psutil.Process().create_time()}))
@@ -105,15 +105,3 @@ def _left_bytes(path: Path) -> int | None:
             return max(0, int(note["goal_bytes"]) - int(process.memory_info().rss))
     path.unlink(missing_ok=True)
     return None
-
-
-def _available_bytes() -> float:
-    """Available memory of the machine, or of the container if that is less, without the share never reserved."""
-    machine = psutil.virtual_memory()
-    available, total = float(machine.available), float(machine.total)
-    with contextlib.suppress(OSError, ValueError):
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text())
-        used = int((group / "memory.current").read_text())
-        available, total = min(available, limit - used), min(total, limit)
-    return available - _SPARE * total

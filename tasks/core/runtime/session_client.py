@@ -1,18 +1,23 @@
 """The owner's side of ONNX Runtime's process: start it, send it requests, receive its responses, tell why it ended."""
 
 import contextlib
+import os
+import re
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any, Self
 
 from tasks.core.arrays import Array
-from tasks.core.errors import CrashError, cause_of_death
+from tasks.core.errors import CrashError, SpecError, cause_of_death
 from tasks.core.runtime import owned_processes
 
+VARIABLE = "ASSAY_RUN_SECONDS"
+RUN_SECONDS = 300
 _POLL_SECONDS = 1.0
 """At least as often a waiting thread runs Python code, where the exception of a task's time limit can be raised."""
 _STOP_SECONDS = 5.0
@@ -152,11 +157,16 @@ class SessionClient:
 
     def _receive(self, number: int) -> Any:
         """Wait for the response to a request; earlier ones are dropped, as nobody waits for them any more."""
-        answered = None
+        answered, seconds = None, _run_seconds()
+        latest = time.monotonic() + seconds
         try:
             while answered != number:
                 while not self._connection.poll(_POLL_SECONDS):
-                    pass
+                    if time.monotonic() > latest:
+                        self.kill()
+                        raise SessionError(
+                            f"it was stopped after {seconds:g} s, as it may never end; {VARIABLE} sets another limit"
+                        )
                 answered, outcome, content = self._connection.recv()
                 self._has_responded = True
         except (EOFError, OSError):
@@ -181,6 +191,14 @@ class SessionClient:
         if status is not None and -status in _CRASHES:
             return SessionError(f"its process {how}")
         return CrashError(f"The process in which ONNX Runtime runs files {how}; run it again.")
+
+
+def _run_seconds() -> float:
+    """After which a file is given up that is being opened or answers one input."""
+    text = os.environ.get(VARIABLE) or str(RUN_SECONDS)
+    if not re.fullmatch(r"\d{1,7}(\.\d+)?", text):
+        raise SpecError(f"{VARIABLE}={text} is no number of seconds; write e.g. {VARIABLE}=3600.")
+    return float(text)
 
 
 def _num_threads() -> int:

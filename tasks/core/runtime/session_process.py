@@ -23,9 +23,11 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import psutil
 from numpy.typing import NDArray
 
 from tasks.core.errors import one_line
+from tasks.core.memory_guard import available_bytes, limit_growth
 from tasks.core.runtime.memory import freed_eagerly, release_free_memory
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
@@ -63,6 +65,7 @@ def main() -> None:
                     session = None
                     release_free_memory()
                 if verb == "open":
+                    limit_growth(available_bytes())  # or a file that computes large values takes all there is
                     with freed_eagerly():
                         session = _opened(**content)
             except Exception as error:  # its exception classes share no public base
@@ -119,7 +122,10 @@ def _array(value: Any) -> NDArray[Any]:
 
 
 def _is_out_of_memory(said: str) -> bool:
-    """Does a refusal mean that this machine lacks memory? Where it is not rationed, only absurd sizes are refused."""
+    """Does a refusal mean that this machine lacks memory? Only absurd sizes are refused everywhere."""
+    asked = re.search(r"buffer of size (\d+)", said)
+    if asked and int(asked[1]) <= psutil.virtual_memory().total:
+        return True
     is_limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
     is_rationed = is_limited or (_OVERCOMMIT.exists() and _OVERCOMMIT.read_text().strip() == "2")
     return is_rationed and any(words in said for words in _NO_MEMORY)

@@ -13,6 +13,7 @@ from pydantic import (
     AfterValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
     WithJsonSchema,
     field_serializer,
     field_validator,
@@ -24,6 +25,7 @@ from tasks.core.families.registry import family_of
 from tasks.core.records.record import Record
 from tasks.core.spec.catalog import read_catalog
 from tasks.core.spec.input_spec import InputSpec, derived_dims
+from tasks.core.spec.plain_values import checked_name, checked_values
 from tasks.core.syntax import DEFAULT_OPSET, OPSETS
 
 
@@ -48,7 +50,7 @@ def _is_known_opset(opset: int) -> int:
 def _is_model_name(name: str | None) -> str | None:
     if name is not None and (not name or re.search(r"[/:.%\"'`]", name)):
         raise SpecError(f"MLflow allows no / : . % or quote in the name {name!r}; give another with --name.")
-    return name
+    return None if name is None else checked_name(name, "The model's")
 
 
 class ExportSpec(Record):
@@ -114,6 +116,14 @@ class ExportSpec(Record):
             raise SpecError(f"Weights are text or a state_dict, not {type(value).__name__}; give model.state_dict().")
         return value
 
+    @field_validator("kwargs", "forward_kwargs", "static")
+    @classmethod
+    def _are_bounded(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        checked_values(value, f"The {info.field_name}")
+        for name in value:
+            checked_name(name, f"In {info.field_name} the")
+        return value
+
     @field_validator("inputs", mode="before")
     @classmethod
     def _parse_inputs(cls, value: Any) -> Any:
@@ -126,6 +136,8 @@ class ExportSpec(Record):
     def _names_fit(self) -> Self:
         inputs = tuple(item.name for item in self.inputs)
         for kind, names in {"input": inputs, "input name": self.input_names, "output": self.outputs}.items():
+            for name in names:
+                checked_name(name, f"The {kind}'s")
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise SpecError(f"The {kind} {twice[0]!r} is declared twice; each needs a name of its own.")
         derived_dims(self.inputs)  # refuses what can't be

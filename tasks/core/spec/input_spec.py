@@ -37,6 +37,8 @@ _INPUT = re.compile(
 )
 _DIM = re.compile(r"^(?P<word>[A-Za-z_]\w*)(?:=(?P<size>\d+))?(?::(?P<low>\d+)\.\.(?P<high>\d+)?)?$", re.ASCII)
 _FACTOR = r"(?:[1-9]\d*|[A-Za-z_]\w*)"
+_LONGEST, _MAX_DIMS, _MAX_DIGITS = 10_000, 64, 18
+"""Characters of an input; dimensions that PyTorch and NumPy take; digits of the sizes that they count with."""
 _DERIVED = re.compile(rf"^(?:(?P<word>[A-Za-z_]\w*)=)?(?P<formula>{_FACTOR}(?:[+*]{_FACTOR})+)$", re.ASCII)
 
 
@@ -57,6 +59,8 @@ class Dim(Record):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read `3`, `batch`, `length=13:1..64`, `total=past+new` or `2*n`; a SpecError if it is none, or impossible."""
+        if any(len(digits) > _MAX_DIGITS for digits in re.findall(r"[0-9]+", text)):
+            raise SpecError(f"{text!r} holds a size that nothing has; write {DIM_SYNTAX}.")
         if re.fullmatch(r"[0-9]+", text):
             return cls(size=int(text))
         match = _DIM.match(text)
@@ -126,10 +130,12 @@ class InputSpec(Record):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read `NAME=DTYPE[DIMS]@LOW..HIGH`; a SpecError if it is none, or the range does not fit the dtype."""
-        match = _INPUT.match(text.replace(" ", ""))
+        match = _INPUT.match(text.replace(" ", "")) if len(text) <= _LONGEST else None
         if match is None:
             raise SpecError(f"--input {text!r} can't be read; write {INPUT_SYNTAX}.")
         dims = tuple(Dim.parse(dim) for dim in match["dims"].split(",")) if match["dims"] else ()
+        if len(dims) > _MAX_DIMS:
+            raise SpecError(f"Input {match['name']!r} has {len(dims)} dimensions; PyTorch takes at most {_MAX_DIMS}.")
         low, high = (None if match[k] is None else float(match[k]) for k in ("low", "high"))
         padded = next(side for side, word in _PADDED.items() if word == (match["padded"] or ""))
         return cls(name=match["name"], dtype=match["dtype"], dims=dims, low=low, high=high, padded=padded)

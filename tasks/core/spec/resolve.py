@@ -13,6 +13,7 @@ from tasks.core.families.registry import family_of
 from tasks.core.paths import PROJECT_FOLDER
 from tasks.core.spec.catalog import read_catalog
 from tasks.core.spec.export_spec import ExportSpec, ResolvedSpec
+from tasks.core.spec.input_memory import check_input_memory
 from tasks.core.syntax import WEIGHTS_CHOICES
 from tasks.core.weights.sources import check_weights, settled_weights, weights_kind
 
@@ -65,6 +66,7 @@ def check_files(spec: ResolvedSpec) -> None:
         raise SpecError(f"--task {spec.task} is none that {spec.model} can have; {choices}.")
     if spec.sample is not None and not spec.sample.is_file():
         raise SpecError(f"There is no sample file {spec.sample}; give an .npz with arrays by input name.")
+    check_input_memory(spec.inputs)
     if weights_kind(spec) != family.name:
         check_weights(spec)
 

@@ -6,12 +6,15 @@ from typing import Any
 
 import torch
 
-from tasks.core.errors import WeightsError
+from tasks.core.errors import AssayError, WeightsError
 from tasks.core.weights.folders import weights_files
 from tasks.core.weights.foreign_files import damaged, foreign_archive, named
 from tasks.core.weights.pickles import read_pickle
 from tasks.core.weights.pt2_archives import read_exported_archive
 from tasks.core.weights.state_dicts import StateDict, find_sets
+from tasks.core.weights.unpacking import check_archive, check_expanded
+
+_STORED = "save it uncompressed, as torch.save and numpy.savez do"
 
 
 def read_sets(path: Path, *, part: str = "") -> tuple[StateDict, ...]:
@@ -26,10 +29,13 @@ def read_sets(path: Path, *, part: str = "") -> tuple[StateDict, ...]:
     """
     files = weights_files(path)
     if len(files) == 1:
-        return find_sets(_read(files[0]), path.name, part=part)
+        sets = find_sets(_read(files[0]), path.name, part=part)
+        check_expanded(files[0], (value for found in sets for value in found.tensors.values()))
+        return sets
     tensors: dict[str, Any] = {}
     for file in files:
         shard = find_sets(_read(file), file.name)[0].tensors
+        check_expanded(file, shard.values())
         for key in shard.keys() & tensors.keys():
             if not torch.equal(shard[key], tensors[key]):
                 raise WeightsError(f"{key} has another value in {file.name} than in an earlier shard; fetch all anew.")
@@ -65,7 +71,10 @@ def _read_safetensors(path: Path) -> Any:
 def _read_zip(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
-            names, tensors = archive.namelist(), read_exported_archive(archive)
+            check_archive(path, archive, way_out=_STORED)
+            names, tensors = archive.namelist(), read_exported_archive(archive, path)
+    except AssayError:
+        raise
     except Exception as error:  # damaged bytes make parsers raise anything; it becomes one sentence
         raise damaged(path, f"{type(error).__name__}: {error}") from error
     if tensors is not None:

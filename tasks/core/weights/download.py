@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,10 @@ from tasks.core.hashes import file_sha256
 from tasks.core.paths import cache_folder
 from tasks.core.progress import Progress
 from tasks.core.records.record import Record
+from tasks.core.weights.redirects import RedirectRule
 from tasks.core.weights.urls import mirrored, split_url, without_query
 
+Hooks = dict[str, list[Callable[..., object]]]
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _MAX_RESUMES = 5
 
@@ -140,7 +142,8 @@ def _download(url: str, target: Path, *, etag: str | None, way_out: str) -> str 
     address = mirrored(url)
     version = _Version(etag)
     try:
-        with httpx.Client(timeout=_TIMEOUT, follow_redirects=True) as client:
+        hooks: Hooks = {"request": [RedirectRule(address)]}
+        with httpx.Client(timeout=_TIMEOUT, follow_redirects=True, event_hooks=hooks) as client:
             for attempt in range(_MAX_RESUMES + 1):
                 try:
                     _request(client, address, part=part, version=version)

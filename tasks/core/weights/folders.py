@@ -65,7 +65,7 @@ def weights_files(path: Path) -> tuple[Path, ...]:
     try:
         names = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
         shards = tuple(path.parent / Path(name).name for name in names)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{path.name} is no index of shards ({error}); give a weights file.") from error
     if missing := [shard.name for shard in shards if not shard.is_file()]:
         raise WeightsError(f"{path.name} names shards that are not there: {some(missing)}; fetch them, too.")

@@ -13,7 +13,9 @@ from typing import Any, BinaryIO
 import torch
 from torch.torch_version import TorchVersion
 
-from tasks.core.errors import WeightsError
+from tasks.core.allowance import allowed_bytes
+from tasks.core.errors import WeightsError, is_out_of_memory
+from tasks.core.memory_guard import guarded
 from tasks.core.weights.foreign_files import PARTS, damaged
 from tasks.core.weights.pickled_arrays import PickledArray, PickledBuffer, PickledDtype, PickledScalar
 
@@ -55,6 +57,12 @@ _CONVERSION = (
 """Keeps of a checkpoint the tensors and arrays, and of a module its state_dict."""
 
 
+class NeedsCodeError(WeightsError):
+    """The file needs code to be loaded; the message has the line of Python that converts it."""
+
+    longest = 1500
+
+
 def read_pickle(path: Path, *, mmap: bool) -> Any:
     """Read what `torch.save` or `pickle.dump` wrote, as far as it holds values only.
 
@@ -71,7 +79,9 @@ def read_pickle(path: Path, *, mmap: bool) -> Any:
         try:
             if start.startswith(b"\x80") and _MAGIC not in start:
                 return _ArraysOnly(file).load()
-            with warnings.catch_warnings(), torch.serialization.safe_globals(_harmless()):
+            # a pickle may name sizes that it has no bytes for
+            more = 3 * path.stat().st_size + allowed_bytes()
+            with guarded(more), warnings.catch_warnings(), torch.serialization.safe_globals(_harmless()):
                 warnings.simplefilter("ignore", UserWarning)  # of pickle protocols other than 2, which load, too
                 if path.suffix == ".safetensors":  # a path with this suffix would not be read as a pickle
                     return torch.load(file, map_location="cpu", weights_only=True)
@@ -79,7 +89,8 @@ def read_pickle(path: Path, *, mmap: bool) -> Any:
         except pickle.UnpicklingError as error:
             raise _refused(path, str(error)) from error
         except Exception as error:  # damaged bytes make the unpickler raise anything; it becomes one sentence
-            raise damaged(path, str(error)) from error
+            said = "it asks for far more memory than it has bytes" if is_out_of_memory(error) else str(error)
+            raise damaged(path, said) from error
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -111,7 +122,7 @@ def _refused(path: Path, text: str) -> WeightsError:
     if needs is None and "GLOBAL" not in text and ("Weights only load failed" in text or "pickle" in text):
         return damaged(path, text)
     what = needs[1] if needs else "a pickled object"
-    return WeightsError(
+    return NeedsCodeError(
         f"{path.name} needs code to be loaded ({what}), which could do anything; where you trust it, convert it once, "
         f"in Python, where that code can be imported: `{_CONVERSION.format(load=_loader(path, what))}`."
     )

@@ -7,10 +7,12 @@ the weights themselves lie in it as raw bytes, with a table of their names, dtyp
 import io
 import json
 import zipfile
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
+
+from tasks.core.weights.unpacking import check_read_twice
 
 _TABLE = "/data/weights/model_weights_config.json"
 _BEFORE_2_9 = "serialized_state_dict.pt"
@@ -33,10 +35,15 @@ _DTYPES = {
 """By the numbers of the archive's own schema, torch/_export/serde/schema.py."""
 
 
-def read_exported_archive(archive: zipfile.ZipFile) -> dict[str, torch.Tensor] | None:
+def read_exported_archive(archive: zipfile.ZipFile, path: Path) -> dict[str, torch.Tensor] | None:
     """Read tensors by name; None: by the names of its members the file does not come from `torch.export.save`.
 
+    Args:
+        archive: the file, open.
+        path: of the file.
+
     Raises:
+        WeightsError: it would take more memory than is allowed.
         ValueError, KeyError and others: the archive is damaged.
     """
     names = archive.namelist()
@@ -47,10 +54,9 @@ def read_exported_archive(archive: zipfile.ZipFile) -> dict[str, torch.Tensor] |
         return None
     folder = PurePosixPath(table).parent
     entries: dict[str, dict[str, Any]] = json.loads(archive.read(table))["config"]
-    return {
-        name: _tensor(archive.read(str(folder / entry["path_name"])), entry)  # an aliased weight is read twice
-        for name, entry in entries.items()
-    }
+    members = {name: archive.getinfo(str(folder / entry["path_name"])) for name, entry in entries.items()}
+    check_read_twice(path, members.values())  # as an aliased weight is
+    return {name: _tensor(archive.read(members[name]), entry) for name, entry in entries.items()}
 
 
 def _tensor(content: bytes, entry: dict[str, Any]) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import onnx
 import onnx_ir as ir
 import pytest
 
@@ -48,3 +49,23 @@ def test_a_change_of_the_file_is_seen(graph: ir.Model, tmp_path: Path) -> None:
     write(graph, path)
     with pytest.raises(SpecError, match="was changed while it was proven"), unmodified(path):
         write(graph, path)
+
+
+@pytest.mark.parametrize("place", ["../secret.bin", "{folder}/secret.bin", "inner/../../secret.bin", "link/secret.bin"])
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_weights_outside_the_folder_of_a_file_are_not_read(place: str, is_sparse: bool, tmp_path: Path) -> None:
+    """By a path upwards, an absolute one, or a symbolic link; of sparse initializers, too."""
+    (tmp_path / "secret.bin").write_bytes(bytes(64))
+    (tmp_path / "model" / "inner").mkdir(parents=True)
+    (tmp_path / "model" / "link").symlink_to(tmp_path)
+    tensor = onnx.TensorProto(name="w", data_type=1, dims=[4], data_location=onnx.TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value=place.format(folder=tmp_path))
+    given = [onnx.helper.make_tensor_value_info(name, 1, [4]) for name in "xy"]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Add", ["x", "w"], ["y"])], "g", given[:1], given[1:])
+    if is_sparse:
+        graph.sparse_initializer.add(values=tensor, dims=[4])
+    else:
+        graph.initializer.append(tensor)
+    (tmp_path / "model" / "m.onnx").write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    with pytest.raises(SpecError, match=r"^m\.onnx keeps weights in .*, outside its own folder"):
+        read_graph(tmp_path / "model" / "m.onnx")

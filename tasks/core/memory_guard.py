@@ -11,6 +11,7 @@ import psutil
 _STATUS = Path("/proc/self/status")
 _OWN = resource.getrlimit(resource.RLIMIT_DATA)
 """The limits that this process was started with."""
+_LEAST_BYTES = 1 << 30
 _SPARE = 0.05
 """Share of the machine's memory that is never counted as available."""
 
@@ -39,6 +40,11 @@ def limit_growth(num_bytes: float) -> tuple[int, int] | None:
     bounds = [bound for bound in _OWN if bound != resource.RLIM_INFINITY]
     resource.setrlimit(resource.RLIMIT_DATA, (min([limit, *bounds]), before[1]))
     return before
+
+
+def free_bytes() -> float:
+    """What a guard may give: what is available, and swap; 1 GiB at the least, as other processes end and begin."""
+    return max(available_bytes() + psutil.swap_memory().free, _LEAST_BYTES)
 
 
 def available_bytes() -> float:

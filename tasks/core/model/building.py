@@ -23,7 +23,7 @@ from tasks.core.families.registry import family_of
 from tasks.core.families.torchvision import models_of_file
 from tasks.core.hashes import file_sha256, tensors_sha256
 from tasks.core.inputs.choice import example_of
-from tasks.core.memory_guard import available_bytes, guarded
+from tasks.core.memory_guard import free_bytes, guarded
 from tasks.core.model.call_options import set_call_options
 from tasks.core.model.lazy_modules import settle_lazy_modules
 from tasks.core.model.random_weights import build_with_random_weights
@@ -84,9 +84,9 @@ def build(factory: Callable[..., nn.Module], kwargs: dict[str, Any], *, title: s
     """
     if isinstance(factory, nn.Module):
         return _copy_of_instance(factory, kwargs, title=title)
-    module = sys.modules.get(getattr(factory, "__module__", None) or "")
+    module, available = sys.modules.get(getattr(factory, "__module__", None) or ""), free_bytes()
     try:
-        with as_program(getattr(module, "__file__", None) or title), guarded(available := available_bytes()):
+        with as_program(getattr(module, "__file__", None) or title), guarded(available):
             model = factory(**kwargs)
     except TypeError as error:
         with contextlib.suppress(ValueError, TypeError):

@@ -27,7 +27,7 @@ import psutil
 from numpy.typing import NDArray
 
 from tasks.core.errors import one_line
-from tasks.core.memory_guard import available_bytes, limit_growth
+from tasks.core.memory_guard import free_bytes, limit_growth
 from tasks.core.runtime.memory import freed_eagerly, release_free_memory
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
@@ -65,7 +65,7 @@ def main() -> None:
                     session = None
                     release_free_memory()
                 if verb == "open":
-                    limit_growth(available_bytes())  # or a file that computes large values takes all there is
+                    limit_growth(free_bytes())  # or a file that computes large values takes all there is
                     with freed_eagerly():
                         session = _opened(**content)
             except Exception as error:  # its exception classes share no public base

@@ -44,7 +44,7 @@ def limit_growth(num_bytes: float) -> tuple[int, int] | None:
 
 def free_bytes() -> float:
     """What a guard may give: what is available, and swap; 1 GiB at the least, as other processes end and begin."""
-    return max(available_bytes() + psutil.swap_memory().free, _LEAST_BYTES)
+    return max(available_bytes() + float(psutil.swap_memory().free), _LEAST_BYTES)
 
 
 def available_bytes() -> float:

@@ -164,8 +164,9 @@ class SessionClient:
                 while not self._connection.poll(_POLL_SECONDS):
                     if time.monotonic() > latest:
                         self.kill()
-                        raise SessionError(
-                            f"it was stopped after {seconds:g} s, as it may never end; {VARIABLE} sets another limit"
+                        raise CrashError(
+                            f"ONNX Runtime was stopped, as the file did not answer within {seconds:g} s and may never "
+                            f"end; set {VARIABLE} to more if it would."
                         )
                 answered, outcome, content = self._connection.recv()
                 self._has_responded = True

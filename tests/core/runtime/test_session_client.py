@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tasks.core.arrays import Array
-from tasks.core.errors import CrashError
+from tasks.core.errors import CrashError, SpecError
 from tasks.core.paths import PROJECT_FOLDER
 from tasks.core.runtime import session_client, sessions
 from tests.core.runtime.small_files import BATCHES, session_processes
@@ -183,3 +183,15 @@ def test_it_ends_with_its_owner(endless: Path, end: str) -> None:
         owner.communicate("\n")
     assert wait([ended], DEATH_SECONDS)
     os.close(ended)
+
+
+def test_a_file_that_never_answers_is_stopped(endless: Path, twice: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After as many seconds as the variable says; its process is gone, and the next file runs."""
+    monkeypatch.setenv(session_client.VARIABLE, "2")
+    with pytest.raises(CrashError, match=r"did not answer within 2 s .*set ASSAY_RUN_SECONDS to more"):
+        sessions.answers(endless, [{"x": BATCHES[0]}])
+    assert not [process for process in session_processes() if process.status() != "zombie"]
+    assert len(sessions.answers(twice, [{"x": BATCHES[0]}])) == 1
+    monkeypatch.setenv(session_client.VARIABLE, "soon")
+    with pytest.raises(SpecError, match="ASSAY_RUN_SECONDS=soon is no number of seconds"):
+        sessions.answers(twice, [{"x": BATCHES[0]}])

@@ -4,7 +4,7 @@ AssayError              2
 ├── SpecError           2   what was asked for
 ├── WeightsError        2   the weights
 │   ├── NoCheckpointError 2 (weights/foreign_files.py) the file is something else
-│   └── NeedsCodeError  2 (weights/pickles.py) the file holds more than values
+│   └── NeedsCodeError  2 (weights/foreign_files.py) the file holds more than values
 ├── ModelError          2   the module
 ├── InputsError         2   its inputs
 ├── ExportError         1   no exporter gave a file

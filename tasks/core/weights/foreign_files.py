@@ -72,6 +72,12 @@ class NoCheckpointError(WeightsError):
     """The file is damaged or something else; another download may bring the right one."""
 
 
+class NeedsCodeError(WeightsError):
+    """The file needs code to be loaded; the message has the line of Python that converts it."""
+
+    longest = 1500
+
+
 def named(path: Path) -> NoCheckpointError | None:
     """The error for a file whose first bytes tell that it is something else; None: it may be a checkpoint."""
     with path.open("rb") as file:

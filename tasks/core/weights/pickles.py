@@ -16,7 +16,7 @@ from torch.torch_version import TorchVersion
 from tasks.core.allowance import allowed_bytes
 from tasks.core.errors import WeightsError, is_out_of_memory
 from tasks.core.memory_guard import guarded
-from tasks.core.weights.foreign_files import PARTS, damaged
+from tasks.core.weights.foreign_files import PARTS, NeedsCodeError, damaged
 from tasks.core.weights.pickled_arrays import PickledArray, PickledBuffer, PickledDtype, PickledScalar
 
 _MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19."
@@ -55,12 +55,6 @@ _CONVERSION = (
     "torch.save(w({load}), 'weights.pth')"
 )
 """Keeps of a checkpoint the tensors and arrays, and of a module its state_dict."""
-
-
-class NeedsCodeError(WeightsError):
-    """The file needs code to be loaded; the message has the line of Python that converts it."""
-
-    longest = 1500
 
 
 def read_pickle(path: Path, *, mmap: bool) -> Any:

@@ -1,6 +1,7 @@
 """The specs that options make."""
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 from flows.command_line.parsers import DEFAULT_MODEL
@@ -26,7 +27,20 @@ def make_specs(options: argparse.Namespace, *, use_catalog: bool = True) -> list
     names = [spec.title for spec in specs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SpecError(f"Two models are called {twice[0]}; export them one by one, each with a --name.")
-    if getattr(options, "json", None):
-        for spec in specs:
-            check_not_read(Path(options.json), files_read(spec))
+    check_json(options, [file for spec in specs for file in files_read(spec)])
     return specs
+
+
+def check_json(options: argparse.Namespace, files: Iterable[Path]) -> None:
+    """Check that the JSON replaces nothing that is read; else a SpecError, and no JSON is written.
+
+    Args:
+        options: with `json`, which becomes None then.
+        files: files and folders that are read.
+    """
+    if getattr(options, "json", None):
+        try:
+            check_not_read(Path(options.json), files)
+        except SpecError:
+            options.json = None
+            raise

@@ -1,6 +1,7 @@
 """What the command lines share: every error becomes one sentence, a result and an exit status."""
 
 import argparse
+import errno
 import gc
 import importlib
 import json
@@ -16,7 +17,7 @@ from typing import Any, TextIO, TypeVar
 from flows.command_line.display import Display
 from flows.command_line.parsers import Parser
 from flows.outcomes import failed, flattened
-from tasks.core.errors import AssayError, SpecError, VerdictError, exit_status_of
+from tasks.core.errors import AssayError, SpecError, VerdictError, as_assay_error, exit_status_of
 from tasks.core.records.record import Record
 from tasks.core.records.steps import ExportResult
 from tasks.core.runtime.descriptors import leave_descriptors
@@ -45,7 +46,7 @@ def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, d
     standard_output = _only_results_to_standard_output() if target == "-" else None
     leave_descriptors()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to end as with Ctrl-C: tidily, the JSON written
-    results, status = list[Any](), None
+    results, status, options = list[Any](), None, argparse.Namespace(json=target)
     display = display_class(to_stderr=target == "-")
     gc.disable()  # nothing that is being imported is garbage
     try:
@@ -55,12 +56,17 @@ def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, d
             except SpecError:
                 target = None  # the sentence is all that can be told
                 raise
-        options = parser.parse_args(arguments)
+        options = parser.parse_intermixed_args(arguments)  # MODEL --weights W FILE.onnx, too
         _set_environment()
         status = body(options, results, display)
     except AssayError as error:
         results.append(failed("", error))
         display.error(str(error))
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        results.append(failed("", known := as_assay_error(error, "")))
+        display.error(str(known))
     except KeyboardInterrupt:
         display.error("Interrupted; what was finished stays finished.")
         return EXIT_INTERRUPTED
@@ -68,7 +74,7 @@ def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, d
         display.close()
         gc.freeze()  # or the interpreter searches all of PyTorch for garbage before it ends, for 1.5 s
         gc.enable()
-        is_written = _write_json(target, results, standard_output)
+        is_written = _write_json(options.json and target, results, standard_output)
     if status is None:
         display.summary(results)
         status = max((_exit_status(result) for result in results), default=SpecError.exit_status)

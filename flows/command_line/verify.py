@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.command_line.display import Display
-from flows.command_line.options import make_specs
+from flows.command_line.options import check_json, make_specs
 from flows.command_line.parsers import verify_parser
 from flows.command_line.run import import_steps, run_command
 from flows.command_line.verify_store import look_through_store
@@ -13,7 +13,6 @@ from flows.outcomes import failed, outcome
 from flows.processes.temporary_server import TemporaryServer
 from tasks.core.errors import SpecError
 from tasks.core.records.steps import ExportResult
-from tasks.core.spec.destination import check_not_read
 from tasks.core.spec.resolve import check_files
 
 
@@ -34,8 +33,7 @@ def _run(options: argparse.Namespace, results: list[Any], display: Display) -> i
     check_files(spec)
     for file in options.files:
         _check_file(file)
-    if options.json:
-        check_not_read(Path(options.json), options.files)
+    check_json(options, options.files)
     unreadable = _unreadable(options.files, spec.title)
     if len(unreadable) == len(options.files):  # of others, the readable ones are proven all the same
         results += unreadable

@@ -151,6 +151,8 @@ def as_assay_error(error: BaseException, title: str) -> AssayError:
         known = ExportError(f"{title} took longer than its step may take ({error}).")
     elif isinstance(error, MemoryError):
         known = ExportError(f"{title} found too little memory ({said or 'MemoryError'}); free some, and go on.")
+    elif isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        known = SpecError(f"{error.filename} is too long for the name of a file; give a shorter one.")
     elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
         known = ExportError(f"{title} found no room on the disk ({said}); make some, and go on.")
     else:

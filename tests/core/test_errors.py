@@ -1,5 +1,6 @@
 """Every deliberate error survives the way between processes, and knows its exit status."""
 
+import importlib
 import pickle
 
 import pytest
@@ -34,6 +35,7 @@ def test_what_a_constructor_adds_comes_along() -> None:
 
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
     """Each class stands in the drawing, with the exit status that it has."""
+    importlib.import_module("tasks.core.weights.foreign_files")
     drawn = [line.split() for line in (errors.__doc__ or "").splitlines()]
     statuses = {name: int(words[words.index(name) + 1]) for words in drawn for name in words if name.endswith("Error")}
     assert statuses == {kind.__name__: kind.exit_status for kind in tree()}

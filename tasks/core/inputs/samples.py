@@ -22,7 +22,7 @@ def read_sample(path: Path) -> dict[str, Array]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             check_archive(path, arrays.zip, way_out="write it with numpy.savez, uncompressed", error=SpecError)
-            return {name: arrays[name] for name in arrays.files}
+            found = {name: arrays[name] for name in arrays.files}
     except FileNotFoundError as error:
         raise SpecError(f"There is no sample file {path}; give an .npz with arrays by input name.") from error
     except SpecError:
@@ -30,6 +30,9 @@ def read_sample(path: Path) -> dict[str, Array]:
     except Exception as error:  # damaged bytes make parsers raise anything; it becomes one sentence
         said = one_line(error) or type(error).__name__
         raise SpecError(f"{path.name} is no .npz of plain arrays ({said}); write it with numpy.savez.") from error
+    if other := next((name for name, value in found.items() if not isinstance(value, np.ndarray)), None):
+        raise SpecError(f"{path.name} holds {other}, which is no array; write it with numpy.savez.")
+    return found
 
 
 def declared_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:

@@ -7,7 +7,7 @@ from tasks.core.errors import SpecError
 from tasks.core.records.record import Record
 from tasks.core.syntax import VERSION_SYNTAX
 
-_VERSION = re.compile(r"(?:models:/+)?(?P<name>[^/@:]+)(?:/(?P<version>[0-9]+)|@(?P<alias>[^/@:]+))")
+_VERSION = re.compile(r"(?:models:/+)?(?P<name>[^/@:]+)(?:/(?P<version>[0-9]{1,18})|@(?P<alias>[^/@:]+))")
 
 
 class VersionName(Record):

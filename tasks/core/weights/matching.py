@@ -17,6 +17,8 @@ _MAX_WORDS = 6
 """Of a prefix."""
 _MAX_FITS = 50
 """Prefixes that are looked at closely: those with most keys and shapes, no less than half as many as the first."""
+_MAX_KEYS = 1_000_000
+"""Over all of these; more take minutes."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ def fits_of(
                 if (rest := ".".join(words[num_words:])) in wanted:
                     prefix = "".join(f"{word}." for word in words[:num_words])
                     votes[prefix, own_prefix] += 1 + _has_shape_of(wanted[rest], value)
-    ranked = sorted(votes.items(), key=lambda item: (-item[1], len("".join(item[0]))))[:_MAX_FITS]
+    most = max(3, min(_MAX_FITS, _MAX_KEYS // max(1, len(keys))))
+    ranked = sorted(votes.items(), key=lambda item: (-item[1], len("".join(item[0]))))[:most]
     ranked = [item for item in ranked if item[1] * 2 >= ranked[0][1] or item[0] == ("", "")]
     unwrapped = ("_orig_mod. or module. dropped",) if is_wrapped and own.by_plain.keys() == own.state.keys() else ()
     ignored = (ignore_missing, ignore_unexpected)

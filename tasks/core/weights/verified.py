@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("assay")
 
+_MANY_KEYS = 50_000
+
 
 def read_verified(path: Path, *, kind: str, origin: str, part: str = "") -> Weights:
     """Read weights, and hash the bytes of their files meanwhile.
@@ -34,7 +36,10 @@ def read_verified(path: Path, *, kind: str, origin: str, part: str = "") -> Weig
     path = weights_file(path)
     with ThreadPoolExecutor(1) as beside:
         file_hash = beside.submit(weights_sha256, path)
-        tensors_hash = only_sha256(read_sets(path, part=part))
+        sets = read_sets(path, part=part)
+        if (num_keys := sum(len(found.tensors) for found in sets)) > _MANY_KEYS:
+            log.info("%s holds %s tensors, which take a while", path.name, f"{num_keys:,}")
+        tensors_hash = only_sha256(sets)
     return Weights(
         kind=kind,
         origin=f"{origin}#{part}" if part else origin,

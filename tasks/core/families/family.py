@@ -99,6 +99,10 @@ class Family(ABC):
         """List all MODEL texts of the family, without importing PyTorch; empty: nobody can."""
         return ()
 
+    def lists(self, model: str) -> bool:
+        """Is a MODEL text one of `names`, or may it be a model though nobody can list it?"""
+        return not (names := self.names()) or model in names
+
     def has_weights_here(self, model: str) -> bool:
         """Is no download needed for the weights that a MODEL text means where nobody names others?"""
         return False

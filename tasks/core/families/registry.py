@@ -2,12 +2,14 @@
 
 from tasks.core.families.family import Family
 from tasks.core.families.python import PythonFamily
+from tasks.core.families.timm import TimmFamily
 from tasks.core.families.torchvision import TorchvisionFamily
 from tasks.core.families.transformers import TransformersFamily
 
 FAMILIES: tuple[Family, ...] = (
     TorchvisionFamily(),
     TransformersFamily(),
+    TimmFamily(),
     PythonFamily(),  # takes any text with a colon: stays last
 )
 MODEL_SYNTAX = ", ".join(("catalog entry", *(family.syntax for family in FAMILIES)))

@@ -81,8 +81,8 @@ def check(spec: ResolvedSpec) -> None:
 def known_family(spec: ResolvedSpec) -> Family:
     """Find the family of a spec's model; a SpecError if it does not list the model."""
     family = family_of(spec.model)
-    if (names := family.names()) and spec.model not in names:
-        raise unknown_name(spec.model, names, family.name)
+    if isinstance(spec.model, str) and not family.lists(spec.model):
+        raise unknown_name(spec.model, family.names(), family.name)
     return family
 
 

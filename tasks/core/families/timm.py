@@ -1,0 +1,118 @@
+"""Models of timm, by the names that it gives them: `timm:convnextv2_atto`, `timm:resnet50.a1_in1k`."""
+
+import functools
+import importlib.util
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from tasks.core.errors import SpecError
+from tasks.core.families.family import Exporter, Family
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PREFIX = "timm:"
+_BUILDER = re.compile(r"^@register_model\ndef (\w+)\(", re.MULTILINE)
+_TAGGED = re.compile(r"^ {4}[\"'](\w+\.[\w.-]+?)\*?[\"']: ?\w+\(", re.MULTILINE)
+_SAME = ("Conv2dSame", "AvgPool2dSame", "MaxPool2dSame", "StdConv2dSame", "ScaledStdConv2dSame")
+"""Classes of timm that pad as TensorFlow does: by so much as the size of the picture asks for."""
+
+
+class TimmFamily(Family):
+    """Every model that `timm.list_models` lists, with or without the tag of its weights."""
+
+    name = "timm"
+    syntax = "timm:NAME[.TAG]"
+    packages = ("timm",)
+
+    @override
+    def recognises(self, model: object) -> bool:
+        return isinstance(model, str) and model.startswith(PREFIX)
+
+    @override
+    def fields(self, model: str) -> dict[str, Any]:
+        """Named without its prefix; input and output as Optimum calls them."""
+        name = re.sub(r"[^\w-]", "_", model.removeprefix(PREFIX))
+        if not name:
+            raise SpecError(f"{model} names no model; write {self.syntax}, e.g. timm:resnet18.")
+        return {"name": name, "input_names": ("pixel_values",), "outputs": ("logits",)}
+
+    @override
+    def text_of(self, model: str) -> str:
+        return model
+
+    @override
+    def names(self) -> tuple[str, ...]:
+        """Both the architectures and those with the tag of their weights."""
+        return _names()
+
+    @override
+    def lists(self, model: str) -> bool:
+        """The architecture decides: some tags only timm's own code can tell."""
+        return not self.names() or model.partition(".")[0] in self.names()
+
+    @override
+    def factory(self, model: str) -> "Callable[..., nn.Module]":
+        """What timm's own `create_model` makes, without a download."""
+        if importlib.util.find_spec("timm") is None:
+            raise SpecError(f"{model} needs timm, which is not installed; pip install -e '.[timm]'.")
+        import timm
+
+        return functools.partial(timm.create_model, model.removeprefix(PREFIX), pretrained=False)
+
+    @override
+    def usual_sizes(self, model: str, module: "nn.Module") -> dict[str, int]:
+        """Height and width in pixels, as the weights were trained at, or as it was built for."""
+        _, height, width = _input_size(module)
+        return {"height": height, "width": width}
+
+    @override
+    def default_inputs(self, model: str, module: "nn.Module", parameters: list[str]) -> tuple[str, ...]:
+        """One picture, of any height and width where the model takes them."""
+        channels, height, width = _input_size(module)
+        sides = f"{height},{width}" if _why_static(module) else f"height={height},width={width}"
+        return (f"{parameters[0]}=float32[batch_size,{channels},{sides}]",)
+
+    @override
+    def loading_notes(self, module: "nn.Module") -> tuple[str, ...]:
+        """Why height and width are static, where they are."""
+        return (f"static: height and width, as {why}",) if (why := _why_static(module)) else ()
+
+    @override
+    def exporter_order(self, model: str) -> tuple[tuple[Exporter, ...], str]:
+        return ("torchscript", "dynamo"), "timm models: same proof, 2 to 10 times faster"
+
+
+@functools.cache
+def _names() -> tuple[str, ...]:
+    """Read from timm's sources as text: importing them takes seconds."""
+    package = importlib.util.find_spec("timm")
+    if package is None or package.origin is None:
+        return ()
+    sources = [path.read_text(encoding="utf-8") for path in (Path(package.origin).parent / "models").glob("*.py")]
+    built = {name for source in sources for name in _BUILDER.findall(source)}
+    tagged = {name for source in sources for name in _TAGGED.findall(source) if name.partition(".")[0] in built}
+    return tuple(PREFIX + name for name in sorted(built | tagged) if not name.endswith(".untrained"))
+
+
+def _input_size(module: "nn.Module") -> tuple[int, int, int]:
+    """Channels, height and width."""
+    config: Any = getattr(module, "pretrained_cfg", {})
+    channels, *sides = config.get("input_size", (3, 224, 224))
+    built = getattr(getattr(module, "patch_embed", None), "img_size", None)
+    height, width = built if isinstance(built, tuple) else sides
+    return channels, height, width
+
+
+def _why_static(module: "nn.Module") -> str:
+    """Why a model takes pictures of one size only; empty: it takes any."""
+    config: Any = getattr(module, "pretrained_cfg", {})
+    if config.get("fixed_input_size"):
+        return "timm builds the model for one size (fixed_input_size)"
+    if any(type(part).__name__ in _SAME for part in module.modules()):
+        return "padding as TensorFlow's depends on the size, and tracing freezes it at the traced one"
+    return ""

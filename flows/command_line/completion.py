@@ -11,7 +11,7 @@ def completing_parser() -> argparse.ArgumentParser:
     """All commands in one parser, which is for completion only."""
     parser = argparse.ArgumentParser(prog="assay")
     commands = parser.add_subparsers()
-    names = sorted({*read_catalog(), *(name for family in FAMILIES for name in family.names())})
+    names = sorted({*read_catalog(), *(name for family in FAMILIES for name in family.names() if ":" not in name)})
     parsers = {"export": export_parser, "verify": verify_parser, "sweep": sweep_parser, "compare": compare_parser}
     for name, make_parser in parsers.items():
         made = make_parser(f"assay {name}")

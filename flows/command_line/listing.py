@@ -1,11 +1,12 @@
 """`--list`: the models that can be exported by name, and whether their weights are here. Needs no PyTorch."""
 
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.markup import escape
 
 from tasks.core.errors import SpecError
+from tasks.core.families.family import Family
 from tasks.core.families.registry import FAMILIES, family_of
 from tasks.core.spec.catalog import read_catalog
 from tasks.core.spec.export_spec import ResolvedSpec
@@ -14,6 +15,8 @@ from tasks.core.weights.sources import weights_kind
 
 _HERE, _ONLINE, _MISSING, _NONE = "here", "[dim]online[/]", "[yellow]missing[/]", "[dim]none[/]"
 """Where weights are: on this machine, to be fetched, not at the place that the catalog names; or nowhere."""
+_MANY = 1000
+"""Names of a family that are listed only if asked for."""
 
 
 def model_lines(glob: str) -> Iterator[str]:
@@ -22,7 +25,8 @@ def model_lines(glob: str) -> Iterator[str]:
     Args:
         glob: of names, e.g. `resnet*`.
     """
-    rows = [row for row in _rows() if fnmatch.fnmatchcase(row[0], glob)]
+    many = [family for family in FAMILIES if glob == "*" and len(family.names()) > _MANY]
+    rows = [row for row in _rows(without=many) if fnmatch.fnmatchcase(row[0], glob)]
     if not rows:
         raise unknown_name(glob, [name for family in FAMILIES for name in family.names()])
     width = max(len(name) for name, _, _ in rows)
@@ -31,14 +35,16 @@ def model_lines(glob: str) -> Iterator[str]:
         yield f"{escape(name):<{width}}  [dim]{where:<11}[/]  {weights}"
     others = [family.syntax for family in FAMILIES if not family.names()]
     if glob == "*":
+        for family in many:
+            yield f"[dim]and {len(family.names()):,} of {family.name}: --list '{family.syntax.partition(':')[0]}:*'[/]"
         yield f"[dim]and any {', or '.join(others)}[/]"
 
 
-def _rows() -> Iterator[tuple[str, str, str]]:
+def _rows(*, without: Sequence[Family]) -> Iterator[tuple[str, str, str]]:
     """Name, where it is known, and what is to be said of its weights; of the catalog first."""
     for name in read_catalog():
         yield name, "catalog", _weights_of(resolve(make_spec(model=name)))
-    for family in FAMILIES:
+    for family in (family for family in FAMILIES if family not in without):
         for name in family.names():
             yield name, family.name, _HERE if family.has_weights_here(name) else _ONLINE
 

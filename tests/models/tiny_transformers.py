@@ -47,3 +47,21 @@ def vit(folder: Path) -> Any:
         hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=37, image_size=16, patch_size=4
     )
     return saved(transformers.ViTForImageClassification, config, folder)
+
+
+def sentences(folder: Path) -> Any:
+    """A pipeline of sentence-transformers: BERT, the mean over tokens, length 1; texts are cut at 24 tokens."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "on", "a", "mat"]
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    saved(transformers.BertModel, transformers.BertConfig(**TEXT), folder / "encoder")
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
+    fast.save_pretrained(folder / "encoder")
+    encoder = Transformer(str(folder / "encoder"), max_seq_length=24)
+    model = SentenceTransformer(modules=[encoder, Pooling(32, "mean"), Normalize()], device="cpu")
+    model.save(str(folder))
+    return model

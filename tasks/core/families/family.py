@@ -146,6 +146,10 @@ class Family(ABC):
         """
         return nullcontext()
 
+    def input_names(self, module: "nn.Module") -> tuple[str, ...]:
+        """Names in the file of the inputs that `default_inputs` gives; empty: as these have them."""
+        return ()
+
     def loading_notes(self, module: "nn.Module") -> tuple[str, ...]:
         """What a reader should know of how the factory loaded this module."""
         return ()

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from tasks.core.errors import SpecError, WeightsError
 from tasks.core.families.family import Exporter, Family, NamedWeights
-from tasks.core.families.transformers_configs import AUTO_CLASSES, CONFIG, static_dims
+from tasks.core.families.transformers_configs import AUTO_CLASSES, CONFIG, PIPELINE, static_dims
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,7 +58,11 @@ class TransformersFamily(Family):
 
     @override
     def source_files(self, model: str) -> tuple[Path, ...]:
-        return tuple(path for name in (CONFIG, *_BESIDE) if (path := _folder(model) / name).is_file())
+        folder = _folder(model)
+        beside = sorted(folder.glob("[0-9]_*/*")) if (folder / PIPELINE).is_file() else []
+        return tuple(
+            path for path in (*(folder / name for name in (CONFIG, PIPELINE, *_BESIDE)), *beside) if path.is_file()
+        )
 
     @override
     def tasks(self) -> tuple[str, ...]:
@@ -69,9 +73,14 @@ class TransformersFamily(Family):
         """A callable that builds the model of the config, or loads it with the folder's weights."""
         if importlib.util.find_spec("transformers") is None:
             raise SpecError(f"{model} needs transformers, which is not installed; pip install -e '.[hf]'.")
+        folder = _folder(model)
+        if (folder / PIPELINE).is_file():
+            from tasks.core.families.sentence_embeddings import load_sentences
+
+            return functools.partial(load_sentences, folder)
         from tasks.core.families.transformers_loading import load
 
-        return functools.partial(load, _folder(model))
+        return functools.partial(load, folder)
 
     @override
     def weights(self, model: str, weights: str) -> NamedWeights:
@@ -90,9 +99,18 @@ class TransformersFamily(Family):
     @override
     def default_inputs(self, model: str, module: "nn.Module", parameters: list[str]) -> tuple[str, ...]:
         """What forward takes, with the names and dimensions that Optimum gives them, ranges from the config."""
+        if _is_pipeline(module):
+            from tasks.core.families.sentence_embeddings import sentence_inputs
+
+            return sentence_inputs(module)
         from tasks.core.families.transformers_inputs import inputs_of
 
         return inputs_of(module, parameters)
+
+    @override
+    def input_names(self, module: "nn.Module") -> tuple[str, ...]:
+        """A pipeline takes its inputs in a dict; in the file they have its keys."""
+        return ("input_ids", "attention_mask") if _is_pipeline(module) else ()
 
     @override
     def exporter_order(self, model: str) -> tuple[tuple[Exporter, ...], str]:
@@ -102,10 +120,16 @@ class TransformersFamily(Family):
     @override
     def kept_outputs(self, model: str, names: Sequence[str]) -> tuple[str, ...]:
         """Those that the model is for: of hidden states the last, no pooled one beside it, nothing of inner layers."""
+        if "sentence_embedding" in names:
+            return ("sentence_embedding",)
         kept = [name for name in names if not _INSIDE.search(name)]
         if "last_hidden_state" in kept:
             kept = [name for name in kept if name in ("last_hidden_state", "encoder_last_hidden_state")]
         return tuple(kept or names)
+
+
+def _is_pipeline(module: "nn.Module") -> bool:
+    return type(module).__name__ == "SentenceTransformer"
 
 
 def _folder(model: str) -> Path:

@@ -7,6 +7,8 @@ from typing import Any
 from tasks.core.errors import SpecError
 
 CONFIG = "config.json"
+PIPELINE = "modules.json"
+"""Where a folder is one of sentence-transformers: its modules, the first of which is the model."""
 AUTO_CLASSES = {
     "feature-extraction": "AutoModel",
     "fill-mask": "AutoModelForMaskedLM",

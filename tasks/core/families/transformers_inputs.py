@@ -49,7 +49,7 @@ def _token_types(module: nn.Module) -> str:
 
 def _positions(module: nn.Module) -> str:
     """Of decoders, which may be asked to go on after a padded beginning."""
-    name, longest = type(module).__name__, _longest(module)
+    name, longest = type(module).__name__, longest_of(module)
     is_decoder = name.endswith(("ForCausalLM", "LMHeadModel"))
     return f"int64[{_BATCH},{_length(module)}]@0..{longest - 1}" if is_decoder and longest else ""
 
@@ -58,7 +58,7 @@ def _decoder_ids(module: nn.Module) -> str:
     config, whole = _text(module), cast(Any, module.config)
     if not whole.is_encoder_decoder or not hasattr(config, "vocab_size"):
         return ""
-    return f"int64[{_BATCH},{_dim('decoder_sequence_length', _longest(module))}]@0..{config.vocab_size - 1}"
+    return f"int64[{_BATCH},{_dim('decoder_sequence_length', longest_of(module))}]@0..{config.vocab_size - 1}"
 
 
 def _pixels(module: nn.Module) -> str:
@@ -113,14 +113,14 @@ def _text(module: nn.Module) -> Any:
 
 
 def _length(module: nn.Module) -> str:
-    return _dim("sequence_length", _longest(module))
+    return _dim("sequence_length", longest_of(module))
 
 
 def _dim(name: str, longest: int) -> str:
     return f"{name}={min(USUAL_LENGTH, longest)}:1..{longest}" if longest else f"{name}={USUAL_LENGTH}"
 
 
-def _longest(module: nn.Module) -> int:
+def longest_of(module: nn.Module) -> int:
     """Of the sequences that a model takes; 0: its config names none.
 
     A table of positions with a padding index leaves out the rows up to it, as RoBERTa's does.

@@ -131,7 +131,8 @@ def _unproven_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, 
     declared = declared_inputs(spec, model, sample)
     paths = argument_paths([item.name for item in declared], model)
     order = forward_order(paths, model)
-    names = spec.input_names or [item.name for item in declared]
+    known = () if spec.inputs or sample else family_of(spec.model).input_names(model)
+    names = spec.input_names or known or [item.name for item in declared]
     if len(names) < len(declared):
         raise SpecError(
             f"{len(declared)} inputs need as many input_names, not {len(names)}; further ones label parameters."

@@ -161,14 +161,14 @@ def _spec_of(name: str, value: TensorType, graph: Graph, *, like: InputSpec | No
         own = re.sub(r"\W", "_", value.name, flags=re.ASCII) or "dim"
         word = size if re.fullmatch(r"[A-Za-z_]\w*", size, re.ASCII) else f"{own}_{axis}"
         dims.append(Dim(name=word, size=known))
-    low, high = (like.low, like.high) if like is not None else (None, None)
-    if value.dtype in ("int16", "int32", "int64") and low is None:
+    low, high, padded = (like.low, like.high, like.padded) if like is not None else (None, None, "")
+    if value.dtype in ("int16", "int32", "int64") and low is None and not padded:
         shown = ",".join(map(str, dims))
         raise InputsError(
             f"The file's input {value} takes integers, and nothing says which are legal; declare it, "
             f"e.g. --input '{name}={value.dtype}[{shown}]@0..103', or give real ones with --sample."
         )
-    return InputSpec(name=name, dtype=value.dtype, dims=tuple(dims), low=low, high=high)
+    return InputSpec(name=name, dtype=value.dtype, dims=tuple(dims), low=low, high=high, padded=padded)
 
 
 def _formula(symbol: str) -> Dim | None:

@@ -14,6 +14,7 @@ from tasks.core.limits import CLOSER_LOOK, LENIENT_FAMILIES, MAX_SEARCH_NODES, S
 from tasks.core.localisation.defects import Defect
 from tasks.core.localisation.search import localise
 from tasks.core.onnx_files.checks import structural_findings, with_remedy
+from tasks.core.onnx_files.quantisation import quantised
 from tasks.core.proof.branches import note_untaken_ways
 from tasks.core.proof.coverage import account_for, cover, looking_up_missing, told_by_answers
 from tasks.core.proof.levels import find_wrong_pass
@@ -101,6 +102,8 @@ def validate(
             plan = looking_up_missing(plan, reference, known)
         seen = _observe(plan, candidate, reference, notes=notes, keep=keep)
     evidence = judge(plan, seen)
+    if evidence.verdict == "fail" and (sentence := quantised(plan.graph.path)):
+        seen = replace(seen, failures=[sentence, *seen.failures])
     blame, defect = find_wrong_pass(plan, reference, seen) if evidence.verdict == "fail" else (None, None)
     if blame is not None:
         seen = replace(seen, failures=[blame.sentence, *seen.failures])

@@ -1,5 +1,6 @@
 """The command `assay`: help at once, the same options as the files in flows/, completion, and lists of models."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -81,9 +82,10 @@ def test_models_are_listed_without_pytorch(tmp_path: Path) -> None:
         "print(main(['--list']), main(['--list', 'resnt*']), {'torch', 'prefect', 'mlflow'} & sys.modules.keys())"
     )
     ran = subprocess.run([sys.executable, "-c", program], cwd=PROJECT_FOLDER, capture_output=True, text=True)
-    title, *listed, last, end = ran.stdout.splitlines()
+    title, *listed, timm, last, end = ran.stdout.splitlines()
     assert end == "0 2 set()"
-    assert last == "and any package.module:Class or path/to/file.py:Class"
+    assert re.fullmatch(r"and \d,\d{3} of timm: --list 'timm:\*'", timm)
+    assert last == "and any hf:FOLDER, or package.module:Class or path/to/file.py:Class"
     assert title.split() == ["MODEL", "FAMILY", "WEIGHTS"]
     assert len(listed) > 121
     assert max(map(len, listed)) <= 60

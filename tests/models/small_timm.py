@@ -1,0 +1,3 @@
+"""Small models of timm, one of each family."""
+
+SMALL: tuple[str, ...] = ()

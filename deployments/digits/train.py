@@ -1,4 +1,4 @@
-"""Train DigitsCNN on scikit-learn's digits; write digits.pth and samples.npz beside this file.
+"""Train DigitsCNN on scikit-learn's digits; write digits.pth, and digits for proof, calibration and evaluation.
 
 python deployments/digits/train.py
 """
@@ -16,10 +16,11 @@ from deployments.digits.model import DigitsCNN
 FOLDER = Path(__file__).parent
 NUM_EPOCHS = 15
 NUM_SAMPLES = 64
+NUM_CALIBRATION = 256
 
 
 def main() -> None:
-    """Train, print the accuracy on held-out digits, and write both files; takes seconds on a CPU."""
+    """Train, print the accuracy on held-out digits, and write the files; takes seconds on a CPU."""
     torch.manual_seed(0)
     images, labels = load_digits(return_X_y=True)
     images = images.reshape(-1, 1, 8, 8).astype(np.float32)
@@ -41,6 +42,8 @@ def main() -> None:
 
     torch.save(model.state_dict(), FOLDER / "digits.pth")
     np.savez_compressed(FOLDER / "samples.npz", image=test_x[:NUM_SAMPLES].numpy())
+    np.savez_compressed(FOLDER / "calibration.npz", image=train_x[:NUM_CALIBRATION].numpy())
+    np.savez_compressed(FOLDER / "evaluation.npz", image=test_x.numpy(), labels=test_y.numpy())
 
 
 if __name__ == "__main__":

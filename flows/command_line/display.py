@@ -103,6 +103,11 @@ class Display:
                 self.line(_heading(result))
                 for line in _details(result):
                     self.line(f"  {line}")
+        if any(result.variant for result in results):
+            from flows.command_line.variants import variants_table
+
+            self.line("")
+            self._console.print(variants_table(results))
         if any(result.release for result in results):
             what = "file" if any(result.file for result in results) else "model"
             what += "s" if len(results) > 1 else ""
@@ -124,12 +129,17 @@ def _heading(result: ExportResult) -> str:
     said = f"{'unchanged, ' if result.unchanged else ''}{f'version {number}' if number else 'no version'}"
     if result.file is not None:
         said = f"computes what {escape(result.name)} computes" if result.verdict == "pass" else ""
+    if result.variant is not None and result.variant.claim:
+        said += f": {escape(result.variant.claim)}"
     return f"{MARKS[result.verdict]}  [bold]{escape(result.file or result.name)}[/] {said}".rstrip()
 
 
 def _details(result: ExportResult) -> Iterator[str]:
     """Lines on a result that MLflow holds."""
     is_proven, is_export = result.verdict == "pass", result.file is None
+    if result.variant is not None:
+        kept = result.variant.kept
+        yield f"made of  {escape(result.variant.source)}" + (f", in float32: {escape(', '.join(kept))}" if kept else "")
     if figures := figures_of(result):
         timed = is_export and not result.unchanged
         yield figures + (f", {sum(result.seconds.values()):.1f} s to export and prove" if timed else "")

@@ -14,6 +14,7 @@ from flows.command_line.listing import model_lines
 from flows.command_line.options import make_specs
 from flows.command_line.parsers import export_parser
 from flows.command_line.run import import_steps, run_command
+from flows.command_line.variants import variant_path, variant_terms
 from flows.outcomes import ended, outcome
 from flows.processes.temporary_server import TemporaryServer
 from flows.processes.warm_process import IMPORTS, WarmProcesses
@@ -40,6 +41,7 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
     specs = make_specs(options)
     for spec in specs:
         check_files(spec)
+    variant_terms(options)  # what is wrong is said before the work
     outputs = {spec.title: _output_path(options.destination, spec, len(specs)) for spec in specs}
     job = _Job(options, outputs, results, display, TemporaryServer())
     job.server.start()  # on the second core, while this process imports and looks
@@ -51,6 +53,8 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Disp
         _export_alone(changed[0], job)
     elif changed:
         _export_apart(changed, job)
+    if options.variants:
+        _make_variants(specs, job)
     return None
 
 
@@ -131,6 +135,23 @@ def _export_apart(specs: list[ResolvedSpec], job: _Job) -> None:
                 except CrashError as error:
                     result = ended(spec, error)
                 job.add(result)
+
+
+def _make_variants(specs: list[ResolvedSpec], job: _Job) -> None:
+    """Make what was asked for of each proven file; the results stand behind all exports."""
+    terms = variant_terms(job.options)
+    job.display.wait("importing ONNX Runtime's tools")
+    from flows.variants import export_variant, variant_name
+
+    proven = {result.name: result for result in job.results if result.verdict == "pass"}
+    with job.server.ready():
+        for spec in (spec for spec in specs if spec.title in proven):
+            for asked in terms:
+                name = variant_name(spec.title, asked)
+                job.display.title(name)
+                path = variant_path(job.outputs[spec.title], asked)
+                make = partial(export_variant, spec, proven[spec.title], asked, force=job.options.force, output=path)
+                job.add(outcome(make, name, verbose=job.options.verbose))
 
 
 def _output_path(destination: str | None, spec: ResolvedSpec, num_specs: int) -> Path | None:

@@ -25,6 +25,7 @@ _STATUSES_OF_COMPARISON = (
     f"{ServiceError.exit_status} there is no store, or it could not be reached."
 )
 _WIDEST_OPTION = 26
+KINDS = ("slim", "fp16", "int8", "int8-static")
 _CHECK = "hash the stored file of what did not change, which is else done once a day"
 
 
@@ -79,6 +80,7 @@ def export_parser(prog: str = "python flows/export.py") -> Parser:
     add("models", nargs="*", metavar="MODEL", help=f"{MODEL_SYNTAX}; default {DEFAULT_MODEL}")
     add("--list", metavar="GLOB", nargs="?", const="*", help="list models, and whether their weights are here")
     add_spec_options(parser)
+    add_variant_options(parser)
     results = parser.add_argument_group("results")
     results.add_argument("-o", dest="destination", metavar="FILE|DIR/", help="also put the proven file there")
     results.add_argument("--force", action="store_true", help="export even where nothing changed")
@@ -187,6 +189,22 @@ def add_spec_options(parser: argparse.ArgumentParser) -> None:
     values("--exporter", choices=("auto", "dynamo", "torchscript"), help="default auto")
 
 
+def add_variant_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that ask for variants of the proven file."""
+    add = parser.add_argument_group("variants").add_argument
+    kinds = f"{', '.join(KINDS)}: also make and judge this variant of the proven file; repeatable"
+    add("--variant", metavar="KIND", action="append", dest="variants", choices=KINDS, help=kinds)
+    data = ".npz with arrays by input name (and labels), a folder of them, or file.py:function"
+    add("--calibrate", metavar="DATA", help=f"samples that give the ranges of int8-static: {data}")
+    add("--evaluate", metavar="DATA", help="other samples, on which the loss is measured; likewise")
+    add("--budget", metavar="P%", type=_share, help="the loss that is allowed; default 1%%")
+    ranges = "how int8-static finds ranges; default minmax"
+    add("--calibration-method", choices=("minmax", "percentile", "entropy"), dest="method", help=ranges)
+    add("--io-fp16", action="store_true", default=None, help="inputs and outputs of fp16 are half precision, too")
+    keep = "keep the nodes that lose most in float32 until the loss is within the budget"
+    add("--within-budget", action="store_true", default=None, help=keep)
+
+
 def add_output_options(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
     """Add the options that say how much is shown, and where."""
     parser.add_argument("--verbose", action="store_true", help="print the graph, and where a defect lies")
@@ -196,6 +214,16 @@ def add_output_options(parser: "argparse.ArgumentParser | argparse._ArgumentGrou
 def add_json_option(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
     """Add the option that writes the result down."""
     parser.add_argument("--json", metavar="FILE", help="machine-readable result; - for standard output")
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share such as 1% or 0.01")
+    return share
 
 
 def _positive(text: str) -> int:

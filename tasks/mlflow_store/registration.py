@@ -2,28 +2,22 @@
 
 import contextlib
 import json
-import os
-import shutil
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import mlflow
-import numpy as np
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model, ModelSignature
-from mlflow.types import Schema, TensorSpec
+from mlflow.models import Model
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from tasks.core.errors import ExportError
 from tasks.core.hashes import file_sha256
 from tasks.core.provenance.attempts import Attempt
-from tasks.core.provenance.manifest import package_versions
-from tasks.core.records.steps import Graph, Release, TensorType
+from tasks.core.records.steps import Graph, Release
 from tasks.core.reports.card import version_card
 from tasks.mlflow_store import entries
 from tasks.mlflow_store.models import describe_model, log_trend
+from tasks.mlflow_store.proven_file import ProvenFile
 from tasks.mlflow_store.releases import download_graph, model_id_of, read_export, release_of, version_at
 from tasks.mlflow_store.runs import OpenRun
 from tasks.mlflow_store.shared_entries import write_shared
@@ -43,7 +37,7 @@ def log_model(run: OpenRun, graph: Graph) -> Release:
     """
     tags = entries.tags(run.attempt)
     info = Model.log(
-        None, _ProvenFile(graph), name=run.attempt.title, run_id=run.release.run_id, tags=tags,
+        None, ProvenFile(graph), name=run.attempt.title, run_id=run.release.run_id, tags=tags,
         params=entries.params(run.attempt),
     )  # fmt: skip
     model_id = str(info.model_id)
@@ -152,46 +146,3 @@ def _why_it_stays(champion: ModelVersion, attempt: Attempt) -> str:
         return ""
     said = (f"{key.removeprefix('assay.')} are {champion.tags[key]}, not {tags[key]}" for key in differing)
     return f"{stays}, whose {' and whose '.join(said)}; --accept-contract moves it"
-
-
-@dataclass(frozen=True)
-class _ProvenFile:
-    """An MLflow flavor that logs the very bytes of a file, by hard link, without loading them."""
-
-    graph: Graph
-    __name__ = "mlflow.onnx"
-
-    def save_model(self, path: str, mlflow_model: Model, **_: Any) -> None:
-        """Write the folder, which does not exist yet, of a model that MLflow then logs."""
-        import yaml
-        from mlflow.utils.environment import _PythonEnv
-
-        folder = Path(path)
-        folder.mkdir(parents=True)
-        for source in filter(None, (self.graph.path, self.graph.sidecar)):
-            try:
-                os.link(source, folder / source.name)
-            except OSError:  # another file system
-                shutil.copyfile(source, folder / source.name)
-        versions = package_versions()
-        requirements = [f"mlflow=={mlflow.__version__}"]
-        requirements += [f"{name}=={versions[name]}" for name in ("onnx", "onnxruntime", "numpy")]
-        (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
-        (folder / "python_env.yaml").write_text(yaml.safe_dump(_PythonEnv.current().to_dict(), sort_keys=False))
-        mlflow.pyfunc.add_to_model(
-            mlflow_model, loader_module="mlflow.onnx", data=self.graph.path.name, python_env="python_env.yaml"
-        )
-        mlflow_model.add_flavor(
-            "onnx", onnx_version=versions["onnx"], data=self.graph.path.name, onnx_session_options=None,
-            providers=["CUDAExecutionProvider", "CPUExecutionProvider"],
-        )  # fmt: skip
-        mlflow_model.signature = ModelSignature(_schema(self.graph.inputs), _schema(self.graph.outputs))
-        mlflow_model.model_size_bytes = self.graph.size_bytes
-        mlflow_model.save(str(folder / "MLmodel"))
-
-
-def _schema(types: tuple[TensorType, ...]) -> Schema:
-    """Names, dtypes and dims as MLflow writes them."""
-    return Schema(
-        [TensorSpec(np.dtype(t.dtype), tuple(d if isinstance(d, int) else -1 for d in t.dims), t.name) for t in types]
-    )

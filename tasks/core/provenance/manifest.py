@@ -17,7 +17,7 @@ from tasks.core.spec.export_spec import ResolvedSpec
 
 PACKAGES = ("torch", "torchvision", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
 """The packages that shape any file or its proof."""
-_UNDECIDING = ("errors.py", "provenance", "records", "reports", "speed")
+_UNDECIDING = ("errors.py", "provenance", "records", "reports", "speed", "variants")
 """Files and rooms of `tasks/core` whose code decides neither a file nor its proof."""
 
 

@@ -11,6 +11,7 @@ from tasks.core.arrays import Array, worst
 from tasks.core.records.evidence import Evidence, OutputEvidence
 from tasks.core.records.latency import Latency
 from tasks.core.records.record import Record
+from tasks.core.records.variants import VariantEvidence
 from tasks.core.sentences import sentence
 
 Verdict = Literal["pass", "fail", "inconclusive", "error"]
@@ -212,6 +213,8 @@ class ExportResult(Record):
     seconds: dict[str, float] = {}
     """Per step."""
     error: ErrorRecord | None = None
+    variant: VariantEvidence | None = None
+    """Of a variant of a proven file: what it loses."""
 
     @property
     def complaint(self) -> str:

@@ -1,0 +1,141 @@
+"""Make variants of a proven file (half precision, int8, simplified), judge what each loses, register them: the flow."""
+
+import hashlib
+import json
+import logging
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from prefect import flow
+
+from flows.verify import verify_files
+from tasks.core.errors import VerdictError
+from tasks.core.hashes import file_sha256
+from tasks.core.paths import PROJECT_FOLDER
+from tasks.core.provenance.manifest import package_versions
+from tasks.core.records.steps import ExportResult, Graph
+from tasks.core.records.variants import VariantEvidence, VariantTerms
+from tasks.core.spec.export_spec import ResolvedSpec
+from tasks.core.variants.data import Data
+from tasks.core.variants.judgement import Judge
+from tasks.core.variants.making import LOSSLESS, Recipe, read_source
+from tasks.deliver_file import deliver_file
+from tasks.judge_variant import judge_variant
+from tasks.log_variant import log_variant
+from tasks.make_variant import make_variant
+from tasks.mlflow_store.releases import download_graph
+from tasks.mlflow_store.variants import find_variant
+
+if TYPE_CHECKING:
+    from tasks.core.records.steps import Release
+
+log = logging.getLogger("assay")
+
+__all__ = ["VariantTerms", "export_variant"]
+
+
+@flow(name="export-variant", flow_run_name="variant-{terms.kind}-{spec.title}", persist_result=False)
+def export_variant(
+    spec: ResolvedSpec,
+    proven: ExportResult,
+    terms: VariantTerms,
+    *,
+    force: bool = False,
+    output: Path | None = None,
+) -> ExportResult:
+    """Make one variant of a proven file.
+
+    Args:
+        spec: of the model, which a lossless variant is proven against.
+        proven: the result of its export.
+        terms: the kind, the data, the budget.
+        force: make it even where nothing changed.
+        output: also put the file there, if it is as good as was asked.
+
+    Raises:
+        VerdictError: it was made and logged, but is not as good as was asked.
+        AssayError: a step failed; the subclass says which.
+    """
+    name, started = variant_name(proven.name, terms), time.perf_counter()
+    source = download_graph(_release(proven))
+    graph = _graph(proven)
+    data = {kind: Data(text, graph.inputs) for kind, text in _asked(terms).items()}
+    calibration, evaluation = data.get("calibrate"), data.get("evaluate")
+    if calibration and evaluation:
+        evaluation.check_apart(calibration)
+    fingerprint = _fingerprint(terms, graph, data)
+    if not force and (known := find_variant(name, fingerprint)):
+        log.info("unchanged: %s", known.reason)
+        return deliver_file(known, output)
+    known_facts = VariantEvidence(
+        verdict="inconclusive", reasons=(), terms=terms, source_bytes=graph.size_bytes, source_sha256=graph.sha256,
+        source=f"{proven.name} version {_release(proven).version}",
+        calibration=calibration and calibration.record, evaluation=evaluation and evaluation.record,
+    )  # fmt: skip
+    model, samples = read_source(source), list(calibration or ())
+    is_lossy = terms.kind not in LOSSLESS
+    judge = Judge(model, evaluation, samples) if is_lossy else None
+    with TemporaryDirectory(prefix="assay-") as folder:
+        path = Path(folder, "model.onnx")
+        facts = {"assay.variant": terms.kind, "assay.variant_of": graph.sha256}
+        made, recipe, way = make_variant(model, Recipe(terms, samples), judge, path=path, facts=facts)
+        known_facts = known_facts.model_copy(update={"path": way, "size_bytes": made.size_bytes})
+        if judge is not None:
+            evidence = judge_variant(path, judge, recipe=recipe, known=known_facts)
+        else:
+            evidence = _proven_evidence(verify_files(spec, [path])[0], known_facts)
+        release = log_variant(name, made, evidence, fingerprint=fingerprint)
+    result = ExportResult(
+        name=name, verdict=evidence.verdict, reason=evidence.claim or "; ".join(evidence.reasons), graph=made,
+        variant=evidence, release=release, seconds={"variant": round(time.perf_counter() - started, 3)},
+    )  # fmt: skip
+    result = deliver_file(result, output)
+    if result.verdict != "pass":
+        raise VerdictError(result.complaint, result)
+    return result
+
+
+def variant_name(name: str, terms: VariantTerms) -> str:
+    """Name of a variant's registered model."""
+    return f"{name}-{terms.kind}"
+
+
+def _proven_evidence(verified: ExportResult, known: VariantEvidence) -> VariantEvidence:
+    """What the proof of a lossless variant against the module says."""
+    reasons = (verified.reason,) if verified.verdict != "pass" else ()
+    verdict = "fail" if verified.verdict == "error" else verified.verdict
+    claim = "computes what the model computes" if verdict == "pass" else ""
+    return known.model_copy(update={"verdict": verdict, "reasons": reasons, "claim": claim})
+
+
+def _asked(terms: VariantTerms) -> dict[str, str]:
+    """The data that this kind uses."""
+    wanted = {"evaluate": terms.evaluate, "calibrate": terms.calibrate}
+    return {} if terms.kind in LOSSLESS else {kind: text for kind, text in wanted.items() if text}
+
+
+def _fingerprint(terms: VariantTerms, graph: Graph, data: dict[str, Data]) -> str:
+    """One hash over all that decides a variant and its verdict."""
+    room = PROJECT_FOLDER / "tasks" / "core" / "variants"
+    content = {
+        "terms": terms.model_dump(mode="json", exclude={"calibrate", "evaluate"}),
+        "source": graph.sha256,
+        "data": {kind: samples.record.sha256 for kind, samples in data.items()},
+        "code": {path.name: file_sha256(path) for path in sorted(room.glob("*.py"))},
+        "versions": package_versions(),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _graph(proven: ExportResult) -> Graph:
+    if proven.graph is None:
+        raise VerdictError(f"{proven.name} has no proven file to make a variant of.", proven)
+    return proven.graph
+
+
+def _release(proven: ExportResult) -> "Release":
+    if proven.release is None or proven.verdict != "pass":
+        raise VerdictError(f"{proven.name} has no proven file to make a variant of.", proven)
+    return proven.release

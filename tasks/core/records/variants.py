@@ -1,0 +1,159 @@
+"""What is asked of a variant of a proven file, and what was measured on it."""
+
+from typing import Literal
+
+from tasks.core.records.record import Record
+
+Kind = Literal["slim", "fp16", "int8", "int8-static"]
+Method = Literal["minmax", "percentile", "entropy"]
+Verdict = Literal["pass", "fail", "inconclusive"]
+Measure = Literal["accuracy", "agreement", "neighbours", "relative error"]
+
+
+class VariantTerms(Record):
+    """What decides a variant beside the file that it is made of."""
+
+    kind: Kind
+    calibrate: str | None = None
+    """`.npz`, folder of `.npz` or of pictures, or `file.py:function`; for `int8-static`."""
+    evaluate: str | None = None
+    """Likewise: what the loss is measured on; None: it is not, and no lossy variant can pass."""
+    budget: float = 0.01
+    """The loss that is allowed, as a share."""
+    method: Method = "minmax"
+    """How the ranges of `int8-static` follow from the calibration."""
+    io_fp16: bool = False
+    """Inputs and outputs are half precision, too."""
+    within_budget: bool = False
+    """Keep the nodes that lose most in float32, one after another, until the loss is within the budget."""
+
+
+class DataRecord(Record):
+    """Which data were used."""
+
+    origin: str
+    """Base name of the file or folder, or `file.py:function`."""
+    sha256: str
+    """Of all arrays and labels."""
+    num_samples: int
+    has_labels: bool
+
+
+class Loss(Record):
+    """What a variant costs the task, paired with the proven file on the same samples."""
+
+    measure: Measure
+    """accuracy: labels are there. agreement: how often the first choice flips. neighbours: of the ten nearest of an
+    embedding. relative error: of the first output, a sample."""
+    num_samples: int
+    loss: float
+    """Share that is lost: a difference of accuracies, or the mean over samples."""
+    low: float
+    """Ends of the 95 % interval."""
+    high: float
+    budget: float
+    num_worse: int | None = None
+    """Samples that were right and are wrong, or whose first choice flips."""
+    num_better: int | None = None
+    """Samples that were wrong and are right."""
+    p_value: float | None = None
+    """Of McNemar's exact test that as many get better as get worse."""
+    num_close: int | None = None
+    """Of the flips those whose margin in the proven file is below its median."""
+    num_deciding: int | None = None
+    """Of an undecided one: about how many samples would decide; None: none known."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Within the budget, beyond it, or neither for sure."""
+        if self.high <= self.budget:
+            return "pass"
+        return "fail" if self.low > self.budget else "inconclusive"
+
+
+class AsDeclared(Record):
+    """Does ONNX Runtime compute what the graph says?"""
+
+    levels: float
+    """What optimising the graph changes, as a multiple of what the variant itself changes."""
+    company: float
+    """What the other rows of a batch change in a row, likewise."""
+    limit: float
+    dynamic_scales: bool = False
+    """The scales of activations are taken from the batch, so that company does change a row."""
+
+    @property
+    def failure(self) -> str:
+        """What is wrong; empty: nothing."""
+        if not self.levels <= self.limit:
+            said = "ONNX Runtime's optimised graph answers otherwise than its operators"
+            return f"{said}, {self.levels:.2g} times what the variant changes"
+        if not self.company <= self.limit and not self.dynamic_scales:
+            return f"a row's answer depends on the other rows of its batch, {self.company:.2g} times what it changes"
+        return ""
+
+
+class NodeLoss(Record):
+    """What one node adds when it alone is in lower precision."""
+
+    node: str
+    operator: str
+    error: float
+    """Relative error of the outputs."""
+
+
+class Precision(Record):
+    """Is the variant as good as its precision can be?"""
+
+    error: float
+    """Relative error of the outputs against the proven file's."""
+    ideal: float
+    """Of an ideal simulation: scales of weights with the least error, activations with their true ranges."""
+    limit: float
+
+    @property
+    def ratio(self) -> float:
+        """Near 1: the precision is the limit."""
+        return self.error / self.ideal if self.ideal else float("inf") if self.error else 1.0
+
+    @property
+    def failure(self) -> str:
+        """What is wrong; empty: nothing."""
+        if self.ratio <= self.limit:
+            return ""
+        return f"its error is {self.ratio:.1f} times what this precision allows, so it was converted badly"
+
+
+class Attempted(Record):
+    """One step on the way to the budget."""
+
+    kept: tuple[str, ...]
+    """Nodes in float32."""
+    loss: float
+    high: float
+
+
+class VariantEvidence(Record):
+    """What was measured on a variant."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    claim: str = ""
+    """What may be said of it, in one sentence."""
+    source: str
+    """`NAME version N` of the proven file."""
+    source_sha256: str
+    terms: VariantTerms
+    calibration: DataRecord | None = None
+    evaluation: DataRecord | None = None
+    declared: AsDeclared | None = None
+    precision: Precision | None = None
+    loss: Loss | None = None
+    where: tuple[NodeLoss, ...] = ()
+    """Worst first."""
+    kept: tuple[str, ...] = ()
+    """Nodes that stay in float32."""
+    path: tuple[Attempted, ...] = ()
+    """How the budget was reached, or not."""
+    source_bytes: int = 0
+    size_bytes: int = 0

@@ -1,0 +1,121 @@
+"""What a variant costs the task: its answers and the proven file's, on the same samples."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.core.arrays import Array
+from tasks.core.errors import SpecError
+from tasks.core.records.variants import Loss
+from tasks.core.variants.data import Batch
+from tasks.core.variants.running import Outputs
+from tasks.core.variants.statistics import (
+    flips_p_value,
+    mean_interval,
+    num_deciding,
+    paired_interval,
+    share_interval,
+)
+
+NUM_NEIGHBOURS = 10
+MAX_NEIGHBOURHOOD = 4096
+"""Embeddings among which neighbours are looked for."""
+_UNIT = 1e-3
+"""By which the length of an embedding may differ from 1."""
+
+
+def loss_of(batches: Sequence[Batch], wanted: Sequence[Outputs], found: Sequence[Outputs], *, budget: float) -> Loss:
+    """Measure the loss; what is measured follows from the labels and the first output.
+
+    Args:
+        batches: with or without labels.
+        wanted: the proven file's outputs a batch.
+        found: the variant's.
+        budget: the loss that is allowed, as a share.
+
+    Raises:
+        SpecError: labels are no numbers of classes.
+    """
+    first, other = (np.concatenate([answer[0] for answer in answers]) for answers in (wanted, found))
+    is_table = first.ndim == 2 and first.shape[1] > 1 and first.dtype.kind == "f"
+    if batches[0].labels is not None:
+        labels = np.concatenate([batch.labels for batch in batches if batch.labels is not None])
+        if not is_table or labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.max() >= first.shape[1]:
+            shape = f"{first.dtype}{list(first.shape)}"
+            raise SpecError(f"Labels are numbers of classes, one a sample, for an output such as [batch, classes]; "
+                            f"the first output is {shape}, and labels {labels.dtype}{list(labels.shape)}.")  # fmt: skip
+        return _of_accuracy(first.argmax(1) == labels, other.argmax(1) == labels, budget=budget)
+    if is_table and np.allclose(np.linalg.norm(first, axis=1), 1, atol=_UNIT):
+        return _of_mean("neighbours", _neighbours_lost(first, other), budget=budget)
+    if is_table:
+        return _of_agreement(first, other, budget=budget)
+    rows = (np.linalg.norm((b - a).reshape(len(a), -1).astype(np.float64), axis=1) for a, b in ((first, other),))
+    scale = np.linalg.norm(first.reshape(len(first), -1).astype(np.float64), axis=1)
+    off = next(rows)
+    return _of_mean("relative error", np.where(off == 0, 0, off / np.maximum(scale, 1e-30)), budget=budget)
+
+
+def _of_accuracy(right: NDArray[np.bool_], is_right: NDArray[np.bool_], *, budget: float) -> Loss:
+    worse, better, n = int((right & ~is_right).sum()), int((~right & is_right).sum()), len(right)
+
+    def interval(number: int) -> tuple[float, float]:
+        return paired_interval(round(worse * number / n), round(better * number / n), number)
+
+    low, high = interval(n)
+    loss = Loss(
+        measure="accuracy", num_samples=n, loss=(worse - better) / n, low=low, high=high, budget=budget,
+        num_worse=worse, num_better=better, p_value=flips_p_value(worse, better),
+    )  # fmt: skip
+    return _with_deciding(loss, interval)
+
+
+def _of_agreement(first: Array, other: Array, *, budget: float) -> Loss:
+    flips, n = first.argmax(1) != other.argmax(1), len(first)
+    top = np.sort(first, axis=1)[:, -2:]
+    margins = top[:, 1] - top[:, 0]
+    num_flips = int(flips.sum())
+
+    def interval(number: int) -> tuple[float, float]:
+        return share_interval(round(num_flips * number / n), number)
+
+    low, high = interval(n)
+    loss = Loss(
+        measure="agreement", num_samples=n, loss=num_flips / n, low=low, high=high, budget=budget,
+        num_worse=num_flips, num_close=int((flips & (margins < np.median(margins))).sum()),
+    )  # fmt: skip
+    return _with_deciding(loss, interval)
+
+
+def _of_mean(measure: str, values: NDArray[np.float64], *, budget: float) -> Loss:
+    values = np.where(np.isfinite(values), values, np.inf)
+
+    def interval(number: int) -> tuple[float, float]:
+        return mean_interval(np.resize(values, number))
+
+    low, high = mean_interval(values) if np.isfinite(values).all() else (np.inf, np.inf)
+    fields = {"num_samples": len(values), "loss": values.mean(), "low": low, "high": high, "budget": budget}
+    loss = Loss(measure=measure, **fields)
+    return _with_deciding(loss, interval) if len(values) < MAX_NEIGHBOURHOOD else loss
+
+
+def _neighbours_lost(first: Array, other: Array) -> NDArray[np.float64]:
+    """Share of the nearest neighbours of each embedding that are other ones in the variant."""
+    first, other = first[:MAX_NEIGHBOURHOOD], other[:MAX_NEIGHBOURHOOD]
+    number = min(NUM_NEIGHBOURS, len(first) - 1)
+    if number < 1:
+        raise SpecError("One embedding has no neighbours; evaluate on at least two samples, better hundreds.")
+    nearest = []
+    for values in (first, other):
+        alike = values @ values.T
+        np.fill_diagonal(alike, -np.inf)
+        nearest.append(np.argpartition(-alike, number - 1, axis=1)[:, :number])
+    kept = [len(np.intersect1d(a, b)) for a, b in zip(*nearest, strict=True)]
+    return np.asarray(1 - np.array(kept) / number)
+
+
+def _with_deciding(loss: Loss, interval: object) -> Loss:
+    if loss.verdict != "inconclusive":
+        return loss
+    number = num_deciding(interval, num_samples=loss.num_samples, budget=loss.budget)  # type: ignore[arg-type]
+    return loss.model_copy(update={"num_deciding": number})

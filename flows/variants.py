@@ -5,7 +5,6 @@ import json
 import logging
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from prefect import flow
@@ -17,6 +16,7 @@ from tasks.core.paths import PROJECT_FOLDER
 from tasks.core.provenance.manifest import package_versions
 from tasks.core.records.steps import ExportResult, Graph
 from tasks.core.records.variants import VariantEvidence, VariantTerms
+from tasks.core.runtime.work_folders import work_folder
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.variants.data import Data
 from tasks.core.variants.judgement import Judge
@@ -43,6 +43,7 @@ def export_variant(
     terms: VariantTerms,
     *,
     force: bool = False,
+    timing: bool = True,
     output: Path | None = None,
 ) -> ExportResult:
     """Make one variant of a proven file.
@@ -52,6 +53,7 @@ def export_variant(
         proven: the result of its export.
         terms: the kind, the data, the budget.
         force: make it even where nothing changed.
+        timing: of a lossy one, measure how long a run takes beside the proven file.
         output: also put the file there, if it is as good as was asked.
 
     Raises:
@@ -77,13 +79,13 @@ def export_variant(
     model, samples = read_source(source), list(calibration or ())
     is_lossy = terms.kind not in LOSSLESS
     judge = Judge(model, evaluation, samples) if is_lossy else None
-    with TemporaryDirectory(prefix="assay-") as folder:
-        path = Path(folder, "model.onnx")
+    with work_folder() as folder:
+        path = folder / "model.onnx"
         facts = {"assay.variant": terms.kind, "assay.variant_of": graph.sha256}
         made, recipe, way = make_variant(model, Recipe(terms, samples), judge, path=path, facts=facts)
         known_facts = known_facts.model_copy(update={"path": way, "size_bytes": made.size_bytes})
         if judge is not None:
-            evidence = judge_variant(path, judge, recipe=recipe, known=known_facts)
+            evidence = judge_variant(path, judge, recipe=recipe, known=known_facts, beside=source if timing else None)
         else:
             evidence = _proven_evidence(verify_files(spec, [path])[0], known_facts)
         release = log_variant(name, made, evidence, fingerprint=fingerprint)
@@ -98,7 +100,12 @@ def export_variant(
 
 
 def variant_name(name: str, terms: VariantTerms) -> str:
-    """Name of a variant's registered model."""
+    """Name of a variant's registered model.
+
+    Args:
+        name: of the proven file's.
+        terms: of the variant.
+    """
     return f"{name}-{terms.kind}"
 
 

@@ -16,7 +16,9 @@ def _said(evidence: VariantEvidence) -> str:
 
 
 @step(seconds=3600, says=_said)
-def judge_variant(file: Path, judge: "Judge", *, recipe: "Recipe", known: VariantEvidence) -> VariantEvidence:
+def judge_variant(
+    file: Path, judge: "Judge", *, recipe: "Recipe", known: VariantEvidence, beside: Path | None = None
+) -> VariantEvidence:
     """Run the variant and the proven file on the same samples; never raises because a number is bad.
 
     Args:
@@ -24,8 +26,13 @@ def judge_variant(file: Path, judge: "Judge", *, recipe: "Recipe", known: Varian
         judge: with the proven file's answers.
         recipe: of the variant.
         known: where it comes from, and which data were given.
+        beside: the proven file, to be timed with it by turns; None: nothing is timed.
 
     Raises:
         ExportError: ONNX Runtime refuses the variant.
     """
-    return judge.judge(file.read_bytes(), recipe, known)
+    from tasks.core.variants.latency import time_beside
+
+    evidence = judge.judge(file.read_bytes(), recipe, known)
+    timed = time_beside(beside, file, judge.row()) if beside and judge.has_samples else {}
+    return evidence.model_copy(update=timed)

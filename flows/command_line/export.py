@@ -150,7 +150,15 @@ def _make_variants(specs: list[ResolvedSpec], job: _Job) -> None:
                 name = variant_name(spec.title, asked)
                 job.display.title(name)
                 path = variant_path(job.outputs[spec.title], asked)
-                make = partial(export_variant, spec, proven[spec.title], asked, force=job.options.force, output=path)
+                make = partial(
+                    export_variant,
+                    spec,
+                    proven[spec.title],
+                    asked,
+                    force=job.options.force,
+                    output=path,
+                    timing=job.options.timing,
+                )
                 job.add(outcome(make, name, verbose=job.options.verbose))
 
 

@@ -1,6 +1,7 @@
 """What options ask of variants, and how these are shown."""
 
 import argparse
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tasks.core.errors import SpecError
 from tasks.core.records.steps import ExportResult
 from tasks.core.records.variants import VariantTerms
 from tasks.core.reports.wording import VERDICT_MARKS
+from tasks.core.syntax import DATA_SYNTAX
 
 _ONLY_WITH_VARIANTS = ("calibrate", "evaluate", "budget", "method", "io_fp16", "within_budget")
 
@@ -25,6 +27,10 @@ def variant_terms(options: argparse.Namespace) -> list[VariantTerms]:
         raise SpecError("The variant int8-static needs --calibrate DATA: samples that give its ranges.")
     if options.within_budget and not options.evaluate:
         raise SpecError("--within-budget needs --evaluate DATA: samples on which the loss is measured.")
+    for text in filter(None, (options.calibrate, options.evaluate)):  # what is in it is seen once there is a file
+        path = Path(re.sub(r"(\.py):\w+$", r"\1", text)).expanduser()
+        if not path.exists():
+            raise SpecError(f"There are no samples at {path}; {DATA_SYNTAX}.")
     return [VariantTerms(kind=kind, **given) for kind in kinds]
 
 
@@ -45,17 +51,19 @@ def variants_table(results: list[ExportResult]) -> Table:
         results: of one call of the command.
     """
     table = Table(box=None, pad_edge=False)
-    for heading in ("", "", "size", "loses", "at most (95 %)", "error", "x least"):
+    for heading in ("", "", "size", "one row", "loses", "at most", "error", "x least"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for result in results:
         if result.graph is not None:
-            mark = VERDICT_MARKS[result.verdict]
+            mark = VERDICT_MARKS[result.verdict][0]
             table.add_row(mark, result.name, decimal(result.graph.size_bytes), *_figures(result))
     return table
 
 
 def _figures(result: ExportResult) -> Iterator[str]:
     evidence = result.variant
+    timed = evidence.latency if evidence else (result.latency.onnx if result.latency else None)
+    yield f"{timed.median_ms:.3g} ms" if timed else "-"
     loss, precision = (evidence.loss, evidence.precision) if evidence else (None, None)
     yield f"{loss.loss:.2%}" if loss else "-"
     yield f"{max(loss.high, 0):.2%}" if loss else "-"

@@ -22,7 +22,13 @@ class ProvenFile:
     __name__ = "mlflow.onnx"
 
     def save_model(self, path: str, mlflow_model: Model, **_: Any) -> None:
-        """Write the folder, which does not exist yet, of a model that MLflow then logs."""
+        """Write the folder of a model that MLflow then logs.
+
+        Args:
+            path: of the folder, which does not exist yet.
+            mlflow_model: gets its flavors and signature.
+            _: what MLflow gives besides.
+        """
         import mlflow.pyfunc
         import yaml
         from mlflow.utils.environment import _PythonEnv

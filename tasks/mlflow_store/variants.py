@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import tempfile
 import time
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tasks.core.records.steps import ExportResult, Graph, Release
 from tasks.core.records.variants import VariantEvidence
 from tasks.core.reports.variant_card import variant_card
 from tasks.core.reports.wording import VERDICT_MARKS
+from tasks.core.runtime.work_folders import work_folder
 from tasks.mlflow_store import entries
 from tasks.mlflow_store.proven_file import ProvenFile
 from tasks.mlflow_store.registration import check_download
@@ -125,6 +125,8 @@ def _metrics(evidence: VariantEvidence) -> dict[str, float]:
     found = {"size_bytes": float(evidence.size_bytes), "size_ratio": evidence.size_bytes / (evidence.source_bytes or 1)}
     if loss := evidence.loss:
         found |= {"loss": loss.loss, "loss_low": loss.low, "loss_high": loss.high, "budget": loss.budget}
+    if evidence.latency and evidence.source_latency:
+        found |= {"latency_ms": evidence.latency.median_ms, "latency_source_ms": evidence.source_latency.median_ms}
     if precision := evidence.precision:
         found |= {"relative_error": precision.error, "precision_ratio": precision.ratio}
     if declared := evidence.declared:
@@ -133,10 +135,10 @@ def _metrics(evidence: VariantEvidence) -> dict[str, float]:
 
 
 def _log_record(release: Release, graph: Graph, evidence: VariantEvidence) -> None:
-    with tempfile.TemporaryDirectory(prefix="assay-") as folder:
+    with work_folder() as folder:
         record = {"graph": graph.model_dump(mode="json"), "evidence": evidence.model_dump(mode="json")}
-        Path(folder, RECORD_FILE).write_text(json.dumps(record, indent=1), encoding="utf-8")
-        mlflow.log_artifacts(folder, run_id=release.run_id)
+        (folder / RECORD_FILE).write_text(json.dumps(record, indent=1), encoding="utf-8")
+        mlflow.log_artifacts(str(folder), run_id=release.run_id)
 
 
 def _register(

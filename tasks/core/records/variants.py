@@ -1,7 +1,9 @@
 """What is asked of a variant of a proven file, and what was measured on it."""
 
+import math
 from typing import Literal
 
+from tasks.core.records.latency import Timing
 from tasks.core.records.record import Record
 
 Kind = Literal["slim", "fp16", "int8", "int8-static"]
@@ -114,7 +116,9 @@ class Precision(Record):
     @property
     def ratio(self) -> float:
         """Near 1: the precision is the limit."""
-        return self.error / self.ideal if self.ideal else float("inf") if self.error else 1.0
+        if not math.isfinite(self.error):
+            return math.inf
+        return self.error / self.ideal if self.ideal else math.inf if self.error else 1.0
 
     @property
     def failure(self) -> str:
@@ -155,5 +159,9 @@ class VariantEvidence(Record):
     """Nodes that stay in float32."""
     path: tuple[Attempted, ...] = ()
     """How the budget was reached, or not."""
+    source_latency: Timing | None = None
+    """Of a run of the proven file on one row; None: not measured."""
+    latency: Timing | None = None
+    """Of the variant, by turns with it."""
     source_bytes: int = 0
     size_bytes: int = 0

@@ -15,10 +15,10 @@ from tasks.core.errors import AssayError, SpecError, one_line
 from tasks.core.inputs.samples import read_sample
 from tasks.core.records.steps import TensorType
 from tasks.core.records.variants import DataRecord
+from tasks.core.syntax import DATA_SYNTAX
 
 LABELS = "labels"
 _BATCH_ROWS = 64
-_SYNTAX = "give an .npz, a folder of .npz, or file.py:function, which yields dicts of arrays or (dict, labels)"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Data:
                 rows.append(row.digest())
                 digest.update(row.digest() + (b"" if batch.labels is None else str(batch.labels[index]).encode()))
         if not rows:
-            raise SpecError(f"There is no sample in {text}; {_SYNTAX}.")
+            raise SpecError(f"There is no sample in {text}; {DATA_SYNTAX}.")
         if len(has_labels) > 1:
             raise SpecError(f"Some samples of {text} have {LABELS} and others have none; give all or none.")
         self._rows = frozenset(rows)
@@ -91,9 +91,9 @@ def _source(text: str) -> Callable[[], Iterator[tuple[Mapping[str, Any], Any]]]:
     place = Path(text).expanduser()
     files = sorted(place.glob("*.npz")) if place.is_dir() else [place]
     if place.is_dir() and not files:
-        raise SpecError(f"There is no .npz in {place}; {_SYNTAX}.")
+        raise SpecError(f"There is no .npz in {place}; {DATA_SYNTAX}.")
     if not place.exists():
-        raise SpecError(f"There are no samples at {text}; {_SYNTAX}.")
+        raise SpecError(f"There are no samples at {text}; {DATA_SYNTAX}.")
 
     def read() -> Iterator[tuple[Mapping[str, Any], Any]]:
         for file in files:
@@ -107,10 +107,10 @@ def _source(text: str) -> Callable[[], Iterator[tuple[Mapping[str, Any], Any]]]:
 def _calls(path: Path, name: str) -> Callable[[], Iterator[tuple[Mapping[str, Any], Any]]]:
     """A generator function of the user's."""
     if not path.is_file():
-        raise SpecError(f"There is no file {path}; {_SYNTAX}.")
+        raise SpecError(f"There is no file {path}; {DATA_SYNTAX}.")
     spec = importlib.util.spec_from_file_location(f"assay_data_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise SpecError(f"{path.name} is no Python file; {_SYNTAX}.")
+        raise SpecError(f"{path.name} is no Python file; {DATA_SYNTAX}.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:
@@ -126,7 +126,7 @@ def _calls(path: Path, name: str) -> Callable[[], Iterator[tuple[Mapping[str, An
         except AssayError:
             raise
         except Exception as error:  # likewise
-            raise SpecError(f"{path.name}:{name} raises {one_line(error)}; {_SYNTAX}.") from error
+            raise SpecError(f"{path.name}:{name} raises {one_line(error)}; {DATA_SYNTAX}.") from error
 
     return read
 

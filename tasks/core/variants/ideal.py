@@ -10,9 +10,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tasks.core.arrays import Array
 from tasks.core.records.variants import VariantTerms
-from tasks.core.variants import int8_static
+from tasks.core.variants import fp16, int8_static
 from tasks.core.variants.data import Batch
 from tasks.core.variants.making import Recipe, made_quietly
+from tasks.core.variants.nodes import float_values
 
 _SHRINKING = np.linspace(1.0, 0.4, 25)
 """Scales that are tried, as shares of the one that reaches the largest weight."""
@@ -31,7 +32,8 @@ def ideal(source: onnx.ModelProto, terms: VariantTerms, samples: list[Batch], *,
     model = onnx.ModelProto()
     model.CopyFrom(source)
     if terms.kind == "fp16":
-        return bytes(_rounded_to_half(model, keep).SerializeToString())
+        kept = (*keep, *fp16.overflowing(model, Recipe(terms, samples)))
+        return bytes(_rounded_to_half(model, kept).SerializeToString())
     _round_weights(model, keep)
     static = terms.model_copy(update={"kind": "int8-static", "method": "minmax"})
     return bytes(made_quietly(model, Recipe(static, samples, keep=keep)).SerializeToString())
@@ -78,11 +80,12 @@ def _channel_axis(node: onnx.NodeProto, weight: onnx.TensorProto) -> int:
 
 def _rounded_to_half(model: onnx.ModelProto, keep: tuple[str, ...]) -> onnx.ModelProto:
     """Round each float constant and what each node gives to half precision and back."""
+    exempt = {name for node in model.graph.node if node.name in keep for name in node.input}
     for tensor in model.graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT:
+        if tensor.data_type == TensorProto.FLOAT and tensor.name not in exempt:
             half = np.clip(numpy_helper.to_array(tensor), -65504, 65504).astype(np.float16).astype(np.float32)
             tensor.CopyFrom(numpy_helper.from_array(half, tensor.name))
-    floats = _float_values(model)
+    floats = float_values(model)
     nodes = list(model.graph.node)
     model.graph.ClearField("node")
     for node in nodes:
@@ -94,10 +97,3 @@ def _rounded_to_half(model: onnx.ModelProto, keep: tuple[str, ...]) -> onnx.Mode
             model.graph.node.append(helper.make_node("Cast", [renamed[name]], [f"{name}_half"], to=TensorProto.FLOAT16))
             model.graph.node.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
     return model
-
-
-def _float_values(model: onnx.ModelProto) -> set[str]:
-    """Names of the float32 tensors that nodes give, as shape inference has them."""
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    known = (*inferred.value_info, *inferred.output)
-    return {value.name for value in known if value.type.tensor_type.elem_type == TensorProto.FLOAT}

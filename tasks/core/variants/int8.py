@@ -10,7 +10,12 @@ OPERATORS = ("Conv", "MatMul", "Gemm", "Attention", "LSTM", "Gather", "EmbedLaye
 
 
 def make(model: onnx.ModelProto, recipe: Recipe) -> onnx.ModelProto:
-    """Quantise all weights but those of the nodes that are kept."""
+    """Quantise all weights but those of the nodes that are kept.
+
+    Args:
+        model: a copy of the proven file, which may be changed.
+        recipe: of the variant.
+    """
 
     def quantise(source: str, target: str) -> None:
         quantize_dynamic(

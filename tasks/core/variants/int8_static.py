@@ -16,7 +16,12 @@ _WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Gather", "EmbedLayerNor
 
 
 def make(model: onnx.ModelProto, recipe: Recipe) -> onnx.ModelProto:
-    """Quantise all but the nodes that are kept; a SpecError without samples to calibrate with."""
+    """Quantise all but the nodes that are kept; a SpecError without samples to calibrate with.
+
+    Args:
+        model: a copy of the proven file, which may be changed.
+        recipe: of the variant.
+    """
     if not recipe.samples:
         raise SpecError("The variant int8-static needs --calibrate DATA: samples that give its ranges.")
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import onnx
 
+from tasks.core.arrays import Array
 from tasks.core.records.variants import Attempted, Loss, VariantEvidence
 from tasks.core.variants.data import Batch, Data
 from tasks.core.variants.loss import loss_of
@@ -37,8 +38,22 @@ class Judge:
         self._wanted = list(answers(file, self._batches)) if self._batches else []
         self._wanted_few = list(answers(file, self._few)) if self._few else []
 
+    @property
+    def has_samples(self) -> bool:
+        """Are there samples at all?"""
+        return bool(self._few)
+
+    def row(self) -> dict[str, Array]:
+        """The first sample, as a batch of one."""
+        return {name: array[:1] for name, array in self._few[0].arrays.items()}
+
     def loss(self, file: bytes, *, budget: float) -> Loss | None:
-        """What a variant costs the task; None without samples."""
+        """What a variant costs the task; None without samples.
+
+        Args:
+            file: the variant.
+            budget: the loss that is allowed, as a share.
+        """
         if not self._batches:
             return None
         return loss_of(self._batches, self._wanted, list(answers(file, self._batches)), budget=budget)

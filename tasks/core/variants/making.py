@@ -40,7 +40,12 @@ class Maker(Protocol):
     """One file of this room, for one kind."""
 
     def make(self, model: onnx.ModelProto, recipe: Recipe) -> onnx.ModelProto:
-        """Make the variant of a model, which may be changed."""
+        """Make the variant.
+
+        Args:
+            model: a copy of the proven file, which may be changed.
+            recipe: of the variant.
+        """
 
     def candidates(self, model: onnx.ModelProto) -> list[str]:
         """Names of the nodes that get a lower precision."""
@@ -84,7 +89,12 @@ def make_file(source: onnx.ModelProto, recipe: Recipe, path: Path, *, facts: dic
 
 
 def made_quietly(source: onnx.ModelProto, recipe: Recipe) -> onnx.ModelProto:
-    """Make a variant of a copy, without what the libraries print; an ExportError where it can't be made."""
+    """Make a variant of a copy, without what the libraries print; an ExportError where it can't be made.
+
+    Args:
+        source: the proven file.
+        recipe: of the variant.
+    """
     copy = onnx.ModelProto()
     copy.CopyFrom(source)
     try:

@@ -36,6 +36,13 @@ def largest_values(model: onnx.ModelProto, batches: Sequence[Batch]) -> dict[str
     return largest
 
 
+def float_values(model: onnx.ModelProto) -> set[str]:
+    """Names of the float32 tensors that are given or computed, as shape inference has them."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    known = (*graph.input, *graph.value_info, *graph.output)
+    return {value.name for value in known if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+
+
 def _largest(array: Array) -> float:
     value = float(np.abs(array.astype(np.float64)).max())
     return value if np.isfinite(value) else float("inf")

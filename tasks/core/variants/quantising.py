@@ -1,13 +1,12 @@
 """What ONNX Runtime's quantisation asks for: files to read and to write, and a reader of samples."""
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import onnx
 from onnxruntime.quantization import CalibrationDataReader
 
 from tasks.core.arrays import Array
+from tasks.core.runtime.work_folders import work_folder
 from tasks.core.variants.data import Batch
 
 
@@ -35,8 +34,8 @@ def in_files(model: onnx.ModelProto, quantise: Callable[[str, str], None]) -> on
         model: to be quantised.
         quantise: takes the paths of the file to read and of the file to write.
     """
-    with tempfile.TemporaryDirectory(prefix="assay-") as folder:
-        source, target = Path(folder, "float32.onnx"), Path(folder, "quantised.onnx")
+    with work_folder() as folder:
+        source, target = folder / "float32.onnx", folder / "quantised.onnx"
         model.ClearField("metadata_props")
         for node in model.graph.node:
             node.ClearField("metadata_props")

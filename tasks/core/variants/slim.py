@@ -7,7 +7,12 @@ from tasks.core.variants.making import Recipe
 
 
 def make(model: onnx.ModelProto, recipe: Recipe) -> onnx.ModelProto:
-    """Simplify it; a SpecError where onnxslim is not installed."""
+    """Simplify it; a SpecError where onnxslim is not installed.
+
+    Args:
+        model: a copy of the proven file, which may be changed.
+        recipe: of the variant.
+    """
     try:
         import onnxslim
     except ImportError as error:

@@ -43,7 +43,12 @@ def paired_interval(num_worse: int, num_better: int, num_samples: int) -> tuple[
 
 
 def share_interval(num_hits: int, num_samples: int) -> tuple[float, float]:
-    """Exact interval of a share (Clopper and Pearson)."""
+    """Exact interval of a share (Clopper and Pearson).
+
+    Args:
+        num_hits: samples that count.
+        num_samples: of all.
+    """
     interval = binomtest(num_hits, num_samples).proportion_ci(CONFIDENCE, method="exact")
     return float(interval.low), float(interval.high)
 
@@ -62,7 +67,12 @@ def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def flips_p_value(num_worse: int, num_better: int) -> float:
-    """McNemar's exact test that as many samples get better as get worse."""
+    """McNemar's exact test that as many samples get better as get worse.
+
+    Args:
+        num_worse: samples that only the first gets right.
+        num_better: samples that only the second gets right.
+    """
     num_flips = num_worse + num_better
     return float(binomtest(num_worse, num_flips, 0.5).pvalue) if num_flips else 1.0
 

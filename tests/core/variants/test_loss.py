@@ -1,0 +1,82 @@
+"""What is measured follows from the labels and the outputs, and is counted right."""
+
+import numpy as np
+import pytest
+
+from tasks.core.errors import SpecError
+from tasks.core.records.variants import Loss
+from tasks.core.variants.data import Batch
+from tasks.core.variants.loss import loss_of
+
+RNG = np.random.default_rng(0)
+
+
+def _loss(first: np.ndarray, other: np.ndarray, labels: np.ndarray | None = None, *, budget: float = 0.01) -> Loss:
+    batches = [Batch({"x": first}, labels)]
+    return loss_of(batches, [[first]], [[other]], budget=budget)
+
+
+def _scores(classes: np.ndarray) -> np.ndarray:
+    return np.eye(5, dtype=np.float32)[classes]
+
+
+def test_accuracy_is_paired() -> None:
+    """Right to wrong and back are counted apart; the loss is their difference."""
+    labels = RNG.integers(0, 5, 1000)
+    answers, others = labels.copy(), labels.copy()
+    answers[:100] += 1  # wrong in the proven file
+    others[20:100] += 1  # of which the variant gets 20 right
+    others[200:230] += 1  # and 30 others wrong
+    loss = _loss(_scores(answers % 5), _scores(others % 5), labels)
+    assert (loss.measure, loss.num_worse, loss.num_better) == ("accuracy", 30, 20)
+    assert loss.loss == pytest.approx(0.01)
+    assert loss.verdict == "inconclusive"
+    assert loss.num_deciding is None or loss.num_deciding > 1000
+    assert loss.p_value == pytest.approx(0.2026, abs=0.001)
+
+
+def test_enough_samples_decide() -> None:
+    """The same shares pass, fail or decide nothing, as the number of samples has it."""
+    labels = np.zeros(10_000, dtype=int)
+    few, many = labels.copy(), labels.copy()
+    few[:20], many[:300] = 1, 1
+    assert _loss(_scores(labels), _scores(few), labels).verdict == "pass"
+    assert _loss(_scores(labels), _scores(many), labels).verdict == "fail"
+    assert _loss(_scores(labels[:300]), _scores(labels[:300]), labels[:300]).verdict == "inconclusive"
+    undecided = _loss(_scores(labels[:300]), _scores(labels[:300]), labels[:300])
+    assert undecided.num_deciding == pytest.approx(381, abs=10)
+
+
+def test_without_labels_flips_are_counted() -> None:
+    """Each flip may be a loss; flips of close calls are told apart."""
+    first = np.zeros((1000, 3), dtype=np.float32)
+    first[:, 0], first[:, 1] = 1, np.linspace(0, 0.999, 1000)
+    other = first.copy()
+    other[-5:, 1] += 0.1
+    loss = _loss(first, other)
+    assert (loss.measure, loss.num_worse, loss.num_close) == ("agreement", 5, 5)
+    assert loss.low < 0.005 < loss.high
+
+
+def test_embeddings_keep_their_neighbours() -> None:
+    """Rows of length one are embeddings: equal ones lose nothing, shuffled ones nearly all."""
+    first = RNG.standard_normal((400, 16)).astype(np.float32)
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    assert _loss(first, first * (1 + 1e-6)).loss == 0
+    assert _loss(first, first[::-1]).measure == "neighbours"
+    assert _loss(first, first[::-1]).loss > 0.9
+
+
+def test_other_outputs_have_a_relative_error() -> None:
+    """A sample off by a hundredth loses one per cent; what is not finite loses all."""
+    first = RNG.standard_normal((50, 3, 4, 4)).astype(np.float32)
+    assert _loss(first, first * 1.01, budget=0.05).loss == pytest.approx(0.01, rel=1e-3)
+    broken = first.copy()
+    broken[3] = np.nan
+    assert _loss(first, broken, budget=0.05).verdict == "fail"
+
+
+def test_labels_must_be_classes() -> None:
+    """Numbers beyond the outputs are no labels."""
+    with pytest.raises(SpecError, match="Labels are numbers of classes"):
+        _loss(_scores(np.zeros(10, dtype=int)), _scores(np.zeros(10, dtype=int)), np.full(10, 7))

@@ -45,6 +45,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-optional", action="store_true", help="fail where something optional is absent")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores: many tests wait for servers, schedules and processes of their own."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what is slow, unless asked for; then slow files come first, so that no process waits for one at the end."""
     if config.getoption("--run-slow"):

@@ -22,6 +22,7 @@ from tasks.core.proof.validation import validate  # noqa: E402
 from tests.benchmarks.mutation_table import figures, table  # noqa: E402
 from tests.benchmarks.mutation_trials import ASSAY, Alarms, Outcome, raise_alarms, try_mutants  # noqa: E402
 from tests.models.panel import PANEL, Entry, prepare  # noqa: E402
+from tests.mutations import MUTATIONS  # noqa: E402
 
 
 def _run_entry(entry: Entry, outcomes: list[Outcome], alarms: Alarms, options: argparse.Namespace) -> None:
@@ -73,6 +74,8 @@ def main() -> None:
             alarms.add(ASSAY, f"{entry.name}: {error}")
     shown = table(outcomes, alarms, " ".join(["python tests/benchmarks/mutation_score.py", *sys.argv[1:]]))
     print(shown)
+    if unused := {mutation.name for mutation in MUTATIONS} - {outcome.mutant.mutation for outcome in outcomes}:
+        print(f"put into no file: {', '.join(sorted(unused))}")
     if options.write:
         options.write.write_text(shown)
     counted = [o for o in outcomes if not o.is_equivalent]

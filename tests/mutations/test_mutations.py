@@ -9,12 +9,10 @@ from tasks.core.proof.validation import validate
 from tests.benchmarks.mutation_peers import PEERS, PeerProbe
 from tests.benchmarks.mutation_trials import ASSAY, Outcome, try_mutants
 from tests.models.panel import PANEL, Subject, prepare
-from tests.mutations import MUTATIONS, mutate
+from tests.mutations import mutate
 
 ENTRIES = {entry.name: entry for entry in PANEL}
 NUM_MUTATIONS = 30
-MAX_BYTES = 2**24
-"""Of the files that the search for a place for each mutation goes through."""
 
 
 @pytest.fixture(scope="module")
@@ -109,20 +107,3 @@ def test_mutants_are_the_same_each_time(digits: Subject, tmp_path: Path) -> None
         folder.mkdir()
         runs.append([(m.name, m.path.read_bytes()) for m in mutate(digits.graph.path, folder, seed=3)])
     assert runs[0] == runs[1]
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_each_mutation_finds_a_place_somewhere(tmp_path: Path) -> None:
-    """At least thirty mutations, and each can be put into some small model of the panel."""
-    unused = {mutation.name for mutation in MUTATIONS}
-    assert len(unused) == len(MUTATIONS) >= NUM_MUTATIONS
-    for entry in PANEL:
-        if entry.missing or not unused:
-            continue
-        folder = tmp_path / entry.name
-        folder.mkdir()
-        subject = prepare(entry, folder)
-        if subject.graph.size_bytes <= MAX_BYTES:
-            unused -= {m.mutation for m in mutate(subject.graph.path, folder, num_places=1)}
-    assert unused == set()

@@ -4,26 +4,31 @@ python flows/export.py [MODEL...] [options]
 """
 
 if __name__ == "__main__":  # before the imports below: the command line imports them when it needs them
+    import signal
     import sys
     from pathlib import Path
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the command listens, there is nothing to clean up
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: a user may have an `export`, too
     from flows.command_line.assay import run
 
     raise SystemExit(run("export"))
 
 import logging
+import os
 from pathlib import Path
 
 from prefect import flow
 from pydantic.json_schema import SkipJsonSchema
 
 from flows.news import tell
+from flows.outcomes import note_finished
 from flows.processes.stale_flow_runs import claim
 from tasks.core.errors import VerdictError
 from tasks.core.model.borrowing import borrowed
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import ExportResult
+from tasks.core.runtime.turns import turn
 from tasks.core.runtime.work_folders import work_folder
 from tasks.core.spec.destination import check_destination
 from tasks.core.spec.export_spec import ExportSpec
@@ -34,6 +39,7 @@ from tasks.export_onnx import export_onnx
 from tasks.fetch_weights import fetch_weights
 from tasks.find_unchanged import find_unchanged
 from tasks.instantiate_model import instantiate_model
+from tasks.keep_export import forget_kept, kept_if_not_logged, take_kept
 from tasks.log_export import log_export
 from tasks.measure_latency import measure_latency
 from tasks.mlflow_store.proven import find_proven
@@ -81,24 +87,32 @@ def export_model(
     spec = resolve(spec)
     if output is not None:
         check_destination(output, spec)
-    before, force = find_proven(spec.title, check=check or output is not None), force or accept_contract
-    if not force and (known := find_unchanged(spec, before)):
-        log.info("unchanged: %s", known.reason)
-        return deliver_file(known, output)
-    attempt = Attempt(spec, before, accepts_contract=accept_contract, parent_run_id=parent_run_id)
-    with recorded(attempt), borrowed(spec), work_folder() as folder:
-        weights = fetch_weights(spec)
-        module = instantiate_model(spec, weights)
-        if not force and (known := find_unchanged(spec, before, module.manifest)):
+    with turn(spec.title, f"{os.environ.get('MLFLOW_TRACKING_URI', '')} {spec.title}"):
+        before, force = find_proven(spec.title, check=check or output is not None), force or accept_contract
+        if not force and (known := find_unchanged(spec, before)):
+            log.info("unchanged: %s", known.reason)
             return deliver_file(known, output)
-        inputs = create_inputs(spec, module)
-        candidate = export_onnx(spec, module, inputs, folder=folder, verbose=verbose)
-        proof = validate_onnx(candidate, module, inputs)
-        if timing and proof.evidence.verdict == "pass":
-            measure_latency(candidate, module, inputs)
-        module.release()
-        release = log_export(attempt, candidate, proof)
+        attempt = Attempt(spec, before, accepts_contract=accept_contract, parent_run_id=parent_run_id)
+        with recorded(attempt), borrowed(spec), work_folder() as folder:
+            weights = fetch_weights(spec)
+            module = instantiate_model(spec, weights)
+            if not force and (known := find_unchanged(spec, before, module.manifest)):
+                return deliver_file(known, output)
+            kept = None if force else take_kept(attempt, folder)
+            if kept is not None:
+                candidate, proof = kept
+            else:
+                inputs = create_inputs(spec, module)
+                candidate = export_onnx(spec, module, inputs, folder=folder, verbose=verbose)
+                proof = validate_onnx(candidate, module, inputs)
+                if timing and proof.evidence.verdict == "pass":
+                    measure_latency(candidate, module, inputs)
+            module.release()
+            with kept_if_not_logged(attempt, proof):
+                release = log_export(attempt, candidate, proof)
+    forget_kept(attempt.title)
     result = deliver_file(attempt.result(release), output)
+    note_finished(result)
     if result.verdict != "pass":
         raise VerdictError(result.complaint, result)
     return result

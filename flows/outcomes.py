@@ -1,14 +1,20 @@
 """What came of an attempt: any error becomes one sentence and a result, a result becomes JSON."""
 
 import json
+import logging
 import traceback
 from collections.abc import Callable
 from typing import Any
 
-from tasks.core.errors import AssayError, CrashError, as_assay_error
+from tasks.core.errors import AssayError, CrashError, as_assay_error, is_interruption, one_line
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import ErrorRecord, ExportResult, Release
 from tasks.core.spec.export_spec import ResolvedSpec
+
+log = logging.getLogger("assay")
+
+_finished: dict[str, ExportResult] = {}
+"""By name, the results of flows that are about to end in this process."""
 
 
 def outcome(
@@ -27,9 +33,30 @@ def outcome(
     except (Exception, SystemExit, GeneratorExit) as error:  # a model's code may raise anything, a library may, too
         if isinstance(error, passing):
             raise
+        if is_interruption(error):
+            raise KeyboardInterrupt from error
         if verbose and not isinstance(error, AssayError):
             traceback.print_exc()
+        import httpx
+
+        finished = _finished.pop(title, None)
+        if finished and isinstance(error, httpx.TransportError | httpx.HTTPStatusError):
+            log.warning(
+                "Prefect's server failed (%s); the export is finished, its record there is not.", one_line(error)
+            )
+            return finished
         return getattr(error, "result", None) or failed(title, as_assay_error(error, title))
+    finally:
+        _finished.pop(title, None)
+
+
+def note_finished(result: ExportResult) -> None:
+    """Remember a result until its flow has ended: Prefect's server may fail before that, which takes nothing from it.
+
+    Args:
+        result: of the export that is about to end.
+    """
+    _finished[result.name] = result
 
 
 def failed(name: str, error: AssayError) -> ExportResult:

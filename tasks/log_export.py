@@ -9,7 +9,7 @@ from tasks.core.records.steps import Candidate, Release
 from tasks.core.runtime.work_folders import temporary_files_in
 from tasks.mlflow_store.registration import check_download, log_model, register
 from tasks.mlflow_store.runs import REPORT_FILE, open_run
-from tasks.step import step
+from tasks.step import show, step
 
 if TYPE_CHECKING:
     from tasks.core.proof.validation import Proof
@@ -44,10 +44,14 @@ def _link(release: Release, title: str) -> None:
     """Let Prefect's page of the run lead to the report and to the version."""
     if release.version_url:
         text = f"{title} version {release.version}"
-        create_link_artifact(link=release.version_url, link_text=text, key="mlflow-version", description="in MLflow")
+        show(
+            create_link_artifact, link=release.version_url, link_text=text, key="mlflow-version",
+            description="in MLflow",
+        )  # fmt: skip
     address, _, query = release.run_url.partition("?")
     report = f"{address}/artifacts/{REPORT_FILE}?{query}"
-    create_link_artifact(link=report, link_text=f"report on {title}", key="report", description="what was compared")
+    said = {"key": "report", "description": "what was compared"}
+    show(create_link_artifact, link=report, link_text=f"report on {title}", **said)
 
 
 @step(seconds=3600, name="log_export", says=lambda release: release.run_id)

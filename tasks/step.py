@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
+import httpx
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -23,6 +24,9 @@ log = logging.getLogger("assay")
 if log.level == logging.NOTSET:  # else the root's WARNING would hide from Prefect what the steps say
     log.setLevel(logging.INFO)
 
+_SILENT_SECONDS = 60.0
+"""After a failure of Prefect's server, for which it is not asked again to show something."""
+_failed_at = -_SILENT_SECONDS
 _under_way: ContextVar[tuple[Attempt, ExitStack] | None] = ContextVar("under_way", default=None)
 
 
@@ -90,3 +94,20 @@ def step(
         return run
 
     return decorate
+
+
+def show(create: Callable[..., object], **what: Any) -> None:
+    """Show something on Prefect's page of a run; a server that fails is no reason to lose the rest.
+
+    Args:
+        create: one of Prefect's functions for artifacts.
+        what: it shows.
+    """
+    global _failed_at
+    if time.monotonic() - _failed_at < _SILENT_SECONDS:
+        return
+    try:
+        create(**what)
+    except httpx.HTTPError as error:
+        _failed_at = time.monotonic()
+        log.debug("Prefect's server did not take %s (%s)", what.get("key"), error)

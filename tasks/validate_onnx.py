@@ -8,7 +8,7 @@ from tasks.core.records.evidence import Evidence
 from tasks.core.records.steps import Candidate
 from tasks.core.reports.markdown import escaped, parity_lines
 from tasks.core.reports.wording import VERDICT_MARKS
-from tasks.step import step
+from tasks.step import show, step
 
 if TYPE_CHECKING:
     from tasks.core.inputs.inputs import Inputs
@@ -45,5 +45,5 @@ def validate_onnx(candidate: Candidate, module: "BuiltModule", inputs: "Inputs",
     title = f"{module.spec.title} {candidate.graph.path.name}" if is_foreign else module.spec.title
     heading, reasons = f"## {escaped(title)}: {VERDICT_MARKS[evidence.verdict]}", map(escaped, evidence.reasons)
     lines = [heading, "", *reasons, "", *parity_lines(evidence)]
-    create_markdown_artifact("\n".join(lines), key="parity", description=f"Parity of {title}")
+    show(create_markdown_artifact, markdown="\n".join(lines), key="parity", description=f"Parity of {title}")
     return proof

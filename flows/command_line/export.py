@@ -16,6 +16,7 @@ from flows.command_line.parsers import export_parser
 from flows.command_line.run import import_steps, run_command
 from flows.command_line.variants import variant_path, variant_terms
 from flows.outcomes import ended, outcome
+from flows.processes.prefect_address import unheard
 from flows.processes.temporary_server import TemporaryServer
 from flows.processes.warm_process import IMPORTS, WarmProcesses
 from tasks.core.errors import AssayError, CrashError, SpecError
@@ -107,7 +108,7 @@ def _export_alone(spec: ResolvedSpec, job: _Job) -> None:
     from flows.export import export_model
 
     export = partial(export_model, spec, **job.terms(spec))
-    with job.server.ready():
+    with job.server.ready(), unheard():
         job.display.title(spec.title)
         job.add(outcome(export, spec.title, verbose=job.options.verbose))
 

@@ -7,7 +7,6 @@ import importlib
 import json
 import logging
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from tasks.core.errors import AssayError, SpecError, VerdictError, as_assay_erro
 from tasks.core.records.record import Record
 from tasks.core.records.steps import ExportResult
 from tasks.core.runtime.descriptors import leave_descriptors
+from tasks.core.runtime.interruptions import SIGNALS, listen
 from tasks.core.spec.destination import check_writable
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.resolve import check
@@ -45,7 +45,7 @@ def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, d
     target = _json_target(arguments)
     standard_output = _only_results_to_standard_output() if target == "-" else None
     leave_descriptors()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to end as with Ctrl-C: tidily, the JSON written
+    listen(*SIGNALS)  # to end tidily, the JSON written
     results, status, options = list[Any](), None, argparse.Namespace(json=target)
     display = display_class(to_stderr=target == "-")
     gc.disable()  # nothing that is being imported is garbage
@@ -111,6 +111,9 @@ def _set_environment() -> None:
         "PREFECT_LOGGING_EXTRA_LOGGERS": "assay",  # a server that is configured gets what the steps say
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_API_REQUEST_TIMEOUT": "10",  # an export does not wait for minutes for its record
+        "PREFECT_CLIENT_MAX_RETRIES": "1",
+        "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
         "MLFLOW_LOGGING_LEVEL": "ERROR",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "DASK_LOGGING__DISTRIBUTED": "error",
@@ -120,6 +123,7 @@ def _set_environment() -> None:
         os.environ.setdefault(name, value)
     for name in ("mlflow", "alembic", "httpx", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it would print pages; the error says it
     warnings.filterwarnings("ignore")
 
 

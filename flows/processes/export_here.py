@@ -8,6 +8,7 @@ from typing import Any
 
 from flows.command_line.display import Display
 from flows.outcomes import failed, outcome
+from flows.processes.prefect_address import unheard
 from flows.processes.warm_process import WarmProcesses
 from tasks.core.errors import AssayError, CrashError, ModelError
 from tasks.core.records.steps import ExportResult
@@ -58,7 +59,7 @@ def export_here(
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # nobody listens, and their thread holds up each flow by a second
         PREFECT_LOGGING_TO_API_ENABLED: environment.get("PREFECT_LOGGING_TO_API_ENABLED") != "false",
     }
-    with temporary_settings(settings):
+    with temporary_settings(settings), unheard():
         try:
             return outcome(partial(export_model, spec, **options), spec.title, verbose=options.get("verbose", False))
         except KeyboardInterrupt as error:  # the model's own: this process does not get the user's

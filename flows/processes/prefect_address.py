@@ -1,5 +1,8 @@
 """The Prefect server that is configured: is its address one, does anybody answer there, does anybody look?"""
 
+import contextlib
+from collections.abc import Iterator
+
 import httpx
 
 from tasks.core.errors import ServiceError, SpecError, one_line
@@ -34,6 +37,21 @@ def check_address(address: str, *, way_out: str = START) -> None:
         raise ServiceError(f"Prefect's server at {address} does not answer ({said}); {way_out}.") from error
     if "html" in answer.headers.get("content-type", ""):
         raise SpecError(f"PREFECT_API_URL={address} is a page, not Prefect's API; that address ends with /api.")
+
+
+@contextlib.contextmanager
+def unheard() -> Iterator[None]:
+    """Within this context nothing is told to a temporary server that only other people would read: Prefect's events."""
+    from prefect.events.clients import NullEventsClient
+    from prefect.events.worker import EventsWorker
+
+    before = EventsWorker._client_override
+    if not is_watched():
+        EventsWorker.set_client_override(NullEventsClient)
+    try:
+        yield
+    finally:
+        EventsWorker._client_override = before
 
 
 def is_watched() -> bool:

@@ -19,6 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from tasks.core.errors import CrashError, ServiceError, cause_of_death
 from tasks.core.runtime.descriptors import leave_descriptors
+from tasks.core.runtime.interruptions import listen
 from tasks.core.runtime.owned_processes import end_with_owner
 
 P = ParamSpec("P")
@@ -146,7 +147,8 @@ def _failure(what: str, max_seconds: float, status: int | None) -> CrashError:
 def _work(sender: Connection, prepare: Callable[[], None], work: Callable[[], Any]) -> None:
     """In the new process: send what the work returns or raises."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the work cleans up when it is stopped
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    listen(signal.SIGTERM)  # so that the work cleans up when it is stopped
     owner = multiprocessing.parent_process()
     assert owner is not None
     end_with_owner(owner.sentinel)

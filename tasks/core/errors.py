@@ -8,6 +8,7 @@ AssayError              2
 ├── ModelError          2   the module
 ├── InputsError         2   its inputs
 ├── ExportError         1   no exporter gave a file
+│   ├── InterruptError  1   somebody stopped it
 │   ├── NarrowedError   1   a dynamic dimension came out narrower than asked
 │   └── CrashError      1   a process died
 ├── OutOfMemoryError    1   the module did not fit into memory
@@ -31,6 +32,9 @@ _OWN_FOLDER = f"{Path(__file__).parent}/"
 _FAULTS = (AssertionError, AttributeError, LookupError, NameError, TypeError)
 """What a mistake in Python code ends in; PyTorch's operators refuse with a RuntimeError."""
 
+
+_INTERRUPTIONS = ("KeyboardInterrupt", "TerminationSignal")
+"""Names of Python's and Prefect's exceptions."""
 
 Limits = tuple[int | None, int | None]
 """Least and largest size of a dimension; None: not limited."""
@@ -93,6 +97,10 @@ class NarrowedError(ExportError):
         }
 
 
+class InterruptError(ExportError):
+    """Somebody stopped it, with Ctrl-C or a signal."""
+
+
 class CrashError(ExportError):
     """The process that exported died, or hung and was stopped."""
 
@@ -141,12 +149,10 @@ def as_assay_error(error: BaseException, title: str) -> AssayError:
     if isinstance(error, AssayError):
         return error
     said = one_line(error)
-    if isinstance(error, httpx.TransportError | httpx.HTTPStatusError):
-        known: AssayError = ServiceError(
-            f"Prefect's server could not be reached ({error}); check PREFECT_API_URL, or unset it."
-        )
-    elif not isinstance(error, Exception | SystemExit | GeneratorExit):  # Ctrl-C, or Prefect's TerminationSignal
-        known = ExportError(f"{title} was interrupted.")
+    if is_interruption(error):
+        known: AssayError = InterruptError(f"{title} was interrupted.")
+    elif isinstance(error, httpx.TransportError | httpx.HTTPStatusError):
+        known = ServiceError(f"Prefect's server could not be reached ({error}); check PREFECT_API_URL, or unset it.")
     elif isinstance(error, TimeoutError):
         known = ExportError(f"{title} took longer than its step may take ({error}).")
     elif isinstance(error, MemoryError):
@@ -159,6 +165,16 @@ def as_assay_error(error: BaseException, title: str) -> AssayError:
         known = ExportError(f"{title} met a defect, {type(error).__name__}: {said}; --verbose shows where.")
     known.run_id, known.run_url = getattr(error, "run_id", None), getattr(error, "run_url", "")
     return known
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Is it Ctrl-C or Prefect's TerminationSignal, or what a library made of one of them?"""
+    if not isinstance(error, Exception | SystemExit | GeneratorExit):
+        return True
+    seen: BaseException | None = error
+    while seen is not None and type(seen).__name__ not in _INTERRUPTIONS:
+        seen = seen.__cause__ or seen.__context__
+    return seen is not None
 
 
 def exit_status_of(class_name: str) -> int:

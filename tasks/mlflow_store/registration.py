@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import logging
+import time
 from typing import TYPE_CHECKING
 
 import mlflow
@@ -9,8 +11,9 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+from requests.exceptions import RequestException
 
-from tasks.core.errors import ExportError
+from tasks.core.errors import ExportError, one_line
 from tasks.core.hashes import file_sha256
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import Graph, Release
@@ -21,8 +24,16 @@ from tasks.mlflow_store.proven_file import ProvenFile
 from tasks.mlflow_store.releases import download_graph, model_id_of, read_export, release_of, version_at
 from tasks.mlflow_store.runs import OpenRun
 from tasks.mlflow_store.shared_entries import write_shared
-from tasks.mlflow_store.store import CHAMPION, PROVEN, version_of
+from tasks.mlflow_store.stale import fail_models
+from tasks.mlflow_store.store import CHAMPION, PROVEN, patient, version_of
 from tasks.mlflow_store.stored_files import damage_of, note_check, note_damage
+
+log = logging.getLogger("assay")
+
+_PAUSES_SECONDS = (1.0, 3.0)
+"""Before the second and the third try to upload."""
+_SOON_SECONDS = 3.0
+"""A server that needs longer to fail hangs."""
 
 if TYPE_CHECKING:
     from tasks.core.proof.validation import Witness
@@ -35,14 +46,32 @@ def log_model(run: OpenRun, graph: Graph) -> Release:
         run: of the attempt.
         graph: the file.
     """
-    tags = entries.tags(run.attempt)
-    info = Model.log(
-        None, ProvenFile(graph), name=run.attempt.title, run_id=run.release.run_id, tags=tags,
-        params=entries.params(run.attempt),
-    )  # fmt: skip
-    model_id = str(info.model_id)
+    model_id = _uploaded(run, graph)
     run.log_metrics(model_id=model_id)
     return run.release.model_copy(update={"model_id": model_id, "model_uri": f"models:/{model_id}"})
+
+
+def _uploaded(run: OpenRun, graph: Graph) -> str:
+    """Log the model, again after a pause where a server failed at once; its id."""
+    tags, params = entries.tags(run.attempt), entries.params(run.attempt)
+    pauses = iter(_PAUSES_SECONDS)
+    while True:
+        started = time.monotonic()
+        try:
+            with patient(graph.size_bytes):
+                info = Model.log(
+                    None, ProvenFile(graph), name=run.attempt.title, run_id=run.release.run_id, tags=tags,
+                    params=params,
+                )  # fmt: skip
+            return str(info.model_id)
+        except (MlflowException, RequestException) as error:
+            pause = next(pauses, None) if mlflow.get_tracking_uri().startswith("http") else None
+            if pause is None or time.monotonic() - started > _SOON_SECONDS:
+                raise
+            log.warning("MLflow did not take the file (%s); it is tried again", one_line(error)[:100])
+            time.sleep(pause)
+            with contextlib.suppress(MlflowException, RequestException):
+                fail_models(run.client, run.client.get_run(run.release.run_id))
 
 
 def check_download(graph: Graph, release: Release, witness: "Witness | None") -> None:

@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 from tasks.core.errors import ServiceError
 from tasks.core.provenance.attempts import PastExport
 from tasks.core.records.steps import Release
+from tasks.core.runtime.work_folders import work_folder
 from tasks.mlflow_store.store import CHAMPION, PROVEN, connect, run_url_of, service_errors, version_of
 
 RECORD_FILE = "export.json"
@@ -49,8 +50,11 @@ def read_export(release: Release) -> PastExport:
         ValueError: they are none, or another version's of Assay.
         KeyError: one of them is missing.
     """
-    path = mlflow.artifacts.download_artifacts(run_id=release.run_id, artifact_path=RECORD_FILE)
-    records = json.loads(Path(path).read_text())
+    with work_folder() as folder:
+        path = mlflow.artifacts.download_artifacts(
+            run_id=release.run_id, artifact_path=RECORD_FILE, dst_path=str(folder)
+        )
+        records = json.loads(Path(path).read_text())
     known = {name: records[name] for name in ("manifest", "graph", "evidence", "weights")}
     return PastExport(release=release, latency=records.get("latency"), **known)
 

@@ -14,7 +14,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_USER
 
-from tasks.core.errors import AssayError
+from tasks.core.errors import AssayError, InterruptError
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import Release
 from tasks.core.reports.export_page import html_report
@@ -106,7 +106,9 @@ class OpenRun:
         run_id = self.release.run_id
         self.client.log_batch(run_id, tags=[RunTag(*entry) for entry in tags.items()])
         self.client.update_run(run_id, name=entries.run_name(attempt, self.release.version))
-        self.client.set_terminated(run_id, "FINISHED" if attempt.verdict == "pass" else "FAILED")
+        is_interrupted = attempt.error is not None and attempt.error.type == InterruptError.__name__
+        status = "FINISHED" if attempt.verdict == "pass" else "KILLED" if is_interrupted else "FAILED"
+        self.client.set_terminated(run_id, status)
 
 
 @contextlib.contextmanager
@@ -136,10 +138,12 @@ def open_run(attempt: Attempt) -> Iterator[OpenRun]:
                 yield opened
             opened.close(attempt)
     except BaseException as error:
+        is_gone = getattr(error, "run_id", None) == ""  # then the next command closes it
         _note_run(error, release)
-        with contextlib.suppress(Exception):  # the first error is the one to report
-            fail_models(client, run)
-            opened.close(attempt.ended_by(error))
+        if not is_gone:
+            with contextlib.suppress(Exception):  # the first error is the one to report
+                fail_models(client, run)
+                opened.close(attempt.ended_by(error))
         raise
 
 

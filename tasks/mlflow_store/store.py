@@ -10,14 +10,17 @@ from urllib.parse import urlsplit
 
 import filelock
 import mlflow
+from alembic.util import CommandError
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from requests.exceptions import RequestException
+from sqlalchemy.exc import SQLAlchemyError
 
 from tasks.core.errors import AssayError, ServiceError, one_line
 from tasks.core.paths import MLFLOW_DATABASE, MLRUNS_FOLDER
+from tasks.mlflow_store.database import check_database
 from tasks.mlflow_store.experiment import describe_experiment
 from tasks.mlflow_store.pages import address_of, run_page, version_page
 
@@ -28,6 +31,14 @@ PROVEN = "proven"
 """Alias of the newest proven version."""
 CHAMPION = "champion"
 """Alias of the version that is served: the newest proven one of the same inputs and outputs."""
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "6",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
+}
+"""A server that hangs is told after two tries of so many seconds; MLflow itself waits for minutes."""
+_STORED_BYTES = 10_000_000
+"""That a slow server stores in a second."""
 _OWN_STORE = f"sqlite:///{MLFLOW_DATABASE}"
 _REACH = "check MLFLOW_TRACKING_URI, or unset it to use mlflow.db beside the project"
 
@@ -37,7 +48,8 @@ def connect(*, make: bool = True) -> mlflow.MlflowClient:
 
     Unless it is to `make` one: then a ServiceError says that there is none.
     """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # where tqdm is installed
     if is_own_store():
         mlflow.set_tracking_uri(_OWN_STORE)
@@ -46,6 +58,8 @@ def connect(*, make: bool = True) -> mlflow.MlflowClient:
         if not make:
             raise ServiceError(f"There is no store {database} yet; export a model first, or {_REACH}.")
         _create(database)
+    elif database is not None:
+        check_database(database)
     return mlflow.MlflowClient()
 
 
@@ -106,9 +120,17 @@ def service_errors() -> Iterator[None]:
         yield
     except AssayError:
         raise
+    except (SQLAlchemyError, CommandError) as error:
+        said = one_line(str(error).partition("\n[SQL")[0])
+        raise ServiceError(
+            f"MLflow's database {mlflow.get_tracking_uri()} can't be used ({said}); {_REACH}."
+        ) from error
     except (RequestException, MlflowException) as error:
-        what = "could not be reached" if is_unreachable(error) else f"failed: {one_line(error)[:200]}"
-        raise ServiceError(f"MLflow at {mlflow.get_tracking_uri()} {what}; {_REACH}.") from error
+        is_gone = is_unreachable(error)
+        what = "could not be reached" if is_gone else f"failed: {one_line(str(error).partition('[SQL')[0])[:300]}"
+        told = ServiceError(f"MLflow at {mlflow.get_tracking_uri()} {what}; {_REACH}.")
+        told.run_id = "" if is_gone else None  # nobody need try to record that there
+        raise told from error
     except OSError as error:
         raise ServiceError(
             f"MLflow at {mlflow.get_tracking_uri()} could not be written to ({error}); make room, or check its folder."
@@ -118,6 +140,22 @@ def service_errors() -> Iterator[None]:
 def is_unreachable(error: BaseException) -> bool:
     """Does an error of MLflow's client say that nobody answers, rather than what the answer is?"""
     return isinstance(error, RequestException) or "failed with exception" in str(error)[:1000]
+
+
+@contextlib.contextmanager
+def patient(size_bytes: int) -> Iterator[None]:
+    """Within this context a server may take the time that storing a file needs.
+
+    Args:
+        size_bytes: of the file.
+    """
+    name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+    before = os.environ.get(name, _PATIENCE[name])
+    os.environ[name] = str(int(before) + size_bytes // _STORED_BYTES)
+    try:
+        yield
+    finally:
+        os.environ[name] = before
 
 
 def _create(database: Path) -> None:

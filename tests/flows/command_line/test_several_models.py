@@ -111,5 +111,5 @@ def test_an_interruption_leaves_nothing_behind(
     runs = own_store.search_runs([experiment.experiment_id])
     assert {run.info.status: run.data.tags.get("assay.error", "") for run in runs} == {
         "FINISHED": "",
-        "FAILED": "ExportError: Slow was interrupted.",
+        "KILLED": "InterruptError: Slow was interrupted.",
     }

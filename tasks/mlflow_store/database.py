@@ -1,0 +1,41 @@
+"""The file of a store in SQLite: what is wrong with it is told in a sentence, where MLflow would write pages."""
+
+import contextlib
+import functools
+import sqlite3
+from pathlib import Path
+
+from tasks.core.errors import ServiceError, one_line
+
+LOCKED_SECONDS = 10.0
+"""For which a lock of another process is waited for."""
+
+
+@functools.cache
+def check_database(database: Path) -> None:
+    """Look once whether a database can be read and written to.
+
+    Args:
+        database: the file.
+
+    Raises:
+        ServiceError: it is locked, cut, no database, or not MLflow's.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(database, timeout=LOCKED_SECONDS, isolation_level=None)) as store:
+            store.execute("select version_num from alembic_version").fetchall()
+            store.execute("begin immediate")
+            store.execute("rollback")
+    except sqlite3.Error as error:
+        raise ServiceError(f"MLflow's store {database} can't be used: {_said(error)}.") from error
+
+
+def _said(error: sqlite3.Error) -> str:
+    words = one_line(error)
+    if "locked" in words:
+        return f"another process has kept it locked for {LOCKED_SECONDS:g} s; end that one, and try again"
+    if "no such table" in words:
+        return f"it is no store of MLflow ({words}); name another one with MLFLOW_TRACKING_URI, or move the file away"
+    if "readonly" in words:
+        return f"it can't be written to ({words}); give yourself the right to, or name another one"
+    return f"it is damaged ({words}); restore it from a backup, or move it away and a new one is made"

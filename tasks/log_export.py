@@ -6,6 +6,7 @@ from prefect.artifacts import create_link_artifact
 
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import Candidate, Release
+from tasks.core.reports.markdown import escaped
 from tasks.core.runtime.work_folders import temporary_files_in
 from tasks.mlflow_store.registration import check_download, log_model, register
 from tasks.mlflow_store.runs import REPORT_FILE, open_run
@@ -43,7 +44,7 @@ def log_export(attempt: Attempt, candidate: Candidate, proof: "Proof") -> Releas
 def _link(release: Release, title: str) -> None:
     """Let Prefect's page of the run lead to the report and to the version."""
     if release.version_url:
-        text = f"{title} version {release.version}"
+        text = f"{escaped(title)} version {release.version}"
         show(
             create_link_artifact, link=release.version_url, link_text=text, key="mlflow-version",
             description="in MLflow",
@@ -51,7 +52,7 @@ def _link(release: Release, title: str) -> None:
     address, _, query = release.run_url.partition("?")
     report = f"{address}/artifacts/{REPORT_FILE}?{query}"
     said = {"key": "report", "description": "what was compared"}
-    show(create_link_artifact, link=report, link_text=f"report on {title}", **said)
+    show(create_link_artifact, link=report, link_text=f"report on {escaped(title)}", **said)
 
 
 @step(seconds=3600, name="log_export", says=lambda release: release.run_id)

@@ -45,5 +45,5 @@ def validate_onnx(candidate: Candidate, module: "BuiltModule", inputs: "Inputs",
     title = f"{module.spec.title} {candidate.graph.path.name}" if is_foreign else module.spec.title
     heading, reasons = f"## {escaped(title)}: {VERDICT_MARKS[evidence.verdict]}", map(escaped, evidence.reasons)
     lines = [heading, "", *reasons, "", *parity_lines(evidence)]
-    show(create_markdown_artifact, markdown="\n".join(lines), key="parity", description=f"Parity of {title}")
+    show(create_markdown_artifact, markdown="\n".join(lines), key="parity", description=f"Parity of {escaped(title)}")
     return proof

@@ -9,8 +9,6 @@ _PASSWORD = re.compile(r"(?<=://)[^/\s]*@")
 _QUERY = re.compile(r"(https?://[^\s?#'\"]+)\?[^\s#'\")]*")
 """Presigned addresses carry their key there."""
 _BREAK = re.compile(r"\s*[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]\s*")
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control signs, signs that turn the direction of writing, halves of signs that no encoding writes."""
 
 
 def sentence(text: str, *, longest: int = LONGEST) -> str:
@@ -20,7 +18,8 @@ def sentence(text: str, *, longest: int = LONGEST) -> str:
         text: what is to be said, with whatever it quotes.
         longest: number of characters.
     """
-    text = _UNSEEN.sub(lambda sign: ascii(sign[0])[1:-1], _BREAK.sub(" ", without_secrets(text)))
+    text = _BREAK.sub(" ", without_secrets(text))
+    text = text if text.isprintable() else "".join(s if s.isprintable() else ascii(s)[1:-1] for s in text)
     if len(text) > longest:
         text = _LONG_WORD.sub(lambda word: f"{word[0][:40]}…{word[0][-30:]}", text)
     if len(text) > longest:

@@ -1,6 +1,10 @@
 """Addresses of MLflow's pages: whole ones to print, and relative ones for what is read within the UI."""
 
+from urllib.parse import quote
+
 import mlflow
+
+from tasks.core.sentences import without_secrets
 
 VIEW_KEY = "assay"
 """Of the saved view of runs, as `experiment.py` makes it."""
@@ -42,10 +46,10 @@ def version_page(name: str, version: str) -> str:
         name: of the model.
         version: its number.
     """
-    return f"#/models/{name}/versions/{version}?{_CLASSIC}"
+    return f"#/models/{quote(name, safe='')}/versions/{version}?{_CLASSIC}"
 
 
 def address_of(page: str) -> str:
     """The whole address of a page: the tracking server's, or where `mlflow ui` listens by default."""
-    uri = mlflow.get_tracking_uri()
+    uri = without_secrets(mlflow.get_tracking_uri())
     return f"{uri.rstrip('/') if uri.startswith('http') else 'http://127.0.0.1:5000'}/{page}"

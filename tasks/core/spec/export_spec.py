@@ -23,6 +23,7 @@ from pydantic import (
 from tasks.core.errors import SpecError
 from tasks.core.families.registry import family_of
 from tasks.core.records.record import Record
+from tasks.core.sentences import without_secrets
 from tasks.core.spec.catalog import read_catalog
 from tasks.core.spec.input_spec import InputSpec, derived_dims
 from tasks.core.spec.plain_values import checked_name, checked_values
@@ -146,7 +147,7 @@ class ExportSpec(Record):
     @field_serializer("model", "weights")
     def _live_objects_by_type(self, value: Any) -> Any:
         if value is None or isinstance(value, str):
-            return value
+            return value and without_secrets(value)  # Prefect keeps a flow's parameters, MLflow the record
         return f"<live {type(value).__module__}.{type(value).__qualname__}>"
 
     @property

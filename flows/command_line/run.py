@@ -111,8 +111,8 @@ def _set_environment() -> None:
         "PREFECT_LOGGING_EXTRA_LOGGERS": "assay",  # a server that is configured gets what the steps say
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
-        "PREFECT_API_REQUEST_TIMEOUT": "10",  # an export does not wait for minutes for its record
-        "PREFECT_CLIENT_MAX_RETRIES": "1",
+        "PREFECT_API_REQUEST_TIMEOUT": "5",  # an export does not wait for minutes for its record
+        "PREFECT_CLIENT_MAX_RETRIES": "3",
         "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
         "MLFLOW_LOGGING_LEVEL": "ERROR",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",

@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="ak") as folder:
         counted = bench(Place(Path(folder, "p")), options.seed, (options.random, options.boundaries), options.minutes)
     if options.write:
-        write_rows(options.write, counted)
+        write_rows(options.write, {kind: faults for kind, faults in counted.items() if faults["kills"]})
     return int(any(number for faults in counted.values() for what, number in faults.items() if what != "kills"))
 
 

@@ -1,5 +1,6 @@
 """Where exports are killed: a store, caches and a temporary folder of their own, and what must hold there."""
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -11,6 +12,7 @@ from typing import Any
 
 import mlflow
 import psutil
+from mlflow.exceptions import MlflowException
 
 from tasks.core.paths import PROJECT_FOLDER
 
@@ -71,9 +73,11 @@ class Place:
         return dict(found)
 
     def alias_of(self, name: str) -> str:
-        """The version of a registered model that `proven` leads to."""
+        """The version of a registered model that `proven` leads to; empty: there is none."""
         client = mlflow.MlflowClient(self.environment["MLFLOW_TRACKING_URI"])
-        return str(client.get_model_version_by_alias(name, "proven").version)
+        with contextlib.suppress(MlflowException):
+            return str(client.get_model_version_by_alias(name, "proven").version)
+        return ""
 
     def faults(self, result: dict[str, Any], session: list[int]) -> dict[str, int]:
         """Count what must not be, after an export that came to its end.

@@ -23,7 +23,7 @@ def place() -> Iterator[Place]:
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "hangs"])
 def test_its_temporary_server_may_fail_amid_an_export(fault: signal.Signals, place: Place) -> None:
-    """The version is registered, the status is 0, and within a minute it is over."""
+    """The version is registered, the status is 0, and within two minutes it is over."""
     process = place.start(1)
     assert process.stdout is not None
     while (line := process.stdout.readline()) and not line.strip().startswith("create_inputs"):
@@ -36,7 +36,7 @@ def test_its_temporary_server_may_fail_amid_an_export(fault: signal.Signals, pla
     started = time.monotonic()
     said, _ = process.communicate(timeout=200)
     assert process.returncode == 0, said
-    assert time.monotonic() - started < 90
+    assert time.monotonic() - started < 120
     assert "Prefect's server failed" in said
     assert place.result()["verdict"] == "pass"
     assert "Traceback" not in said

@@ -47,7 +47,8 @@ def export_onnx(
     from tasks.core.export.fallback import export
     from tasks.core.onnx_files.reading import readable
 
-    origin = provenance(spec, module.weights, module.manifest)
+    said = module.report.preprocessing
+    origin = provenance(spec, module.weights, module.manifest, preprocessing=said)
     candidate, graph = export(spec, module.reference(inputs), provenance=origin, folder=folder)
     if verbose:
         log.info("%s", readable(graph))

@@ -50,7 +50,7 @@ def tags(attempt: Attempt) -> dict[str, str]:
     """Tags of the run and the logged model, all but the verdict."""
     weights, graph, error = attempt.weights, attempt.graph, attempt.error
     found = {
-        **attempt.provenance,
+        **{key: value[:MAX_PARAM] for key, value in attempt.provenance.items()},
         NAME: attempt.title,
         KIND: "verification" if attempt.file else "export",
         "assay.weights_file_sha256": weights.file_sha256 if weights else None,

@@ -6,28 +6,13 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tasks.core.records.preprocessing import Preprocessing
 from tasks.core.records.record import Record
 
 if TYPE_CHECKING:
     from torch import nn
 
 Exporter = Literal["dynamo", "torchscript"]
-
-
-class Preprocessing(Record):
-    """What a model was trained to see and to tell: its labels, and what is done to a picture before."""
-
-    labels: tuple[str, ...] = ()
-    """Name of each class, by index."""
-    resize: tuple[int, ...] = ()
-    """Pixels of the shorter side, or (height, width); empty: as the picture is."""
-    crop: tuple[int, ...] = ()
-    """Pixels of a square, or (height, width), cut from the middle; empty: no crop."""
-    interpolation: str = ""
-    mean: tuple[float, ...] = ()
-    """Subtracted by channel, after values were scaled to 0..1."""
-    std: tuple[float, ...] = ()
-    """Divided by, by channel, after that."""
 
 
 class NamedWeights(Record):
@@ -153,6 +138,15 @@ class Family(ABC):
     def loading_notes(self, module: "nn.Module") -> tuple[str, ...]:
         """What a reader should know of how the factory loaded this module."""
         return ()
+
+    def preprocessing(self, model: Any, module: "nn.Module") -> Preprocessing:
+        """What the model was trained to see and to tell, as far as its own files say it.
+
+        Args:
+            model: MODEL text.
+            module: what the factory made.
+        """
+        return Preprocessing()
 
     def usual_sizes(self, model: Any, module: "nn.Module") -> dict[str, int]:
         """Sizes to trace at, by name of a dynamic dimension, e.g. `height`.

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from tasks.core.errors import SpecError
 from tasks.core.families.family import Exporter, Family
+from tasks.core.records.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -81,6 +82,20 @@ class TimmFamily(Family):
     def loading_notes(self, module: "nn.Module") -> tuple[str, ...]:
         """Why height and width are static, where they are."""
         return (f"static: height and width, as {why}",) if (why := _why_static(module)) else ()
+
+    @override
+    def preprocessing(self, model: str, module: "nn.Module") -> Preprocessing:
+        """As the pretrained config has it: a picture is resized so that the crop has this share of its side."""
+        config: Any = getattr(module, "pretrained_cfg", {})
+        sides, share = _input_size(module)[1:], config.get("crop_pct") or 1.0
+        return Preprocessing(
+            labels=tuple(config.get("label_names") or ()),
+            resize=tuple(int(side / share) for side in sides),
+            crop=sides,
+            interpolation=config.get("interpolation") or "",
+            mean=tuple(config.get("mean") or ()),
+            std=tuple(config.get("std") or ()),
+        )
 
     @override
     def exporter_order(self, model: str) -> tuple[tuple[Exporter, ...], str]:

@@ -14,8 +14,9 @@ import yaml
 from typing_extensions import override
 
 from tasks.core.errors import WeightsError
-from tasks.core.families.family import Exporter, Family, NamedWeights, Preprocessing
+from tasks.core.families.family import Exporter, Family, NamedWeights
 from tasks.core.families.torchvision_sources import default_weights
+from tasks.core.records.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,14 +11,20 @@ from typing_extensions import override
 
 from tasks.core.errors import SpecError, WeightsError
 from tasks.core.families.family import Exporter, Family, NamedWeights
-from tasks.core.families.transformers_configs import AUTO_CLASSES, CONFIG, PIPELINE, static_dims
+from tasks.core.families.transformers_configs import (
+    AUTO_CLASSES,
+    BESIDE,
+    CONFIG,
+    PIPELINE,
+    preprocessing_of,
+    static_dims,
+)
+from tasks.core.records.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from torch import nn
 
 PREFIX = "hf:"
-_BESIDE = ("preprocessor_config.json", "tokenizer_config.json")
-"""What decides inputs and metadata besides the config, where it is there."""
 _INSIDE = re.compile(r"_\d+$|^(past_key_values|hidden_states|attentions|\w+_model_output)")
 """Outputs of inner layers, of caches and of the towers inside a model."""
 
@@ -61,7 +67,7 @@ class TransformersFamily(Family):
         folder = _folder(model)
         beside = sorted(folder.glob("[0-9]_*/*")) if (folder / PIPELINE).is_file() else []
         return tuple(
-            path for path in (*(folder / name for name in (CONFIG, PIPELINE, *_BESIDE)), *beside) if path.is_file()
+            path for path in (*(folder / name for name in (CONFIG, PIPELINE, *BESIDE)), *beside) if path.is_file()
         )
 
     @override
@@ -106,6 +112,10 @@ class TransformersFamily(Family):
         from tasks.core.families.transformers_inputs import inputs_of
 
         return inputs_of(module, parameters)
+
+    @override
+    def preprocessing(self, model: str, module: "nn.Module") -> Preprocessing:
+        return preprocessing_of(_folder(model))
 
     @override
     def input_names(self, module: "nn.Module") -> tuple[str, ...]:

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import SpecError
+from tasks.core.records.preprocessing import Preprocessing
 
 CONFIG = "config.json"
 PIPELINE = "modules.json"
 """Where a folder is one of sentence-transformers: its modules, the first of which is the model."""
+BESIDE = (PROCESSOR, TOKENIZER) = ("preprocessor_config.json", "tokenizer_config.json")
+"""What decides the metadata besides the config, where it is there."""
 AUTO_CLASSES = {
     "feature-extraction": "AutoModel",
     "fill-mask": "AutoModelForMaskedLM",
@@ -31,26 +34,28 @@ AUTO_CLASSES = {
     "speech-to-text": "AutoModelForSpeechSeq2Seq",
 }
 """Classes of transformers by the task that `--task` names."""
+_INTERPOLATIONS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+"""Names of what configs number as Pillow does."""
 VARIABLE_PICTURES = frozenset(
     ("convnext", "convnextv2", "resnet", "regnet", "mobilenet_v1", "mobilenet_v2", "segformer", "poolformer", "bit")
 )
 """Types of model that take pictures of any size, though their configs may name one."""
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Read the config of a folder; empty where there is none.
+def read_config(folder: Path, name: str = CONFIG) -> dict[str, Any]:
+    """Read a config of a folder; empty where there is none.
 
     Raises:
         SpecError: it is no JSON object.
     """
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = json.loads((folder / name).read_text(encoding="utf-8"))
     except OSError:
         return {}
     except ValueError as error:
-        raise SpecError(f"{folder.name}/{CONFIG} is no JSON ({error}); fetch it anew.") from error
+        raise SpecError(f"{folder.name}/{name} is no JSON ({error}); fetch it anew.") from error
     if not isinstance(config, dict):
-        raise SpecError(f"{folder.name}/{CONFIG} is no JSON object; give a folder that save_pretrained wrote.")
+        raise SpecError(f"{folder.name}/{name} is no JSON object; give a folder that save_pretrained wrote.")
     return config
 
 
@@ -61,3 +66,32 @@ def static_dims(folder: Path) -> dict[str, str]:
     if "image_size" not in seen or seen.get("model_type") in VARIABLE_PICTURES:
         return {}
     return {"height and width": "the config says one image_size, for which its positions are made"}
+
+
+def preprocessing_of(folder: Path) -> Preprocessing:
+    """What the model was trained to see and to tell: labels of the config, and what processor and tokenizer say."""
+    labels, processor = read_config(folder).get("id2label") or {}, read_config(folder, PROCESSOR)
+    named = tuple(str(label) for _, label in sorted(labels.items(), key=lambda item: int(item[0])))
+    return Preprocessing(
+        labels=() if all(label == f"LABEL_{index}" for index, label in enumerate(named)) else named,
+        resize=_sides(processor.get("size")) if processor.get("do_resize", True) else (),
+        crop=_sides(processor.get("crop_size")) if processor.get("do_center_crop") else (),
+        interpolation=_INTERPOLATIONS.get(processor.get("resample", -1), ""),
+        mean=tuple(processor.get("image_mean") or ()) if processor.get("do_normalize", True) else (),
+        std=tuple(processor.get("image_std") or ()) if processor.get("do_normalize", True) else (),
+        rescale=float(processor.get("rescale_factor") or 0.0) if processor.get("do_rescale", True) else 0.0,
+        tokenizer=str(read_config(folder, TOKENIZER).get("tokenizer_class") or ""),
+    )
+
+
+def _sides(size: Any) -> tuple[int, ...]:
+    """The shorter side, or height and width, of what a processor's config calls a size."""
+    if isinstance(size, int):
+        return (size,)
+    if not isinstance(size, dict):
+        return ()
+    return (
+        (size["shortest_edge"],)
+        if "shortest_edge" in size
+        else tuple(size[k] for k in ("height", "width") if k in size)
+    )

@@ -71,6 +71,7 @@ def build_with_weights(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module,
             **{str(path): file_sha256(path) for path in family.source_files(spec.model)},
         },
         notes=(*notes, *loaded.notes),
+        preprocessing=family.preprocessing(spec.model, model),
     )
 
 

@@ -11,6 +11,7 @@ from tasks.core.provenance.manifest import changes, package_versions
 from tasks.core.records.comparison import Change
 from tasks.core.records.evidence import Evidence
 from tasks.core.records.latency import Latency
+from tasks.core.records.preprocessing import Preprocessing
 from tasks.core.records.record import Record
 from tasks.core.records.steps import ErrorRecord, ExportResult, Graph, LoadReport, Manifest, Release, Weights
 from tasks.core.spec.export_spec import ResolvedSpec
@@ -87,7 +88,10 @@ class Attempt:
     @property
     def provenance(self) -> dict[str, str]:
         """What the file's own metadata says; empty before there are weights and a module."""
-        return provenance(self.spec, self.weights, self.manifest) if self.weights and self.manifest else {}
+        if not self.weights or not self.manifest:
+            return {}
+        said = self.report.preprocessing if self.report else Preprocessing()
+        return provenance(self.spec, self.weights, self.manifest, preprocessing=said)
 
     def of_file(self, file: str) -> Self:
         """An attempt to prove one file of somebody else's, with all that is known of the model."""
@@ -134,13 +138,16 @@ class Attempt:
         return f"changed: {', '.join(self.changed)}" if self.changed else "exported anew, nothing known to have changed"
 
 
-def provenance(spec: ResolvedSpec, weights: Weights, manifest: Manifest) -> dict[str, str]:
+def provenance(
+    spec: ResolvedSpec, weights: Weights, manifest: Manifest, *, preprocessing: Preprocessing
+) -> dict[str, str]:
     """What a file's own metadata says: hashes, versions and base names, nothing of this machine.
 
     Args:
         spec: what was asked for.
         weights: where they come from.
         manifest: what decides the file.
+        preprocessing: what the model was trained to see and to tell.
     """
     facts = {
         "name": spec.title,
@@ -149,6 +156,7 @@ def provenance(spec: ResolvedSpec, weights: Weights, manifest: Manifest) -> dict
         "weights_sha256": manifest.weights,
         "fingerprint": manifest.fingerprint,
         **package_versions(spec),
+        **preprocessing.facts,
     }
     return {f"assay.{key}": value for key, value in facts.items()}
 

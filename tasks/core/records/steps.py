@@ -10,6 +10,7 @@ from typing import Literal, Self
 from tasks.core.arrays import Array, worst
 from tasks.core.records.evidence import Evidence, OutputEvidence
 from tasks.core.records.latency import Latency
+from tasks.core.records.preprocessing import Preprocessing
 from tasks.core.records.record import Record
 from tasks.core.records.variants import VariantEvidence
 from tasks.core.sentences import sentence
@@ -68,6 +69,8 @@ class LoadReport(Record):
     """SHA-256 of each source file outside installed packages that building the model imported."""
     notes: tuple[str, ...] = ()
     """What was done to the module besides."""
+    preprocessing: Preprocessing = Preprocessing()
+    """What the model was trained to see and to tell, where its own files say it."""
 
 
 class Manifest(Record):

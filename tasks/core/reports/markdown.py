@@ -22,6 +22,8 @@ _SPECIAL = str.maketrans(
     {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " "} | {sign: f"\\{sign}" for sign in "\\`*_{}[]#|~"}
 )
 _MANY = 8
+_MAX_FACT = 300
+"""Characters of a line of what a model was trained to see and to tell."""
 """Of inputs, outputs, reasons and changes no more are listed; the report has all."""
 MAX_NOTE = 7500
 """Characters; MLflow cuts a tag at 8,000 with only a warning."""
@@ -105,6 +107,8 @@ def fact_lines(attempt: Attempt, graph: Graph, context: Context) -> list[str]:
         tensors = attempt.manifest.weights if attempt.manifest else weights.tensors_sha256
         file = f", file SHA-256 {code(weights.file_sha256)}" if weights.file_sha256 else ""
         facts.append(f"weights {escaped(weights.origin)}, tensors {code((tensors or 'random')[:16])}{file}")
+    said = attempt.report.preprocessing.facts if attempt.report else {}
+    facts += [f"{name} {code(value[:_MAX_FACT])}" for name, value in said.items()]
     size = decimal(graph.size_bytes)
     speed = [f"speed {escaped(latency_sentence(attempt.latency))}"] if attempt.latency else []
     return [

@@ -87,6 +87,14 @@ def test_height_and_width_are_dynamic_where_they_are(name: str, dims: str, reaso
     assert notes == () if not reason else reason in notes[0]
 
 
+def test_what_a_model_was_trained_to_see_is_told() -> None:
+    """Size, crop, mean and std of the pretrained config."""
+    found = FAMILY.preprocessing("timm:resnet18.a1_in1k", timm.create_model("resnet18.a1_in1k"))
+    assert (found.crop, found.resize, found.interpolation) == ((224, 224), (235, 235), "bicubic")
+    assert found.mean == (0.485, 0.456, 0.406)
+    assert found.facts["std"] == "[0.229, 0.224, 0.225]"
+
+
 def test_weights_are_of_a_seed_or_a_file(tmp_path: Path) -> None:
     """A file is loaded strictly; one that lacks a key is refused."""
     state = timm.create_model("test_vit").state_dict()

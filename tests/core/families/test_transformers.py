@@ -20,6 +20,8 @@ from tasks.core.forward.arguments import forward_parameters
 from tasks.core.inputs.choice import choose_inputs
 from tasks.core.model.building import build_with_weights
 from tasks.core.proof.validation import validate
+from tasks.core.provenance.attempts import provenance
+from tasks.core.provenance.manifest import make_manifest
 from tasks.core.reference.reference import Reference
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import check, make_spec, resolve
@@ -174,6 +176,32 @@ def test_outputs_are_those_that_the_model_is_for() -> None:
     assert FAMILY.kept_outputs("hf:x", inside) == ("logits", "encoder_last_hidden_state")
     assert FAMILY.kept_outputs("hf:x", ["start_logits", "end_logits"]) == ("start_logits", "end_logits")
     assert FAMILY.kept_outputs("hf:x", ["pooler_output"]) == ("pooler_output",)
+
+
+def test_what_the_model_was_trained_to_see_and_tell_is_carried(tmp_path: Path) -> None:
+    """Labels of the config, what the processor does to a picture, the tokenizer's name: in the file's metadata."""
+    bert(tmp_path / "bert")
+    (tmp_path / "bert" / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    processor = {
+        "size": {"shortest_edge": 18}, "crop_size": {"height": 16, "width": 16}, "do_center_crop": True, "resample": 3,
+        "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.2], "rescale_factor": 0.5,
+    }  # fmt: skip
+    (tmp_path / "bert" / "preprocessor_config.json").write_text(json.dumps(processor))
+    spec = resolve(ExportSpec(model=f"hf:{tmp_path}/bert"))
+    weights = find_weights(spec, lambda uri: pytest.fail(uri))
+    _, report = build_with_weights(spec, weights)
+    manifest = make_manifest(spec, weights, report)
+    assert len(manifest.sources) == 3
+    said = provenance(spec, weights, manifest, preprocessing=report.preprocessing)
+    expected = {
+        "labels": '["bad", "good", "neither"]', "tokenizer": "BertTokenizer", "resize": "[18]", "crop": "[16, 16]",
+        "interpolation": "bicubic", "mean": "[0.5, 0.4, 0.3]", "std": "[0.2, 0.2, 0.2]", "rescale": "0.5",
+        "transformers": transformers.__version__, "model": "hf:bert",
+    }  # fmt: skip
+    assert {f"assay.{name}": value for name, value in expected.items()}.items() <= said.items()
+    vit(tmp_path / "vit")
+    _, report = built(tmp_path / "vit")
+    assert report.preprocessing.facts == {}
 
 
 @pytest.mark.slow

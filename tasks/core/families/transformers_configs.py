@@ -45,6 +45,10 @@ VARIABLE_PICTURES = frozenset(
 def read_config(folder: Path, name: str = CONFIG) -> dict[str, Any]:
     """Read a config of a folder; empty where there is none.
 
+    Args:
+        folder: of the model.
+        name: of the file.
+
     Raises:
         SpecError: it is no JSON object.
     """

@@ -24,6 +24,7 @@ ELSEWHERE = {
     "python deployments/notify.py": "tests/flows/test_news.py",
     "dask scheduler": "tests/flows/test_sweep_dask.py",
     "dask worker": "tests/flows/test_sweep_dask.py",
+    "mlflow models serve": "tests/mlflow_store/test_runs.py",
     "MLFLOW_TRACKING_URI=http://HOST:5000 python flows/sweep.py --dask": "tests/flows/test_sweep_dask.py",
 }
 """Commands that need a server, another machine or a new environment, by how they begin; and what runs them."""

@@ -21,6 +21,20 @@ def test_every_path_that_a_text_names_exists(text: Path) -> None:
     assert sorted(path for path in named if not (ROOT / path).exists()) == []
 
 
+def test_the_site_has_every_page() -> None:
+    """The navigation of mkdocs.yml names each text of docs/."""
+    named = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
+    assert [page for page in pages if page not in named] == []
+
+
+def test_the_tutorial_shows_the_class_that_it_exports() -> None:
+    """As it stands in the example."""
+    shown = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8").partition("```py\n")[2].partition("```")[0]
+    assert "class Spiral" in shown
+    assert shown in (ROOT / "examples/spiral.py").read_text(encoding="utf-8")
+
+
 def test_a_path_that_does_not_exist_is_seen() -> None:
     """The pattern finds paths in code, links and prose, and no placeholders."""
     text = "`tasks/core/gone.py`, [x](docs/none.md) and tests/nowhere/. Not tasks/<step>.py nor https://a/docs/b.md"

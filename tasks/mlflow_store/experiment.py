@@ -8,6 +8,7 @@ import zlib
 import mlflow
 from mlflow.entities import Experiment
 
+from tasks.core.reports.markdown import escaped, link_line
 from tasks.mlflow_store.entries import NOTE
 from tasks.mlflow_store.pages import MODELS_PAGE, VIEW_KEY, runs_page
 from tasks.mlflow_store.shared_entries import write_shared
@@ -17,6 +18,10 @@ _COLUMNS = (
     "tags.`assay.verdict`", "tags.`assay.kind`", "metrics.`noise_ratio`", "metrics.`size_bytes`",
     "metrics.`latency_ms`", "params.`exporter`", "params.`weights`", "attributes.`User`",
 )  # fmt: skip
+_BETWEEN = " · "
+"""Two links of a line."""
+_NUM_NEWEST = 3
+"""Attempts that fit into the line."""
 
 
 def describe_experiment(client: mlflow.MlflowClient, experiment: Experiment) -> None:
@@ -35,11 +40,32 @@ def describe_experiment(client: mlflow.MlflowClient, experiment: Experiment) -> 
         write_shared(client.set_experiment_tag, experiment.experiment_id, key, value)
 
 
+def note_newest(client: mlflow.MlflowClient, experiment_id: str, link: tuple[str, str]) -> None:
+    """Let the description of an experiment, unless a person wrote it, lead to an attempt that has ended.
+
+    Args:
+        client: of its store.
+        experiment_id: of exports.
+        link: what the attempt is called, and its page.
+    """
+    head, _, legend = _description(experiment_id).partition("\n")
+    before = client.get_experiment(experiment_id).tags.get(NOTE, "")
+    if not before.startswith(head):
+        return
+    known = before.partition("\n")[0].removeprefix(head).split(_BETWEEN)
+    newest = link_line([(escaped(link[0]), link[1])])
+    label = newest.partition("](")[0]
+    links = [newest, *(other for other in known if other and not other.startswith(f"{label}]("))][:_NUM_NEWEST]
+    line = _BETWEEN.join([head, *links])
+    write_shared(client.set_experiment_tag, experiment_id, NOTE, f"{line}\n{legend}")
+
+
 def _description(experiment_id: str) -> str:
+    """Its first line is all that MLflow shows before a click."""
     return (
-        f"[Verdicts of all runs]({runs_page(experiment_id)}) · [Registered models]({MODELS_PAGE}) · "
-        f"✔ proven, ✘ wrong or failed, ? not proven\n\n"
-        f"Each run is an attempt to turn a PyTorch model into an ONNX file that computes the same."
+        f"[Verdicts of all runs]({runs_page(experiment_id)}){_BETWEEN}[Registered models]({MODELS_PAGE})\n\n"
+        f"✔ proven, ✘ wrong or failed, ? not proven: each run is an attempt to turn a PyTorch model into an ONNX file "
+        f"that computes the same; the newest are linked."
     )
 
 

@@ -13,9 +13,11 @@ from mlflow.models import Model
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 from requests.exceptions import RequestException
 
-from tasks.core.errors import ExportError, one_line
+from tasks.core.errors import AssayError, ExportError, one_line
 from tasks.core.hashes import file_sha256
-from tasks.core.provenance.attempts import Attempt
+from tasks.core.provenance.attempts import Attempt, PastExport
+from tasks.core.provenance.drift import measure_drift
+from tasks.core.records.comparison import Drift
 from tasks.core.records.steps import Graph, Release
 from tasks.core.reports.card import version_card
 from tasks.mlflow_store import entries
@@ -34,6 +36,8 @@ _PAUSES_SECONDS = (1.0, 3.0)
 """Before the second and the third try to upload."""
 _SOON_SECONDS = 3.0
 """A server that needs longer to fail hangs."""
+_MAX_DRIFT_BYTES = 1 << 29
+"""Of the file before, which has to be fetched and opened."""
 
 if TYPE_CHECKING:
     from tasks.core.proof.validation import Witness
@@ -126,7 +130,8 @@ def register(run: OpenRun, release: Release, graph: Graph) -> Release:
             tags=entries.version_tags(attempt),
         )  # fmt: skip
         run.release = release.model_copy(update=version_of(version))
-        card = version_card(attempt, graph, run.context("Version"), stays=stays)
+        drift = _drift(attempt, run.release, graph)
+        card = version_card(attempt, graph, run.context("Version"), stays=stays, drift=drift)
         client.update_model_version(name, version.version, description=card)
         log_trend(run, version)
     run.release = release = release.model_copy(update={**version_of(version), "contract": stays})
@@ -139,6 +144,18 @@ def register(run: OpenRun, release: Release, graph: Graph) -> Release:
     for alias in aliases:
         write_shared(client.set_registered_model_alias, name, alias, str(version.version))
     return release.model_copy(update={"alias": aliases[-1]})
+
+
+def _drift(attempt: Attempt, release: Release, graph: Graph) -> Drift | None:
+    """How far outputs are from those of the version before; None: there is none, or its file is large."""
+    before, manifest, evidence = attempt.before, attempt.manifest, attempt.evidence
+    if before is None or manifest is None or evidence is None or before.graph.size_bytes > _MAX_DRIFT_BYTES:
+        return None
+    now = PastExport(manifest=manifest, graph=graph, evidence=evidence, release=release)
+    try:
+        return measure_drift(before, now, (download_graph(before.release), graph.path))
+    except AssayError as error:  # the store has lost the version before
+        return Drift(reason=one_line(error))
 
 
 def _sound_version(client: mlflow.MlflowClient, name: str, graph: Graph) -> ModelVersion | None:

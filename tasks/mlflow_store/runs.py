@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import mlflow
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_USER
 
@@ -24,6 +25,7 @@ from tasks.core.reports.markdown import Context, describe
 from tasks.core.runtime.owners import owner
 from tasks.core.runtime.work_folders import work_folder
 from tasks.mlflow_store import entries
+from tasks.mlflow_store.experiment import note_newest
 from tasks.mlflow_store.pages import file_page, run_page, runs_page, version_page
 from tasks.mlflow_store.releases import GRAPH_FILE, RECORD_FILE
 from tasks.mlflow_store.stale import OWNER, beating, fail_models
@@ -105,10 +107,15 @@ class OpenRun:
         tags |= {entries.VERDICT: attempt.verdict, entries.NOTE: describe(attempt, self.context("Run"))}
         run_id = self.release.run_id
         self.client.log_batch(run_id, tags=[RunTag(*entry) for entry in tags.items()])
-        self.client.update_run(run_id, name=entries.run_name(attempt, self.release.version))
+        version = self.release.version
+        name = entries.run_name(attempt, version)
+        self.client.update_run(run_id, name=name)
         is_interrupted = attempt.error is not None and attempt.error.type == InterruptError.__name__
         status = "FINISHED" if attempt.verdict == "pass" else "KILLED" if is_interrupted else "FAILED"
         self.client.set_terminated(run_id, status)
+        page = version_page(attempt.title, version) if version else run_page(self.experiment_id, run_id)
+        with contextlib.suppress(MlflowException):  # the run has ended well or badly, whoever is led to it
+            note_newest(self.client, self.experiment_id, (name, page))
 
 
 @contextlib.contextmanager

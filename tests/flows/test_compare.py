@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -52,6 +53,7 @@ def test_the_second_version_says_why_it_exists(versions: str) -> None:
     assert "what changed since version 1:" in page
     assert "* torch 2.13.0 -&gt; 2.14.0" in page
     assert "* weights: `" in page
+    assert re.search(r"\*\*How far outputs moved:\*\* `output` by 0\.\d+ of its rms, \S+ at most, over 4 inputs", page)
 
 
 def test_a_comparison_says_what_changed(versions: str, compare: Callable[..., Ran]) -> None:

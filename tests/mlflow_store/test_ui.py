@@ -6,11 +6,13 @@
 import getpass
 import os
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow
 import pytest
 
+from flows.export import ExportSpec, export_model
 from tasks.core.errors import ExportError
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import ExportResult
@@ -134,3 +136,49 @@ def test_the_logged_model_is_registered(browser: Browser, address: str, exported
     page = browser.see(f"{url}?{CLASSIC}", "Model versions", "✔ pass", "v1", picture="logged-model.png")
     assert "Not registered" not in page
     browser.see(f"{url}/artifacts?{CLASSIC}", "model.onnx", picture="file.png")
+
+
+@pytest.fixture(scope="module")
+def second_version(exported_digits: ExportResult) -> str:
+    """Another version of `digits`, and after it a wrong file; gives the first's number."""
+    release = export_model(ExportSpec(model="digits", opset=19)).release
+    logged(make_attempt(FAIL, file="theirs.onnx"))
+    assert release is not None
+    return str(release.version)
+
+
+def test_ten_questions_are_answered_within_two_clicks(browser: Browser, second_version: str, address: str) -> None:
+    """From the first page of `mlflow ui`: of the newest version, and of a file that failed."""
+    right, wrong = f"✔ digits v{second_version}", "✘ digits · theirs.onnx"
+    answers = {
+        ("is it right?", right): "The file computes what the PyTorch model computes",
+        ("which weights?", right): "weights digits.pth, tensors ",
+        ("who made it, when?", right): f"made by {getpass.getuser()} on {datetime.now(UTC):%Y-}",
+        ("what changed?", right): "spec.opset: 20 became 19",
+        ("can I load it, how?", right): f'mlflow.pyfunc.load_model("models:/digits/{second_version}").predict(feeds)',
+        ("what are its inputs?", right): "image: float32[batch, 1, 8, 8]",
+        ("how fast?", right): " ms by ONNX Runtime, ",
+        ("how big?", right): " nodes, 88.",
+        ("why did that one fail?", wrong): "logits is off by 5.43e+04 times the noise of float32",
+        ("where did it go wrong?", wrong): "Where: The weights of features.3 differ from the model's.",
+    }
+    for number, link in enumerate((right, wrong)):
+        browser.see(f"{address}/", "onnx-exports", picture="first.png")
+        browser.click("onnx-exports", right, wrong, picture="overview.png")
+        texts = [text for (_, where), text in answers.items() if where == link]
+        browser.click(link, *texts, picture=f"answers-{number}.png")
+        assert browser.clicks == 2
+    assert len(answers) == 10
+
+
+def test_pages_can_be_read_in_the_dark(browser: Browser, address: str, exported_digits: ExportResult) -> None:
+    """The same words; what they look like is for the pictures. The last test, for pages stay dark."""
+    browser.darken()
+    run = f"{address}/#/experiments/1/runs/{exported_digits.release.run_id}"
+    version = f"{address}/#/models/digits/versions/1?{CLASSIC}"
+    browser.see(version, "digits v1: ✔ pass", picture="dark-version.png")
+    browser.see(f"{run}/artifacts/report.html", "explained by float32 rounding", picture="dark-report.png")
+    browser.see(f"{run}?{CLASSIC}", "logits/noise_ratio", picture="dark-run.png")
+    browser.see(
+        f"{address}/#/experiments/1/runs?viewStateShareKey=assay&{CLASSIC}", "✔ digits", picture="dark-runs.png"
+    )

@@ -1,5 +1,6 @@
 """A real browser, headless, that is asked what a reader sees."""
 
+import os
 import shutil
 from pathlib import Path
 from types import TracebackType
@@ -11,8 +12,10 @@ CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 ABSENT = "needs chromium and chromedriver (Debian: apt install chromium chromium-driver fonts-dejavu)"
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1400,1400"
+    "--disable-component-update --disable-sync --window-size=1366,1400"
 )
+PICTURES = "ASSAY_PICTURES"
+"""Environment variable: a folder that keeps the pictures; without it they go with the tests' temporary ones."""
 SECONDS = 60
 """That a page may take to show what it should."""
 
@@ -27,7 +30,10 @@ class Browser:
         options.binary_location = CHROMIUM
         for flag in (*FLAGS.split(), f"--user-data-dir={folder / 'profile'}"):
             options.add_argument(flag)
-        self._folder = folder
+        self._folder = Path(os.environ.get(PICTURES) or folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self.clicks = 0
+        """Since a page was last opened by its address."""
         self._driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
 
     def __enter__(self) -> Self:
@@ -44,8 +50,8 @@ class Browser:
             texts: that it has to show.
             picture: name of a file for what was seen.
         """
-        self._driver.get("about:blank")  # else another part of the same page would not be loaded anew
-        self._driver.get(url)
+        self._open(url)
+        self.clicks = 0
         return self.shows(*texts, picture=picture)
 
     def click(self, link: str, *texts: str, picture: str) -> str:
@@ -60,9 +66,11 @@ class Browser:
 
         self._wait(lambda _: self._driver.find_elements(By.LINK_TEXT, link))
         found = self._driver.find_elements(By.LINK_TEXT, link)[0]
+        self.clicks += 1
         if found.get_attribute("target") == "_blank":  # links in descriptions open another tab
-            return self.see(str(found.get_attribute("href")), *texts, picture=picture)
-        self._driver.execute_script("arguments[0].click()", found)
+            self._open(str(found.get_attribute("href")))
+        else:
+            self._driver.execute_script("arguments[0].click()", found)
         return self.shows(*texts, picture=picture)
 
     def shows(self, *texts: str, picture: str) -> str:
@@ -82,6 +90,17 @@ class Browser:
         finally:
             self._driver.save_screenshot(str(self._folder / picture))
         return self.text()
+
+    def darken(self) -> None:
+        """Show pages from now on as to a reader who prefers them dark; MLflow has a switch of its own for that."""
+        scheme = {"name": "prefers-color-scheme", "value": "dark"}
+        self._driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        script = "localStorage.setItem('_mlflow_dark_mode_toggle_enabled', 'true')"
+        self._driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+
+    def _open(self, url: str) -> None:
+        self._driver.get("about:blank")  # else another part of the same page would not be loaded anew
+        self._driver.get(url)
 
     def text(self) -> str:
         """The text of the page, and of the frames in which MLflow shows some previews."""

@@ -75,20 +75,21 @@ def title(attempt: Attempt, version: str | None = None) -> str:
 
 
 def verdict_lines(evidence: Evidence, context: Context) -> list[str]:
-    """The verdict in a sentence, links, each reason against it, and what it rests on.
+    """The verdict in a sentence, with the first reason against it, links, the other reasons, and what it rests on.
 
     Args:
         evidence: with the verdict.
         context: around it.
     """
     coverage = f"Proof coverage: {evidence.coverage.sentence}." if evidence.coverage else ""
-    where = (f"where: {evidence.blame.sentence}",) if evidence.blame else ()
+    where = f"**Where:** {escaped(evidence.blame.sentence.rstrip('.'))}." if evidence.blame else ""
+    why = f"**Why:** {escaped(evidence.reasons[0].rstrip('.'))}." if evidence.reasons else ""
     measured = "" if evidence.verdict == "pass" else error_sentence(evidence)
     return [
-        verdict_sentence(evidence),
-        link_line(context.links),  # within the first lines: MLflow folds the others away
+        " ".join(filter(None, (verdict_sentence(evidence), why, where))),
+        link_line(context.links),  # like what stands before it within the first lines: MLflow folds the others away
         f"**{RANDOM_WEIGHTS}**" if evidence.random_weights else "",
-        "\n".join(bullets(map(escaped, (*where, *evidence.reasons[:_MANY])))),
+        "\n".join(bullets(map(escaped, evidence.reasons[1:_MANY]))),
         f"{measured} {escaped(coverage)}".strip(),
     ]
 

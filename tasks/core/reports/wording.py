@@ -6,6 +6,8 @@ from tasks.core.reports.numbers import number
 
 VERDICT_MARKS = {"pass": "✔ pass", "fail": "✘ fail", "inconclusive": "? inconclusive", "error": "✘ error"}
 EQUALLY_FAST = "equally fast"
+_DRIFT = 1.1
+"""Ratio of two medians, taken at different times, up to which they are called equal."""
 RANDOM_WEIGHTS = "The weights are random: what is tested is the export, not a trained model."
 
 
@@ -68,7 +70,8 @@ def latency_change(before: Latency | None, now: Latency | None) -> str:
     """
     if before is None or now is None or before.onnx is None or now.onnx is None or _terms(before) != _terms(now):
         return ""
-    found = beside(now.onnx, before.onnx)
+    shares = sorted((before.onnx.median_ms, now.onnx.median_ms))
+    found = EQUALLY_FAST if shares[1] <= _DRIFT * shares[0] else beside(now.onnx, before.onnx)
     return f"{number(before.onnx.median_ms)} ms became {number(now.onnx.median_ms)} ms, {found}"
 
 

@@ -1,5 +1,6 @@
 """Time a file beside its module: by turns, in blocks, warmed up, for as many runs as a small budget of time allows."""
 
+import contextlib
 import math
 import platform
 import time
@@ -31,7 +32,7 @@ _PRECISION = 0.02
 """Half of the interval, as a share of the median, at which there are runs enough."""
 _MIN_ROUNDS = 3
 _SEED = 77
-_CPUS = Path("/proc/cpuinfo")
+_CPUS, _THREADS = Path("/proc/cpuinfo"), Path("/proc/self/task")
 
 Run = Callable[[int], Sequence[float]]
 """Does so many runs one after another, and gives the seconds that each took."""
@@ -59,14 +60,17 @@ def measure(candidate: Candidate, module: BuiltModule, inputs: Inputs) -> Latenc
         return _without(facts, f"a file of {decimal(size_bytes)} takes too long to open")
     feeds = {candidate.file_inputs.get(name, name): array for name, array in arrays.items()}
     try:
+        eager = _Eager(module, inputs, arrays)
         with sessions.timing(candidate.graph.path, feeds) as run:
-            found = in_turn(run, _eager(module, inputs, arrays), deadline=deadline)
+            found = in_turn(run, eager.run, deadline=deadline)
     except Exception as error:  # of the user's forward, or of a service: no reason to lose a file that is proven
         return _without(facts, one_line(error))
+    if eager.waiting > budget.MAX_WAITING:
+        return _without(facts, f"the machine is busy, threads waited for a processor {eager.waiting:.0%} of the time")
     if found is None:
         return _without(facts, f"{MIN_RUNS} runs of both take more than {budget.SECONDS:g} s")
-    onnx, eager = map(timing_of, found)
-    return facts.model_copy(update={"onnx": onnx, "torch": eager})
+    timings = dict(zip(("onnx", "torch"), map(timing_of, found), strict=True))
+    return facts.model_copy(update=timings)
 
 
 def in_turn(onnx: Run, eager: Run, *, deadline: float) -> tuple[list[float], list[float]] | None:
@@ -129,20 +133,40 @@ def _probe(inputs: Inputs) -> Probe:
     return Probe(family=base_family(inputs.specs), seed=_SEED, sizes=sizes)
 
 
-def _eager(module: BuiltModule, inputs: Inputs, arrays: Mapping[str, Array]) -> Run:
-    args, kwargs = inputs.arguments(arrays)
-    network = module.network
+class _Eager:
+    """Runs of a module as its user calls it."""
 
-    def run(num_runs: int) -> list[float]:
-        found = []
-        with uncompiled(), torch.no_grad(), inputs.kept():
+    def __init__(self, module: BuiltModule, inputs: Inputs, arrays: Mapping[str, Array]) -> None:
+        self._network, self._inputs = module.network, inputs
+        self._arguments = inputs.arguments(arrays)
+        self._seconds = self._waited = 0.0
+
+    def run(self, num_runs: int) -> list[float]:
+        """Do so many runs, and tell how long each took."""
+        args, kwargs = self._arguments
+        found, waited = [], _waited_seconds()
+        with uncompiled(), torch.no_grad(), self._inputs.kept():
             for _ in range(num_runs):
                 started = time.perf_counter()
-                network(*args, **kwargs)
+                self._network(*args, **kwargs)
                 found.append(time.perf_counter() - started)
+        self._seconds += sum(found)
+        self._waited += _waited_seconds() - waited
         return found
 
-    return run
+    @property
+    def waiting(self) -> float:
+        """Share of the time of all runs that this process's threads, together, waited for a processor."""
+        return self._waited / self._seconds if self._seconds else 0.0
+
+
+def _waited_seconds() -> float:
+    """Seconds that threads of this process could have run, but no processor was free; 0 where nobody counts them."""
+    nanoseconds = 0
+    for task in _THREADS.glob("*/schedstat"):
+        with contextlib.suppress(OSError):  # it has ended
+            nanoseconds += int(task.read_text().split()[1])
+    return nanoseconds / 1e9
 
 
 def _without(facts: Latency, reason: str) -> Latency:

@@ -61,8 +61,8 @@ def test_what_decides_an_export_is_seen(file: str, hash_of_copy: Callable[[str],
 def test_a_room_that_is_new_is_taken_to_decide(hash_of_copy: Callable[[str], str], tmp_path: Path) -> None:
     """A new room's code is hashed unless somebody says that it decides nothing."""
     before = hash_of_copy("")
-    (tmp_path / "tasks" / "core" / "variants").mkdir()
-    (tmp_path / "tasks" / "core" / "variants" / "half.py").touch()
+    (tmp_path / "tasks" / "core" / "newcomers").mkdir()
+    (tmp_path / "tasks" / "core" / "newcomers" / "half.py").touch()
     assert hash_of_copy("") != before
 
 

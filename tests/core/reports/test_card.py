@@ -6,6 +6,7 @@ import pytest
 
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.provenance.comparison import contract_changes
+from tasks.core.records.comparison import Drift, OutputDrift
 from tasks.core.records.latency import Latency
 from tasks.core.records.steps import Graph, TensorType
 from tasks.core.reports.card import MAX_DESCRIPTION, OWN_HEADING, contract_sentence, model_page, version_card
@@ -41,7 +42,7 @@ def test_why_a_version_exists_stands_before_what_it_is(attempt: Attempt) -> None
     assert "* spec.opset: `18` became `20`" in text
     assert "* weights: `121212121212` became `efefefefefef`" in text
     assert "* torch 2.13.0 -&gt; 2.14.0" in text
-    assert "How far outputs moved: `assay compare digits/3 digits/4`" in text
+    assert "**How far outputs moved:** not measured (`assay compare digits/3 digits/4`)" in text
     assert "Changed contract" not in text
 
 
@@ -92,7 +93,7 @@ def test_a_models_page_says_that_its_weights_are_random() -> None:
     ("now", "said"),
     [
         (make_latency(4.0, 6.0), "time of a run: 2 ms became 4 ms, 2 times as slow"),
-        (make_latency(2.05, 6.0), ""),
+        (make_latency(2.15, 6.0), ""),
         (make_latency(4.0, 6.0, cpu="another"), ""),
         (None, ""),
     ],
@@ -105,3 +106,23 @@ def test_a_slower_file_is_told(now: Latency | None, said: str, attempt: Attempt)
     text = card_of(replace(attempt, before=timed, latency=now))
     assert said in text
     assert ("time of a run" in text) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("drift", "said"),
+    [
+        (None, "not measured (`assay"),
+        (Drift(reason="the store has <lost> it"), "the store has &lt;lost&gt; it (`assay"),
+        (Drift(outputs=(OutputDrift(name="a", name_before="a", relative_rms=0.0, largest=0.0),), sizes=({}, {})),
+         "not at all, over 2 inputs (`assay"),
+        (Drift(outputs=(OutputDrift(name="a", name_before="a", relative_rms=0.25, largest=3.0),
+                        OutputDrift(name="b", name_before="b", reason="its shape [1] became [2]")), sizes=({},)),
+         r"`a` by 0.25 of its rms, 3 at most, `b` its shape \[1\] became \[2\], over 1 inputs"),
+    ],
+    ids=["none", "reason", "equal", "moved"],
+)  # fmt: skip
+def test_how_far_outputs_moved_is_told(drift: Drift | None, said: str, attempt: Attempt) -> None:
+    """Each output that moved, or why that is not known; and the command that says more."""
+    text = version_card(attempt, GRAPH, AROUND, stays="", drift=drift)
+    assert f"**How far outputs moved:** {said}" in text
+    assert "`assay compare digits/3 digits/4`" in text

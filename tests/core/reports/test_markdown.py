@@ -48,8 +48,8 @@ def test_a_wrong_file_is_described_with_its_reasons() -> None:
     assert text.startswith("### digits v4 · theirs.onnx: ✘ fail")
     assert "Do not use it." in before
     assert "The weights are random" in before
-    assert "* logits is off by 5.43e+04 times the noise of float32 (normal; limit 8)" in before
-    assert f"* where: {BLAME.sentence}" in before
+    assert "**Why:** logits is off by 5.43e+04 times the noise of float32 (normal; limit 8). **Where:** The w" in before
+    assert BLAME.sentence in before.partition("[Report]")[0]
     assert "Worst noise ratio 54321.00 of at most 8" in before
     assert "weights random:0, tensors `efefefefefefefef`" in after
     assert "/home/me" not in text
@@ -62,7 +62,7 @@ def test_markdown_eats_no_name() -> None:
     graph = make_graph(**{"a`b<c>": "float32"})
     text = describe(make_attempt(evidence, graph=graph), AROUND)
     expected = r"&lt;OpOverload(op='aten.sym\_size', overload='int')&gt; in \*a\* \[b\](c) \| \`d\` \# e"
-    assert f"* {expected}\n" in text
+    assert f"**Why:** {expected}.\n" in text
     assert "* out `a'b<c>: float32[batch, 10]`" in text  # nothing in code is a tag
 
 

@@ -3,37 +3,52 @@
 import hashlib
 import json
 import logging
+import re
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import onnx
 from prefect import flow
 
+from flows.outcomes import outcome
 from flows.verify import verify_files
-from tasks.core.errors import VerdictError
+from tasks.core.errors import ExportError, ServiceError, VerdictError
 from tasks.core.hashes import file_sha256
+from tasks.core.model.borrowing import borrowed
+from tasks.core.onnx_files.reading import read_graph
 from tasks.core.paths import PROJECT_FOLDER
+from tasks.core.provenance.attempts import Attempt
 from tasks.core.provenance.manifest import package_versions
 from tasks.core.records.steps import ExportResult, Graph
 from tasks.core.records.variants import VariantEvidence, VariantTerms
 from tasks.core.runtime.work_folders import work_folder
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.variants.data import Data
+from tasks.core.variants.foreign import mismatch, read_foreign
 from tasks.core.variants.judgement import Judge
 from tasks.core.variants.making import LOSSLESS, Recipe, read_source
+from tasks.create_inputs import create_inputs
 from tasks.deliver_file import deliver_file
+from tasks.export_onnx import export_onnx
+from tasks.fetch_weights import fetch_weights
+from tasks.instantiate_model import instantiate_model
 from tasks.judge_variant import judge_variant
 from tasks.log_variant import log_variant
 from tasks.make_variant import make_variant
 from tasks.mlflow_store.releases import download_graph
 from tasks.mlflow_store.variants import find_variant
+from tasks.step import recorded
+from tasks.validate_onnx import validate_onnx
 
 if TYPE_CHECKING:
     from tasks.core.records.steps import Release
 
 log = logging.getLogger("assay")
 
-__all__ = ["VariantTerms", "export_variant"]
+__all__ = ["VariantTerms", "export_variant", "judge_files"]
 
 
 @flow(name="export-variant", flow_run_name="variant-{terms.kind}-{spec.title}", persist_result=False)
@@ -97,6 +112,74 @@ def export_variant(
     if result.verdict != "pass":
         raise VerdictError(result.complaint, result)
     return result
+
+
+@flow(name="judge-files", flow_run_name="judge-{spec.title}", persist_result=False)
+def judge_files(
+    spec: ResolvedSpec,
+    files: Sequence[Path],
+    terms: VariantTerms,
+    *,
+    tell: Callable[[ExportResult], None] | None = None,
+) -> list[ExportResult]:
+    """Judge quantised or half-precision files that somebody else made, against a proven export of the same model.
+
+    Args:
+        spec: of the model; its export is proven first, and not registered.
+        files: `.onnx` files.
+        terms: evaluation data and budget; the kind is each file's own.
+        tell: called with each result as it comes.
+
+    Raises:
+        ExportError: the model's own export is not proven.
+        AssayError: the weights, the model or the data are wrong, or a service could not be reached.
+    """
+    results = list[ExportResult]()
+    with recorded(Attempt(spec)), borrowed(spec), work_folder() as folder:
+        weights = fetch_weights(spec)
+        module = instantiate_model(spec, weights)
+        inputs = create_inputs(spec, module)
+        candidate = export_onnx(spec, module, inputs, folder=folder)
+        proof = validate_onnx(candidate, module, inputs)
+        module.release()
+        if proof.evidence.verdict != "pass":
+            why = "; ".join(proof.evidence.reasons)
+            raise ExportError(f"{spec.title} has no proven float32 file to judge others by ({why}).")
+        proven = candidate.graph
+        evaluation = Data(str(terms.evaluate), proven.inputs)
+        judge = Judge(read_source(proven.path), evaluation, [])
+        for file in files:
+            prove = partial(_judge_file, file, judge, proven=proven, name=spec.title, terms=terms)
+            result = outcome(prove, spec.title, passing=(ServiceError,))
+            results.append(result.model_copy(update={"file": str(file)}))
+            if tell is not None:
+                tell(results[-1])
+    return results
+
+
+def _judge_file(file: Path, judge: Judge, *, proven: Graph, name: str, terms: VariantTerms) -> ExportResult:
+    log.info("%s", file.name)
+    graph = read_graph(file)
+    model, kind = read_foreign(file, proven.inputs)
+    terms = terms.model_copy(update={"kind": kind})
+    known = VariantEvidence(
+        verdict="fail", reasons=(mismatch(graph, proven),), terms=terms, source=f"{name}, exported and proven anew",
+        source_bytes=proven.size_bytes, source_sha256=proven.sha256, size_bytes=graph.size_bytes,
+        evaluation=judge.evaluation and judge.evaluation.record,
+    )  # fmt: skip
+    evidence = known
+    if not mismatch(graph, proven):
+        with work_folder() as folder:
+            path = folder / "model.onnx"
+            onnx.save(model, str(path))
+            evidence = judge_variant(path, judge, recipe=Recipe(terms, []), known=known)
+    title = re.sub(r"[^\w-]", "_", f"{name}-{file.stem}")  # MLflow takes no dots in names of models
+    release = log_variant(title, graph, evidence)
+    reason = evidence.claim or "; ".join(evidence.reasons)
+    return ExportResult(
+        name=name, verdict=evidence.verdict, reason=reason, graph=graph, variant=evidence, release=release,
+        onnx_path=file.resolve(),
+    )  # fmt: skip
 
 
 def variant_name(name: str, terms: VariantTerms) -> str:

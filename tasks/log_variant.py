@@ -7,14 +7,14 @@ from tasks.step import step
 
 
 @step(seconds=3600, says=lambda release: release.model_uri or release.run_id)
-def log_variant(name: str, graph: Graph, evidence: VariantEvidence, *, fingerprint: str) -> Release:
+def log_variant(name: str, graph: Graph, evidence: VariantEvidence, *, fingerprint: str = "") -> Release:
     """Log it, check what can be downloaded again, register what passed.
 
     Args:
         name: of its registered model.
         graph: of its file.
         evidence: what was measured.
-        fingerprint: of all that decides it.
+        fingerprint: of all that decides it; empty: somebody else made it, and nothing is registered.
 
     Raises:
         ServiceError: the tracking server could not be reached.

@@ -108,6 +108,10 @@ def verify_parser(prog: str = "python flows/verify.py") -> Parser:
     parser.add_argument("model", nargs="?", metavar="MODEL", help=MODEL_SYNTAX)
     parser.add_argument("files", nargs="*", metavar="FILE.onnx", type=Path, help="files to prove")
     store = "look through the store instead: which versions' files are lost, changed or unproven"
+    lossy = parser.add_argument_group("quantised and half-precision files").add_argument
+    data = ".npz with arrays by input name (and labels), a folder of them, or file.py:function"
+    lossy("--evaluate", metavar="DATA", help=f"judge by what they lose on these samples: {data}")
+    lossy("--budget", metavar="P%", type=_share, help="the loss that is allowed; default 1%%")
     parser.add_argument("--store", metavar="GLOB", nargs="?", const="*", help=store)
     add_spec_options(parser)
     add_output_options(parser.add_argument_group("results"))

@@ -27,11 +27,26 @@ def variant_terms(options: argparse.Namespace) -> list[VariantTerms]:
         raise SpecError("The variant int8-static needs --calibrate DATA: samples that give its ranges.")
     if options.within_budget and not options.evaluate:
         raise SpecError("--within-budget needs --evaluate DATA: samples on which the loss is measured.")
-    for text in filter(None, (options.calibrate, options.evaluate)):  # what is in it is seen once there is a file
+    _check_there(options.calibrate, options.evaluate)
+    return [VariantTerms(kind=kind, **given) for kind in kinds]
+
+
+def evaluation_terms(options: argparse.Namespace) -> VariantTerms | None:
+    """By what files of somebody else are judged; None: they are proven to compute what the model computes."""
+    if options.evaluate is None:
+        if options.budget is not None:
+            raise SpecError("--budget needs --evaluate DATA: samples on which the loss is measured.")
+        return None
+    _check_there(options.evaluate)
+    given = {} if options.budget is None else {"budget": options.budget}
+    return VariantTerms(kind="int8", evaluate=options.evaluate, **given)
+
+
+def _check_there(*texts: str | None) -> None:
+    for text in filter(None, texts):  # what is in it is seen once there is a file
         path = Path(re.sub(r"(\.py):\w+$", r"\1", text)).expanduser()
         if not path.exists():
             raise SpecError(f"There are no samples at {path}; {DATA_SYNTAX}.")
-    return [VariantTerms(kind=kind, **given) for kind in kinds]
 
 
 def variant_path(output: Path | None, terms: VariantTerms) -> Path | None:

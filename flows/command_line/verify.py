@@ -8,6 +8,7 @@ from flows.command_line.display import Display
 from flows.command_line.options import check_json, make_specs
 from flows.command_line.parsers import verify_parser
 from flows.command_line.run import import_steps, run_command
+from flows.command_line.variants import evaluation_terms
 from flows.command_line.verify_store import look_through_store
 from flows.outcomes import failed, outcome
 from flows.processes.temporary_server import TemporaryServer
@@ -34,6 +35,7 @@ def _run(options: argparse.Namespace, results: list[Any], display: Display) -> i
     for file in options.files:
         _check_file(file)
     check_json(options, options.files)
+    evaluation_terms(options)  # what is wrong is said before the work
     unreadable = _unreadable(options.files, spec.title)
     if len(unreadable) == len(options.files):  # of others, the readable ones are proven all the same
         results += unreadable
@@ -44,8 +46,7 @@ def _run(options: argparse.Namespace, results: list[Any], display: Display) -> i
     server.start()  # on the second core, while this process imports
     display.wait("importing PyTorch, checking what was asked for")
     import_steps(spec, "flows.verify")
-    from flows.verify import verify_files
-
+    terms = evaluation_terms(options)
     with server.ready():
         display.title(spec.title)
 
@@ -55,7 +56,14 @@ def _run(options: argparse.Namespace, results: list[Any], display: Display) -> i
                 display.error(result.error.message)
 
         def prove() -> ExportResult:
-            verify_files(spec, options.files, declared=declared, tell=tell)
+            if terms is not None:
+                from flows.variants import judge_files
+
+                judge_files(spec, options.files, terms, tell=tell)
+            else:
+                from flows.verify import verify_files
+
+                verify_files(spec, options.files, declared=declared, tell=tell)
             return ExportResult.model_validate(results.pop())
 
         last = outcome(prove, spec.title, verbose=options.verbose)

@@ -78,7 +78,7 @@ def log_and_register(name: str, graph: Graph, evidence: VariantEvidence, *, fing
         name: of its registered model.
         graph: of its file.
         evidence: what was measured.
-        fingerprint: of all that decides it.
+        fingerprint: of all that decides it; empty: somebody else made it, and nothing is registered.
     """
     with service_errors():
         client = connect()
@@ -101,7 +101,7 @@ def log_and_register(name: str, graph: Graph, evidence: VariantEvidence, *, fing
             check_download(graph, release, None)
             _log_record(release, graph, evidence)
             verdict = evidence.verdict
-            if verdict == "pass":
+            if verdict == "pass" and fingerprint:
                 release = _register(client, release, name, evidence=evidence, tags=tags)
         finally:
             mark = VERDICT_MARKS[verdict][0]

@@ -9,7 +9,7 @@ class Ran:
     def __init__(self, status: int, results: list[dict[str, Any]], printed: tuple[str, str]) -> None:
         self.status, self.results = status, results
         self.out, self.err = printed
-        assert "Traceback" not in self.out + self.err
+        assert "Traceback" not in self.out + self.err, self.out + self.err
 
     @property
     def named(self) -> dict[str, dict[str, Any]]:

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import numpy_helper
 
 from flows.command_line.export import main
+from flows.command_line.verify import main as verify_main
 from tests.flows.in_process import Ran
 
 DIGITS = Path(__file__).parents[2] / "deployments" / "digits"
@@ -110,3 +113,27 @@ def test_what_calibrates_does_not_evaluate(export: Callable[..., Ran], own_store
     ran = export("digits", "--variant", "int8-static", *data)
     assert (ran.status, ran.verdicts) == (2, ["pass", "error"])
     assert "450 samples of evaluation.npz are in evaluation.npz, too" in ran.results[1]["reason"]
+
+
+@pytest.mark.slow
+def test_files_of_somebody_else_are_judged_alike(
+    call: Callable[..., Ran], export: Callable[..., Ran], own_store: mlflow.MlflowClient
+) -> None:
+    """The same verdict as where Assay made them; a broken one fails; one in float32 is no variant."""
+    export("digits", "--variant", "int8-static", *DATA, "-o", "out/")
+    model = onnx.load("out/digits-int8-static.onnx")
+    scale = next(t for t in model.graph.initializer if t.name.endswith("_scale") and t.dims and t.dims[0] > 1)
+    scale.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(scale) * np.float32(1.1), scale.name))
+    model.graph.input[0].name = "picture"
+    for node in model.graph.node:
+        node.input[:] = ["picture" if name == "image" else name for name in node.input]
+    onnx.save(model, "broken.onnx")
+    files = ("out/digits-int8-static.onnx", "broken.onnx", "out/digits.onnx")
+    ran = call(verify_main, "digits", *files, "--evaluate", str(EVALUATION))
+    assert ran.status == 2
+    assert ran.verdicts == ["pass", "fail", "error"]
+    assert ran.results[0]["reason"] == "loses at most 0.85% accuracy (95 %) on evaluation.npz, 450 samples"
+    assert "converted badly" in ran.results[1]["reason"]
+    assert "neither quantised nor half precision" in ran.results[2]["reason"]
+    names = {version.name for version in own_store.search_model_versions()}
+    assert names == {"digits", "digits-int8-static"}  # of the export; judging registers nothing

@@ -84,7 +84,7 @@ def ranked(
     for name in names:
         if time.perf_counter() - started > RANKING_SECONDS:
             break
-        alone = Recipe(recipe.terms, recipe.samples, only=(name,))
+        alone = Recipe(recipe.terms, recipe.samples or list(batches), only=(name,))
         try:
             file = made_quietly(source, alone).SerializeToString()
             error = relative_error(list(answers(file, batches)), wanted)

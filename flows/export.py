@@ -105,8 +105,8 @@ def export_model(
                 inputs = create_inputs(spec, module)
                 candidate = export_onnx(spec, module, inputs, folder=folder, verbose=verbose)
                 proof = validate_onnx(candidate, module, inputs)
-                if timing and proof.evidence.verdict == "pass":
-                    measure_latency(candidate, module, inputs)
+                if timing:
+                    measure_latency(attempt, candidate, module=module, inputs=inputs)
             module.release()
             with kept_if_not_logged(attempt, proof):
                 release = log_export(attempt, candidate, proof)

@@ -1,26 +1,32 @@
 """Between the verdict and the record: how long a run of the proven file takes, beside PyTorch."""
 
+import logging
 from typing import TYPE_CHECKING
 
-from tasks.core.records.latency import Latency
+from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import Candidate
-from tasks.core.reports.wording import latency_sentence
-from tasks.step import step
 
 if TYPE_CHECKING:
     from tasks.core.inputs.inputs import Inputs
     from tasks.core.reference.module import BuiltModule
 
+log = logging.getLogger("assay")
 
-@step(seconds=600, says=latency_sentence, keeps=lambda latency: {"latency": latency})
-def measure_latency(candidate: Candidate, module: "BuiltModule", inputs: "Inputs") -> Latency:
-    """Time the file and the module in turn; what can't be timed has a reason, and nothing is judged by it.
+
+def measure_latency(attempt: Attempt, candidate: Candidate, *, module: "BuiltModule", inputs: "Inputs") -> None:
+    """Time the file and the module in turn, and note it in the attempt; no step, as nothing hangs on it.
+
+    What is not proven is not timed; what can't be timed has a reason.
 
     Args:
-        candidate: the file, which is proven.
+        attempt: gets the figures.
+        candidate: the file.
         module: with its network still there.
         inputs: of it.
     """
+    if attempt.verdict != "pass":
+        return
     from tasks.core.speed.latency import measure
 
-    return measure(candidate, module, inputs)
+    log.debug("measure_latency …", extra={"step": "measure_latency"})
+    attempt.latency = measure(candidate, module, inputs)

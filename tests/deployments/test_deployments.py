@@ -23,9 +23,7 @@ from tasks.core.spec.catalog import read_catalog
 ROOT = Path(__file__).parents[2]
 SERVE = [sys.executable, str(ROOT / "deployments" / "serve.py")]
 EVERY_SECONDS = 5
-STEPS = [
-    "fetch_weights", "instantiate_model", "create_inputs", "export_onnx", "validate_onnx", "measure_latency", "log_export",
-]  # fmt: skip
+STEPS = ["fetch_weights", "instantiate_model", "create_inputs", "export_onnx", "validate_onnx", "log_export"]
 
 
 @pytest.fixture(scope="module")

@@ -94,11 +94,8 @@ def log_and_register(name: str, graph: Graph, evidence: VariantEvidence, *, fing
         verdict = "error"
         try:
             _describe(client, release, evidence)
-            params = {key: str(value) for key, value in evidence.terms.model_dump().items()}
-            info = Model.log(None, ProvenFile(graph), name=name, run_id=release.run_id, tags=tags, params=params)
-            model_id = str(info.model_id)
-            release = release.model_copy(update={"model_id": model_id, "model_uri": f"models:/{model_id}"})
-            check_download(graph, release, None)
+            if fingerprint:
+                release = _log_model(release, name, graph, evidence=evidence, tags=tags)
             _log_record(release, graph, evidence)
             verdict = evidence.verdict
             if verdict == "pass" and fingerprint:
@@ -109,6 +106,17 @@ def log_and_register(name: str, graph: Graph, evidence: VariantEvidence, *, fing
             client.log_batch(release.run_id, tags=[RunTag(entries.VERDICT, verdict)])
             client.update_run(release.run_id, name=f"{mark} {name}{number}")
             client.set_terminated(release.run_id, "FINISHED" if verdict == "pass" else "FAILED")
+    return release
+
+
+def _log_model(
+    release: Release, name: str, graph: Graph, *, evidence: VariantEvidence, tags: dict[str, str]
+) -> Release:
+    params = {key: str(value) for key, value in evidence.terms.model_dump().items()}
+    info = Model.log(None, ProvenFile(graph), name=name, run_id=release.run_id, tags=tags, params=params)
+    model_id = str(info.model_id)
+    release = release.model_copy(update={"model_id": model_id, "model_uri": f"models:/{model_id}"})
+    check_download(graph, release, None)
     return release
 
 

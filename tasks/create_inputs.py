@@ -47,5 +47,9 @@ def match_inputs(file: Path, matcher: "Matcher") -> "tuple[Candidate, Inputs]":
         InputsError: nothing says what an input of the file is, or the module refuses it.
     """
     from tasks.core.onnx_files.reading import read_graph
+    from tasks.core.onnx_files.value_sizes import check_values
 
-    return matcher.match(read_graph(file))
+    candidate, inputs = matcher.match(read_graph(file))
+    names = candidate.file_inputs
+    check_values(file, {names.get(name, name): array.shape for name, array in inputs.traced_arrays().items()})
+    return candidate, inputs

@@ -1,6 +1,7 @@
 """What all tests share: an MLflow store a module, a Prefect server a process, a slow-test switch."""
 
 import contextlib
+import json
 import logging
 import math
 import os
@@ -19,6 +20,7 @@ import httpx
 import pytest
 
 from tasks.core.speed import budget
+from tests.flows.in_process import Ran
 from tests.models.real_models import SITE
 from tests.services.weights_server import WeightsServer, serve_weights
 
@@ -246,3 +248,16 @@ def imports_as_before() -> Iterator[None]:
     sys.path[:] = path
     python._folders[:] = folders
     building._imported_by.clear()
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """A function that calls a command line's main with `--json`, in the test's own folder or another one."""
+
+    def run(main: Callable[[list[str]], int], *arguments: str, cwd: Path = tmp_path) -> Ran:
+        monkeypatch.chdir(cwd)
+        status = main([*arguments, "--json", "out.json"])
+        printed = capsys.readouterr()
+        return Ran(status, json.loads((cwd / "out.json").read_text())["results"], (printed.out, printed.err))
+
+    return run

@@ -22,7 +22,7 @@ def place() -> Iterator[Place]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "number"),
-    [("create_inputs", signal.SIGTERM), ("validate_onnx", signal.SIGHUP)],
+    [("create_inputs", signal.SIGTERM), ("export_onnx", signal.SIGHUP)],
 )
 def test_a_signal_ends_it_tidily(step: str, number: signal.Signals, place: Place) -> None:
     """Status 130, one sentence, no traceback; the run is KILLED, and no run, model or folder is left open."""

@@ -19,7 +19,6 @@ from tests.flows.in_process import Ran
 from tests.models.tiny_models import Classifier
 
 pytestmark = pytest.mark.usefixtures("store", "prefect_server")
-pytest_plugins = ["tests.flows.conftest"]
 NAMES = iter(f"kept{number}" for number in range(100))
 
 

@@ -33,7 +33,7 @@ def read_graph(path: Path) -> Graph:
         raise SpecError(f"{path.name} can't be read as ONNX ({one_line(error)}); export or fetch it again.") from error
     folder = path.resolve().parent
     for sidecar, num_bytes in needed.items():
-        if not (path.parent / sidecar).resolve().is_relative_to(folder):
+        if not sidecar.resolve().is_relative_to(folder):
             raise SpecError(
                 f"{path.name} keeps weights in {sidecar}, outside its own folder, and may not read there; save it anew "
                 f"with its weights beside it."

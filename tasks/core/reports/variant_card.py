@@ -19,7 +19,7 @@ def variant_card(evidence: VariantEvidence) -> str:
     return joined(
         [f"### {terms.kind} of {escaped(evidence.source)}: {VERDICT_MARKS[evidence.verdict]}"],
         [f"**{escaped(said[:1].upper() + said[1:])}.**" if said else ""],
-        _facts(evidence),
+        ["\n".join(_facts(evidence))],
         _nodes(evidence),
     )
 
@@ -32,7 +32,7 @@ def _facts(evidence: VariantEvidence) -> list[str]:
         flips = f", {loss.num_worse} worse" if loss.num_worse is not None else ""
         flips += f" and {loss.num_better} better" if loss.num_better is not None else ""
         lines.append(
-            f"- Loss ({loss.measure}): {loss.loss:.2%}, {loss.low:.2%} to {loss.high:.2%} (95 %), budget "
+            f"- Loss ({loss.measure}): {loss.loss:.2%}, from {loss.low:.2%} to {loss.high:.2%} (95 %), budget "
             f"{loss.budget:.2%}, {loss.num_samples:,} samples{flips}"
         )
     if precision is not None:
@@ -69,4 +69,5 @@ def _nodes(evidence: VariantEvidence) -> list[str]:
     if not evidence.where:
         return []
     rows = [f"| {escaped(n.node)} | {n.operator} | {n.error:.2g} |" for n in evidence.where[:_NUM_NODES]]
-    return ["**Where it is lost:**", "", "| node alone | operator | relative error |", "|---|---|---|", *rows]
+    table = ["| node alone | operator | relative error |", "|---|---|---|", *rows]
+    return ["**Where it is lost:**", "\n".join(table)]

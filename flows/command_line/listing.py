@@ -13,8 +13,10 @@ from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.resolve import check_files, make_spec, resolve, unknown_name
 from tasks.core.weights.sources import weights_kind
 
-_HERE, _ONLINE, _MISSING, _NONE = "here", "[dim]online[/]", "[yellow]missing[/]", "[dim]none[/]"
-"""Where weights are: on this machine, to be fetched, not at the place that the catalog names; or nowhere."""
+_HERE, _ONLINE, _YOURS = "here", "[dim]online[/]", "[dim]yours[/]"
+"""Where weights are: on this machine, to be fetched, or to be given with `--weights`."""
+_MISSING, _NONE = "[yellow]missing[/]", "[dim]none[/]"
+"""They are not at the place that the catalog names; or there are none."""
 _MANY = 1000
 """Names of a family that are listed only if asked for."""
 
@@ -46,7 +48,13 @@ def _rows(*, without: Sequence[Family]) -> Iterator[tuple[str, str, str]]:
         yield name, "catalog", _weights_of(resolve(make_spec(model=name)))
     for family in (family for family in FAMILIES if family not in without):
         for name in family.names():
-            yield name, family.name, _HERE if family.has_weights_here(name) else _ONLINE
+            yield name, family.name, _weights_of_family(family, name)
+
+
+def _weights_of_family(family: Family, name: str) -> str:
+    if family.has_weights_here(name):
+        return _HERE
+    return _ONLINE if family.names_weights else _YOURS
 
 
 def _weights_of(spec: ResolvedSpec) -> str:
@@ -54,7 +62,7 @@ def _weights_of(spec: ResolvedSpec) -> str:
     if kind in ("random", "as-built"):
         return _NONE
     if kind == family.name:
-        return _HERE if family.has_weights_here(spec.model) else _ONLINE
+        return _weights_of_family(family, spec.model)
     try:
         check_files(spec)
     except SpecError:

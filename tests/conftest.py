@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _LONGEST = "test_commands.py"
 """Runs all of the README, one command after another."""
-budget.MAX_WAITING, budget.SECONDS = math.inf, 20.0  # tests run beside each other
+budget.MAX_TAKEN, budget.SECONDS = math.inf, 20.0  # tests run beside each other
 # before anything imports Prefect, MLflow or PyTorch
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the commands have it
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many tests as cores run at once, most of them on tiny models

@@ -2,6 +2,6 @@
 
 SECONDS = 2.0
 """For both, opening the file included; a single run of the module may take longer."""
-MAX_WAITING = 0.2
-"""Share of the time of PyTorch's runs that its threads may have waited for a processor: beyond it, what is measured is
-who else uses the machine. On two cores with nine busy processes a run of 0.23 ms took 250."""
+MAX_TAKEN = 0.2
+"""Share of the processors it needs that other processes may have meanwhile: beyond it, what is measured is them. On two
+cores with nine busy processes a run of 0.23 ms took 250."""

@@ -1,6 +1,5 @@
 """Time a file beside its module: by turns, in blocks, warmed up, for as many runs as a small budget of time allows."""
 
-import contextlib
 import math
 import platform
 import time
@@ -21,6 +20,7 @@ from tasks.core.records.steps import Candidate
 from tasks.core.reference.module import BuiltModule
 from tasks.core.runtime import sessions
 from tasks.core.speed import budget
+from tasks.core.speed.load import Load
 
 MIN_RUNS, MAX_RUNS = 3, 300
 """Of each of the two; with fewer there is no figure."""
@@ -32,7 +32,7 @@ _PRECISION = 0.02
 """Half of the interval, as a share of the median, at which there are runs enough."""
 _MIN_ROUNDS = 3
 _SEED = 77
-_CPUS, _THREADS = Path("/proc/cpuinfo"), Path("/proc/self/task")
+_CPUS = Path("/proc/cpuinfo")
 
 Run = Callable[[int], Sequence[float]]
 """Does so many runs one after another, and gives the seconds that each took."""
@@ -60,13 +60,14 @@ def measure(candidate: Candidate, module: BuiltModule, inputs: Inputs) -> Latenc
         return _without(facts, f"a file of {decimal(size_bytes)} takes too long to open")
     feeds = {candidate.file_inputs.get(name, name): array for name, array in arrays.items()}
     try:
-        eager = _Eager(module, inputs, arrays)
         with sessions.timing(candidate.graph.path, feeds) as run:
-            found = in_turn(run, eager.run, deadline=deadline)
+            before = Load.now()
+            found = in_turn(run, _runs(module, inputs, arrays), deadline=deadline)
+            taken = Load.now().taken_since(before, num_threads=facts.threads)
     except Exception as error:  # of the user's forward, or of a service: no reason to lose a file that is proven
         return _without(facts, one_line(error))
-    if eager.waiting > budget.MAX_WAITING:
-        return _without(facts, f"the machine is busy, threads waited for a processor {eager.waiting:.0%} of the time")
+    if taken > budget.MAX_TAKEN:
+        return _without(facts, f"the machine is busy, other processes had {taken:.0%} of the processors it needs")
     if found is None:
         return _without(facts, f"{MIN_RUNS} runs of both take more than {budget.SECONDS:g} s")
     timings = dict(zip(("onnx", "torch"), map(timing_of, found), strict=True))
@@ -133,40 +134,20 @@ def _probe(inputs: Inputs) -> Probe:
     return Probe(family=base_family(inputs.specs), seed=_SEED, sizes=sizes)
 
 
-class _Eager:
-    """Runs of a module as its user calls it."""
+def _runs(module: BuiltModule, inputs: Inputs, arrays: Mapping[str, Array]) -> Run:
+    """Of a module as its user calls it."""
+    args, kwargs = inputs.arguments(arrays)
 
-    def __init__(self, module: BuiltModule, inputs: Inputs, arrays: Mapping[str, Array]) -> None:
-        self._network, self._inputs = module.network, inputs
-        self._arguments = inputs.arguments(arrays)
-        self._seconds = self._waited = 0.0
-
-    def run(self, num_runs: int) -> list[float]:
-        """Do so many runs, and tell how long each took."""
-        args, kwargs = self._arguments
-        found, waited = [], _waited_seconds()
-        with uncompiled(), torch.no_grad(), self._inputs.kept():
+    def run(num_runs: int) -> list[float]:
+        found = []
+        with uncompiled(), torch.no_grad(), inputs.kept():
             for _ in range(num_runs):
                 started = time.perf_counter()
-                self._network(*args, **kwargs)
+                module.network(*args, **kwargs)
                 found.append(time.perf_counter() - started)
-        self._seconds += sum(found)
-        self._waited += _waited_seconds() - waited
         return found
 
-    @property
-    def waiting(self) -> float:
-        """Share of the time of all runs that this process's threads, together, waited for a processor."""
-        return self._waited / self._seconds if self._seconds else 0.0
-
-
-def _waited_seconds() -> float:
-    """Seconds that threads of this process could have run, but no processor was free; 0 where nobody counts them."""
-    nanoseconds = 0
-    for task in _THREADS.glob("*/schedstat"):
-        with contextlib.suppress(OSError):  # it has ended
-            nanoseconds += int(task.read_text().split()[1])
-    return nanoseconds / 1e9
+    return run
 
 
 def _without(facts: Latency, reason: str) -> Latency:

@@ -14,7 +14,6 @@ if __name__ == "__main__":  # before the imports below: the command line imports
 
     raise SystemExit(run("export"))
 
-import logging
 import os
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from prefect import flow
 from pydantic.json_schema import SkipJsonSchema
 
 from flows.news import tell
-from flows.outcomes import note_finished
+from flows.outcomes import judged
 from flows.processes.stale_flow_runs import claim
 from tasks.core.errors import VerdictError
 from tasks.core.model.borrowing import borrowed
@@ -39,14 +38,12 @@ from tasks.export_onnx import export_onnx
 from tasks.fetch_weights import fetch_weights
 from tasks.find_unchanged import find_unchanged
 from tasks.instantiate_model import instantiate_model
-from tasks.keep_export import forget_kept, kept_if_not_logged, take_kept
+from tasks.keep_export import kept_if_not_logged, take_kept
 from tasks.log_export import log_export
 from tasks.measure_latency import measure_latency
 from tasks.mlflow_store.proven import find_proven
 from tasks.step import recorded
 from tasks.validate_onnx import validate_onnx
-
-log = logging.getLogger("assay")
 
 __all__ = ["ExportSpec", "VerdictError", "export_model"]
 
@@ -84,13 +81,11 @@ def export_model(
         VerdictError: the file was made and logged, but is not proven.
         AssayError: a step failed; the subclass says which.
     """
-    spec = resolve(spec)
-    if output is not None:
-        check_destination(output, spec)
+    spec, force = resolve(spec), force or accept_contract
+    check_destination(output, spec)
     with turn(spec.title, f"{os.environ.get('MLFLOW_TRACKING_URI', '')} {spec.title}"):
-        before, force = find_proven(spec.title, check=check or output is not None), force or accept_contract
+        before = find_proven(spec.title, check=check or output is not None)
         if not force and (known := find_unchanged(spec, before)):
-            log.info("unchanged: %s", known.reason)
             return deliver_file(known, output)
         attempt = Attempt(spec, before, accepts_contract=accept_contract, parent_run_id=parent_run_id)
         with recorded(attempt), borrowed(spec), work_folder() as folder:
@@ -98,8 +93,7 @@ def export_model(
             module = instantiate_model(spec, weights)
             if not force and (known := find_unchanged(spec, before, module.manifest)):
                 return deliver_file(known, output)
-            kept = None if force else take_kept(attempt, folder)
-            if kept is not None:
+            if kept := (None if force else take_kept(attempt, folder)):
                 candidate, proof = kept
             else:
                 inputs = create_inputs(spec, module)
@@ -110,9 +104,4 @@ def export_model(
             module.release()
             with kept_if_not_logged(attempt, proof):
                 release = log_export(attempt, candidate, proof)
-    forget_kept(attempt.title)
-    result = deliver_file(attempt.result(release), output)
-    note_finished(result)
-    if result.verdict != "pass":
-        raise VerdictError(result.complaint, result)
-    return result
+    return judged(deliver_file(attempt.result(release), output))

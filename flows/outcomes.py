@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from tasks.core.errors import AssayError, CrashError, as_assay_error, is_interruption, one_line
+from tasks.core.errors import AssayError, CrashError, VerdictError, as_assay_error, is_interruption, one_line
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import ErrorRecord, ExportResult, Release
 from tasks.core.spec.export_spec import ResolvedSpec
@@ -50,13 +50,19 @@ def outcome(
         _finished.pop(title, None)
 
 
-def note_finished(result: ExportResult) -> None:
-    """Remember a result until its flow has ended: Prefect's server may fail before that, which takes nothing from it.
+def judged(result: ExportResult) -> ExportResult:
+    """The result with which a flow ends; it is remembered, as Prefect's server may fail before the flow has ended.
 
     Args:
-        result: of the export that is about to end.
+        result: of the export.
+
+    Raises:
+        VerdictError: it is not proven.
     """
     _finished[result.name] = result
+    if result.verdict != "pass":
+        raise VerdictError(result.complaint, result)
+    return result
 
 
 def failed(name: str, error: AssayError) -> ExportResult:

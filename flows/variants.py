@@ -84,7 +84,6 @@ def export_variant(
         evaluation.check_apart(calibration)
     fingerprint = _fingerprint(terms, graph, data)
     if not force and (known := find_variant(name, fingerprint)):
-        log.info("unchanged: %s", known.reason)
         return deliver_file(known, output)
     known_facts = VariantEvidence(
         verdict="inconclusive", reasons=(), terms=terms, source_bytes=graph.size_bytes, source_sha256=graph.sha256,

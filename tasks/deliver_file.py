@@ -1,5 +1,6 @@
 """Where the file of a result lies, and a copy of a proven one where the user wants it."""
 
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -8,6 +9,8 @@ from tasks.core.errors import ExportError
 from tasks.core.hashes import file_sha256
 from tasks.core.records.steps import ExportResult
 from tasks.mlflow_store.releases import download_graph, stored_file
+
+log = logging.getLogger("assay")
 
 
 def deliver_file(result: ExportResult, output: Path | None = None) -> ExportResult:
@@ -22,6 +25,8 @@ def deliver_file(result: ExportResult, output: Path | None = None) -> ExportResu
         ServiceError: the artifact store could not be reached.
     """
     graph, release = result.graph, result.release
+    if result.unchanged:
+        log.info("unchanged: %s", result.reason)
     if graph is None or release is None:
         return result
     if output is None or result.verdict != "pass":

@@ -32,6 +32,8 @@ _RECORDS, _WITNESS = "export.json", "witness.npz"
 def kept_if_not_logged(attempt: Attempt, proof: "Proof") -> Iterator[None]:
     """Within this context an export is logged; if MLflow can't take it, it is kept, and the error says where.
 
+    What was kept of an earlier one is removed once this one is logged.
+
     Args:
         attempt: with all of its records; its file is there.
         proof: of it; nothing is kept of one that is not proven.
@@ -41,6 +43,7 @@ def kept_if_not_logged(attempt: Attempt, proof: "Proof") -> Iterator[None]:
     except ServiceError as error:
         _keep(attempt, proof, error)
         raise
+    shutil.rmtree(_place(attempt.title), ignore_errors=True)
 
 
 def _keep(attempt: Attempt, proof: "Proof", error: ServiceError) -> None:
@@ -103,15 +106,6 @@ def take_kept(attempt: Attempt, folder: Path) -> "tuple[Candidate, Proof] | None
     attempt.seconds = {**records["seconds"], **attempt.seconds}
     log.info("finished before, and kept in %s as MLflow could not take it", kept)
     return Candidate(graph), Proof(past.evidence, None, witness)
-
-
-def forget_kept(title: str) -> None:
-    """Remove what was kept of a model: a newer export of it is logged.
-
-    Args:
-        title: of the model.
-    """
-    shutil.rmtree(_place(title), ignore_errors=True)
 
 
 def _taken(graph: Graph, kept: Path, folder: Path) -> Graph | None:

@@ -1,14 +1,17 @@
 """The mutation score: which broken files does Assay refuse, beside the tolerances that others use.
 
-    python tests/benchmarks/mutation_score.py [--select GLOB] [--seeds N] [--write docs/mutation_score.md]
+    python tests/benchmarks/mutation_score.py [--select GLOB] [--seeds N] [--kept FOLDER]
+        [--write docs/mutation_score.md]
 
 Each model of tests/models/panel.py is exported, and each mutation of tests/mutations is put into its file at a
 few places. A mutant counts unless float64 shows that it is equivalent on the probes. The real models need
-RW_SITE. All of it takes about ten minutes on 2 cores.
+RW_SITE. All of it takes more than an hour on 2 cores: with --kept, what came of each model is kept in a folder, so that
+a run that is cut short goes on with the next model, and several may share the models; empty it to begin anew.
 """
 
 import argparse
 import fnmatch
+import pickle
 import sys
 import tempfile
 import time
@@ -25,7 +28,21 @@ from tests.models.panel import PANEL, Entry, prepare  # noqa: E402
 from tests.mutations import MUTATIONS  # noqa: E402
 
 
-def _run_entry(entry: Entry, outcomes: list[Outcome], alarms: Alarms, options: argparse.Namespace) -> None:
+def _kept(entry: Entry, options: argparse.Namespace) -> tuple[list[Outcome], Alarms]:
+    """What came of a model, from the folder if it is there; else it is run."""
+    place: Path | None = options.kept and options.kept / f"{entry.name}.pickle"
+    if place and place.exists():
+        found: tuple[list[Outcome], Alarms] = pickle.loads(place.read_bytes())
+        return found
+    found = _run_entry(entry, options)
+    if place:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(pickle.dumps(found))
+    return found
+
+
+def _run_entry(entry: Entry, options: argparse.Namespace) -> tuple[list[Outcome], Alarms]:
+    alarms = Alarms()
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="assay-mutants-") as folder:
         subject = prepare(entry, Path(folder))
@@ -35,7 +52,6 @@ def _run_entry(entry: Entry, outcomes: list[Outcome], alarms: Alarms, options: a
         found = list(try_mutants(subject, mutants, num_places=options.places)) if evidence.verdict == "pass" else []
         if not options.no_false_alarms and (evidence.verdict == "pass" or not entry.may_be_inconclusive):
             raise_alarms(subject, options.seeds, alarms)
-    outcomes += found
     counted = [o for o in found if not o.is_equivalent]
     caught = sum(ASSAY in o.caught_by for o in counted)
     print(
@@ -48,6 +64,7 @@ def _run_entry(entry: Entry, outcomes: list[Outcome], alarms: Alarms, options: a
     for outcome in counted:
         if ASSAY not in outcome.caught_by:
             print(f"    {outcome.verdict}: {outcome.mutant.name}: {figures(outcome)}", flush=True)
+    return found, alarms
 
 
 def main() -> None:
@@ -57,6 +74,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="of the probes of untouched files")
     parser.add_argument("--places", type=int, default=2, help="at which each mutation is put into a graph")
     parser.add_argument("--no-false-alarms", action="store_true", help="leave the untouched files out")
+    parser.add_argument("--kept", metavar="FOLDER", type=Path, help="keep what came of each model there")
     parser.add_argument("--write", metavar="FILE", type=Path, help="also write the table there")
     options = parser.parse_args()
     outcomes: list[Outcome] = []
@@ -68,10 +86,13 @@ def main() -> None:
             print(f"{entry.name}: left out, {entry.missing}", flush=True)
             continue
         try:
-            _run_entry(entry, outcomes, alarms, options)
+            found, refused = _kept(entry, options)
         except AssayError as error:
             print(f"{entry.name}: {error}", flush=True)
             alarms.add(ASSAY, f"{entry.name}: {error}")
+            continue
+        outcomes += found
+        alarms.include(refused)
     shown = table(outcomes, alarms, " ".join(["python tests/benchmarks/mutation_score.py", *sys.argv[1:]]))
     print(shown)
     if unused := {mutation.name for mutation in MUTATIONS} - {outcome.mutant.mutation for outcome in outcomes}:

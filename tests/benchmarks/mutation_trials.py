@@ -66,6 +66,13 @@ class Alarms:
         if what:
             self.refused.setdefault(who, []).append(what)
 
+    def include(self, others: "Alarms") -> None:
+        """Count those of another model, too."""
+        for who, number in others.num_runs.items():
+            self.num_runs[who] = self.num_runs.get(who, 0) + number
+        for who, refused in others.refused.items():
+            self.refused.setdefault(who, []).extend(refused)
+
 
 def try_mutants(subject: Subject, folder: Path, **choice: Any) -> Iterator[Outcome]:
     """Prove each mutant of a model's file; the choice is that of `mutate`."""

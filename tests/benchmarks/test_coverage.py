@@ -2,6 +2,7 @@
 
 from flows.outcomes import flattened
 from tasks.core.records.steps import ExportResult
+from tests.benchmarks import noise_spread
 from tests.benchmarks.coverage import report
 from tests.core.reports.report_records import make_graph
 
@@ -24,3 +25,16 @@ def test_totals_are_honest() -> None:
     assert text.count("its windows have one size") == 1
     assert "* swin_t (fail): output is off" in text
     assert "Not run: alexnet, convnext_base" in text
+
+
+def test_the_spread_of_noise_has_each_model_that_was_compared() -> None:
+    """The worst output of each counts; what was not compared has no ratio."""
+    outputs = {"a": {"noise_ratio": 0.5, "slice_ratio": 2, "power": {"movement": 1000}}}
+    outputs["b"] = {"noise_ratio": 1.5, "slice_ratio": 1, "power": {"movement": 2000}}
+    known = {"verdict": "pass", "exporter": "torchscript"}
+    results = [{"name": "resnet18", "parity": outputs, **known}, {"name": "swin_t", "parity": {}, **known}]
+    text = noise_spread.report(results, source="r.json")
+    assert "1 of 1 models of torchvision pass" in text
+    assert "| noise ratio | 1.50 | 1.50 | 1.50 | 1.50 | 8 |" in text
+    assert "| resnet18 | pass | 1.50 | 2.00 | 1,000 | torchscript |" in text
+    assert "swin_t" not in text

@@ -12,13 +12,15 @@ from tasks.core.weights.sources import weights_kind
 from tasks.core.weights.urls import split_part
 
 
-def check_destination(path: Path, spec: ResolvedSpec) -> None:
+def check_destination(path: Path | None, spec: ResolvedSpec) -> None:
     """Check that the proven file can be put somewhere, and replaces nothing that the export reads; else a SpecError.
 
     Args:
-        path: of the copy.
+        path: of the copy; None: there will be none.
         spec: of the export.
     """
+    if path is None:
+        return
     check_writable(path)
     check_not_read(path, files_read(spec))
     if path.exists() and not path.is_file():

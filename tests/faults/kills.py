@@ -1,11 +1,13 @@
 """Kill exports with SIGKILL at random moments and right after each step, and count what is wrong after the next one.
 
-python tests/faults/kills.py [--random 60] [--boundaries 20] [--seed 0] [--write docs/reliability.md]
+python tests/faults/kills.py [--random 60] [--boundaries 20] [--seed 0] [--counts FILE] [--write docs/reliability.md]
 
-After every five kills an export comes to its end, and then everything is counted.
+After every five kills an export comes to its end, and then everything is counted. With --counts it goes on where it was
+interrupted.
 """
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -27,6 +29,8 @@ from tests.faults.table import write_rows  # noqa: E402
 STEPS = ("fetch_weights", "instantiate_model", "create_inputs", "export_onnx", "validate_onnx", "log_export")
 TOGETHER = 5
 """Kills before an export that comes to its end."""
+Counts = dict[str, Counter[str]]
+"""By kind of kill: how many, and what was wrong after them."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,54 +40,70 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--boundaries", type=int, default=20, help="kills after each step")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=600.0, help="after which no further kill is begun")
+    parser.add_argument("--counts", type=Path, help="JSON with the counts so far: what is in it is not done again")
     parser.add_argument("--write", type=Path, help="write the rows of the table there")
     options = parser.parse_args(arguments)
     print(f"seed {options.seed}", flush=True)
+    wanted = {"at random moments": options.random, **{f"right after {step}": options.boundaries for step in STEPS}}
+    counted = read_counts(options.counts, wanted)
     with tempfile.TemporaryDirectory(prefix="ak") as folder:
-        counted = bench(Place(Path(folder, "p")), options.seed, (options.random, options.boundaries), options.minutes)
+        for _ in bench(Place(Path(folder, "p")), options.seed, (wanted, counted), options.minutes):
+            print(json.dumps(counted), flush=True)
+            if options.counts:
+                options.counts.write_text(json.dumps(counted))
     if options.write:
         write_rows(options.write, {kind: faults for kind, faults in counted.items() if faults["kills"]})
     return int(any(number for faults in counted.values() for what, number in faults.items() if what != "kills"))
 
 
-def bench(place: Place, seed: int, numbers: tuple[int, int], minutes: float = 600.0) -> dict[str, Counter[str]]:
-    """Kill, let one export come to its end, count; by kind of kill.
+def read_counts(path: Path | None, wanted: dict[str, int]) -> Counts:
+    """The counts of an earlier run that did not come to its end, by kind of kill; empty ones where there was none.
+
+    Args:
+        path: of its JSON.
+        wanted: kills by kind.
+    """
+    earlier = json.loads(path.read_text()) if path and path.exists() else {}
+    return {kind: Counter(earlier.get(kind, {"kills": 0})) for kind in wanted}
+
+
+def bench(place: Place, seed: int, kinds: tuple[dict[str, int], Counts], minutes: float = 600.0) -> Iterator[None]:
+    """Kill a few of each kind in turn, let one export come to its end, count; gives whenever it has counted.
 
     Args:
         place: of the exports.
         seed: of the moments.
-        numbers: of random kills, and of kills after each step.
+        kinds: the kills that are wanted, and the counts so far, to which it adds.
         minutes: after which no further kill is begun.
     """
-    chance, deadline = random.Random(seed), time.monotonic() + 60 * minutes
-    exported, seconds = _complete(place, 0)
-    counted: dict[str, Counter[str]] = {}
-    number = 0
-    for kind, moments in _kinds(numbers, chance, seconds):
-        counted[kind] = Counter(dict.fromkeys(("kills", *place.faults(exported, [])), 0))
-        while moments and time.monotonic() < deadline:
-            batch, moments = moments[:TOGETHER], moments[TOGETHER:]
-            sessions = []
-            for moment in batch:
+    wanted, counted = kinds
+    deadline = time.monotonic() + 60 * minutes
+    done = number = sum(faults["kills"] for faults in counted.values())
+    chance = random.Random(f"{seed} {done}")
+    _, seconds = _complete(place, 0)
+    while left := [kind for kind in wanted if counted[kind]["kills"] < wanted[kind]]:
+        for kind in left:
+            if time.monotonic() > deadline:
+                return
+            sessions, kills = [], 0
+            for _ in range(min(TOGETHER, wanted[kind] - counted[kind]["kills"])):
                 number += 1
-                sessions.append(_kill(place, number, moment))
-            exported, _ = _complete(place, number + 1_000_000)
-            found = place.faults(exported, sessions)
-            counted[kind].update({"kills": len(batch), **found})
-            print(kind, dict(counted[kind]), flush=True)
-    return counted
+                session, is_killed = _kill(place, number, _moment(kind, chance, seconds))
+                sessions.append(session)
+                kills += is_killed
+            exported, seconds = _complete(place, number + 1_000_000)
+            counted[kind].update({"kills": kills, **place.faults(exported, sessions)})
+            yield
 
 
-def _kinds(numbers: tuple[int, int], chance: random.Random, seconds: float) -> Iterator[tuple[str, list[float | str]]]:
-    """Each kind of kill, with its moments: seconds after the start, or the step that has ended."""
-    yield "at random moments", [chance.uniform(0, seconds) for _ in range(numbers[0])]
-    for step in STEPS:
-        if numbers[1]:
-            yield f"right after {step}", [step] * numbers[1]
+def _moment(kind: str, chance: random.Random, seconds: float) -> float | str:
+    """Seconds after the start, or the step that has ended."""
+    step = kind.removeprefix("right after ")
+    return step if step in STEPS else chance.uniform(0, seconds)
 
 
-def _kill(place: Place, number: int, moment: float | str) -> int:
-    """Kill one export; its session."""
+def _kill(place: Place, number: int, moment: float | str) -> tuple[int, bool]:
+    """Kill one export; its session, and whether it was still at work."""
     process = place.start(number)
     assert process.stdout is not None
     if isinstance(moment, float):
@@ -95,8 +115,7 @@ def _kill(place: Place, number: int, moment: float | str) -> int:
             if line.strip().startswith(moment):
                 break
     os.kill(process.pid, signal.SIGKILL)  # itself alone: what it started has to see that it is gone
-    process.wait()
-    return process.pid
+    return process.pid, process.wait() == -signal.SIGKILL
 
 
 def _complete(place: Place, number: int) -> tuple[dict[str, Any], float]:

@@ -5,15 +5,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.kills import bench
+from tests.faults.kills import bench, read_counts
 from tests.faults.place import Place
+
+
+def test_it_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+    """What was counted is counted on; what was not begun starts at none."""
+    (tmp_path / "counts.json").write_text('{"at random moments": {"kills": 55, "wrong aliases": 0}}')
+    wanted = {"at random moments": 60, "right after log_export": 20}
+    counted = read_counts(tmp_path / "counts.json", wanted)
+    assert [counted[kind]["kills"] for kind in wanted] == [55, 0]
+    assert read_counts(tmp_path / "none.json", wanted)["at random moments"]["kills"] == 0
 
 
 @pytest.mark.slow
 def test_a_killed_export_leaves_nothing_wrong() -> None:
     """After the next export: no half version, no wrong alias, nothing left open, no folder, no process."""
+    wanted = {"at random moments": 1, "right after export_onnx": 1}
+    counted = read_counts(None, wanted)
     with tempfile.TemporaryDirectory(prefix="ak") as folder:  # short, as a socket's address is
-        counted = bench(Place(Path(folder, "p")), 1, (2, 0))
-    (found,) = counted.values()
-    assert found.pop("kills") == 2
-    assert not +found
+        for _ in bench(Place(Path(folder, "p")), 1, (wanted, counted)):
+            pass
+    assert [found.pop("kills") for found in counted.values()] == [1, 1]
+    assert not any(+found for found in counted.values())

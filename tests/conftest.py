@@ -22,6 +22,8 @@ import pytest
 from tasks.core.speed import budget
 from tests.flows.in_process import Ran
 from tests.models.real_models import SITE
+from tests.services.postgresql import Cluster, programs
+from tests.services.postgresql import postgresql as start_postgresql
 from tests.services.weights_server import WeightsServer, serve_weights
 
 if TYPE_CHECKING:
@@ -232,6 +234,16 @@ def real_weights(request: pytest.FixtureRequest) -> None:
     if not SITE.is_dir():
         reason = "no real weights: run tests/real_weights.sh and set RW_SITE"
         (pytest.fail if request.config.getoption("--require-optional") else pytest.skip)(reason)
+
+
+@pytest.fixture(scope="module")
+def postgresql(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A PostgreSQL of this module's own; skips where it is not installed, and fails where it is required."""
+    if programs() is None:
+        reason = "no PostgreSQL: install Debian's package postgresql"
+        (pytest.fail if request.config.getoption("--require-optional") else pytest.skip)(reason)
+    with start_postgresql() as cluster:
+        yield cluster
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ LONGEST = 500
 """Characters of a sentence: what it quotes of a file or an option is cut, not the fact before it or the fix behind."""
 _LONG_WORD = re.compile(r"\S{80,}")
 _PASSWORD = re.compile(r"(?<=://)[^/\s]*@")
-_QUERY = re.compile(r"(https?://[^\s?#'\"]+)\?[^\s#'\")]*")
+_QUERY = re.compile(r"(\b\w[\w+.-]*://[^\s?#'\"]+)\?[^\s#'\")]*")
 """Presigned addresses carry their key there."""
 _BREAK = re.compile(r"\s*[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]\s*")
 

@@ -1,9 +1,12 @@
-"""The file of a store in SQLite: what is wrong with it is told in a sentence, where MLflow would write pages."""
+"""The database of a store: what is wrong with it is told in a sentence, where MLflow would write pages, or wait."""
 
 import contextlib
 import functools
 import sqlite3
 from pathlib import Path
+
+import sqlalchemy
+from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from tasks.core.errors import ServiceError, one_line
 
@@ -28,6 +31,30 @@ def check_database(database: Path) -> None:
             store.execute("rollback")
     except sqlite3.Error as error:
         raise ServiceError(f"MLflow's store {database} can't be used: {_said(error)}.") from error
+
+
+@functools.cache
+def check_server(address: str) -> None:
+    """Look once whether a database server answers; MLflow itself would try for minutes.
+
+    Args:
+        address: MLFLOW_TRACKING_URI, as of PostgreSQL.
+
+    Raises:
+        ServiceError: it does not, or no library for it is installed.
+    """
+    try:
+        engine = sqlalchemy.create_engine(address, poolclass=sqlalchemy.NullPool)
+        with engine.connect():
+            pass
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
+        way_out = "pip install 'assay[postgresql]'" if address.startswith("postgresql") else "install it"
+        raise ServiceError(f"MLflow's database {address} needs a library ({one_line(error)}); {way_out}.") from error
+    except SQLAlchemyError as error:
+        said = one_line(str(error).partition("\n(Background")[0])
+        raise ServiceError(
+            f"MLflow's database {address} does not answer ({said}); start it, or correct MLFLOW_TRACKING_URI."
+        ) from error
 
 
 def _said(error: sqlite3.Error) -> str:

@@ -15,12 +15,13 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.db.db_types import DATABASE_ENGINES
 from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from tasks.core.errors import AssayError, ServiceError, one_line
 from tasks.core.paths import MLFLOW_DATABASE, MLRUNS_FOLDER
-from tasks.mlflow_store.database import check_database
+from tasks.mlflow_store.database import check_database, check_server
 from tasks.mlflow_store.experiment import describe_experiment
 from tasks.mlflow_store.pages import address_of, run_page, version_page
 
@@ -35,6 +36,7 @@ _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "6",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
+    "PGCONNECT_TIMEOUT": "10",
 }
 """A server that hangs is told after two tries of so many seconds; MLflow itself waits for minutes."""
 _STORED_BYTES = 10_000_000
@@ -60,6 +62,8 @@ def connect(*, make: bool = True) -> mlflow.MlflowClient:
         _create(database)
     elif database is not None:
         check_database(database)
+    elif urlsplit(uri := mlflow.get_tracking_uri()).scheme.partition("+")[0] in DATABASE_ENGINES:
+        check_server(uri)
     return mlflow.MlflowClient()
 
 

@@ -16,7 +16,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,11 @@ from typing import Any
 sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from tests.faults.place import Place  # noqa: E402
-from tests.faults.table import write_rows  # noqa: E402
+from tests.faults.table import Counts, read_counts, write_rows  # noqa: E402
 
 STEPS = ("fetch_weights", "instantiate_model", "create_inputs", "export_onnx", "validate_onnx", "log_export")
 TOGETHER = 5
 """Kills before an export that comes to its end."""
-Counts = dict[str, Counter[str]]
-"""By kind of kill: how many, and what was wrong after them."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,17 +51,6 @@ def main(arguments: list[str] | None = None) -> int:
     if options.write:
         write_rows(options.write, {kind: faults for kind, faults in counted.items() if faults["kills"]})
     return int(any(number for faults in counted.values() for what, number in faults.items() if what != "kills"))
-
-
-def read_counts(path: Path | None, wanted: dict[str, int]) -> Counts:
-    """The counts of an earlier run that did not come to its end, by kind of kill; empty ones where there was none.
-
-    Args:
-        path: of its JSON.
-        wanted: kills by kind.
-    """
-    earlier = json.loads(path.read_text()) if path and path.exists() else {}
-    return {kind: Counter(earlier.get(kind, {"kills": 0})) for kind in wanted}
 
 
 def bench(place: Place, seed: int, kinds: tuple[dict[str, int], Counts], minutes: float = 600.0) -> Iterator[None]:

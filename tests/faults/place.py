@@ -64,7 +64,8 @@ class Place:
         arguments += ["--input", "image=float32[batch,3,8,8]", "--json", str(self.folder / json)]
         return subprocess.Popen(
             [sys.executable, str(PROJECT_FOLDER / "flows/export.py"), MODEL, *arguments],
-            env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            env=self.environment, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True,
         )  # fmt: skip
 
     def result(self, name: str = "out.json") -> dict[str, Any]:

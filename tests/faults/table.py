@@ -1,11 +1,25 @@
 """The table of docs/reliability.md: each part of the bench writes its own rows and leaves the others."""
 
+import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 _BEGIN, _END = "<!-- {} -->", "<!-- end of {} -->"
 PART = "kills"
+Counts = dict[str, Counter[str]]
+"""By what was done: how often, and what was wrong after it."""
+
+
+def read_counts(path: Path | None, what: Iterable[str]) -> Counts:
+    """The counts of an earlier run that did not come to its end; empty ones where there was none.
+
+    Args:
+        path: of its JSON.
+        what: is to be done.
+    """
+    earlier = json.loads(path.read_text()) if path and path.exists() else {}
+    return {row: Counter(earlier.get(row, {})) for row in what}
 
 
 def write_rows(page: Path, counted: Mapping[str, Counter[str]], *, part: str = PART) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.kills import bench, read_counts
+from tests.faults.kills import bench
 from tests.faults.place import Place
+from tests.faults.table import read_counts
 
 
 def test_it_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import psutil
 from mlflow.exceptions import MlflowException
 
 from tasks.core.paths import PROJECT_FOLDER
+from tests.faults.warm_exports import WarmExport, warm_context
 
 NAME = "killed"
 _VERSIONS = """
@@ -26,6 +29,9 @@ left join model_version_tags tag
 where version.current_stage != 'Deleted_Internal'
 """
 MODEL = f"{PROJECT_FOLDER}/tests/models/tiny_models.py:Classifier"
+
+
+Exporting = subprocess.Popen[str] | WarmExport
 
 
 class Place:
@@ -51,8 +57,9 @@ class Place:
             "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
             "PYTHONUNBUFFERED": "1",
         }
+        self.warm: ForkServerContext | None = None
 
-    def start(self, seed: int, *, name: str = NAME, json: str = "out.json") -> "subprocess.Popen[str]":
+    def start(self, seed: int, *, name: str = NAME, json: str = "out.json") -> Exporting:
         """Start an export of weights of their own in a session of its own; each seed makes a version.
 
         Args:
@@ -60,13 +67,23 @@ class Place:
             name: of the registered model.
             json: name of the file for the result.
         """
-        arguments = ["--weights", f"random:{seed}", "--name", name, "--exporter", "torchscript"]
+        arguments = [MODEL, "--weights", f"random:{seed}", "--name", name, "--exporter", "torchscript", "--no-timing"]
         arguments += ["--input", "image=float32[batch,3,8,8]", "--json", str(self.folder / json)]
+        if self.warm is not None:
+            return WarmExport(self.warm, arguments, self.environment, self.folder)
         return subprocess.Popen(
-            [sys.executable, str(PROJECT_FOLDER / "flows/export.py"), MODEL, *arguments],
+            [sys.executable, str(PROJECT_FOLDER / "flows/export.py"), *arguments],
             env=self.environment, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
         )  # fmt: skip
+
+    @contextlib.contextmanager
+    def warmed(self) -> Iterator[None]:
+        """Within this context exports start in processes that have imported everything, and use one Prefect server."""
+        kept = dict(self.environment)
+        with warm_context(self.environment) as self.warm:
+            yield
+        self.environment, self.warm = kept, None
 
     def result(self, name: str = "out.json") -> dict[str, Any]:
         """What an export's JSON says; `name` is its file's."""

@@ -5,6 +5,7 @@ import functools
 import sqlite3
 from pathlib import Path
 
+import mlflow
 import sqlalchemy
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
@@ -12,6 +13,10 @@ from tasks.core.errors import ServiceError, one_line
 
 LOCKED_SECONDS = 10.0
 """For which a lock of another process is waited for."""
+_MADE_SECONDS = 120
+"""For which another process that makes the tables is waited for."""
+_LOCK = 0x41535341
+"""Key of PostgreSQL's advisory lock; any number that nobody else uses."""
 
 
 @functools.cache
@@ -45,8 +50,9 @@ def check_server(address: str) -> None:
     """
     try:
         engine = sqlalchemy.create_engine(address, poolclass=sqlalchemy.NullPool)
-        with engine.connect():
-            pass
+        with engine.connect() as server:
+            if not sqlalchemy.inspect(server).has_table("alembic_version"):
+                _make_tables(server, address)
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         way_out = "pip install 'assay[postgresql]'" if address.startswith("postgresql") else "install it"
         raise ServiceError(f"MLflow's database {address} needs a library ({one_line(error)}); {way_out}.") from error
@@ -55,6 +61,14 @@ def check_server(address: str) -> None:
         raise ServiceError(
             f"MLflow's database {address} does not answer ({said}); start it, or correct MLFLOW_TRACKING_URI."
         ) from error
+
+
+def _make_tables(server: sqlalchemy.Connection, address: str) -> None:
+    """Let MLflow make its tables, one process at a time: of two that make them at once in PostgreSQL, one fails."""
+    if server.dialect.name == "postgresql":
+        server.execute(sqlalchemy.text(f"set lock_timeout = '{_MADE_SECONDS}s'"))
+        server.execute(sqlalchemy.text(f"select pg_advisory_lock({_LOCK})"))  # until the connection is closed
+    mlflow.MlflowClient(address).search_experiments(max_results=1)
 
 
 def _said(error: sqlite3.Error) -> str:

@@ -24,7 +24,7 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from tests.faults.place import Place  # noqa: E402
+from tests.faults.place import Place, warmed  # noqa: E402
 from tests.faults.table import Counts, read_counts, write_rows  # noqa: E402
 
 STEPS = ("fetch_weights", "instantiate_model", "create_inputs", "export_onnx", "validate_onnx", "log_export")
@@ -71,7 +71,7 @@ def bench(place: Place, seed: int, kinds: tuple[dict[str, int], Counts], minutes
     numbers, chance = itertools.count(done), random.Random(f"{seed} {done}")
     aimed = {kind: number for kind, number in wanted.items() if kind != RANDOM}
     if any(counted[kind]["kills"] < number for kind, number in aimed.items()):
-        with place.warmed():
+        with warmed(place):
             yield from _batches(place, (aimed, counted), numbers, chance, deadline)
     at_random = {kind: number for kind, number in wanted.items() if kind == RANDOM}
     yield from _batches(place, (at_random, counted), numbers, chance, deadline)

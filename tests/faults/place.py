@@ -77,14 +77,6 @@ class Place:
             start_new_session=True,
         )  # fmt: skip
 
-    @contextlib.contextmanager
-    def warmed(self) -> Iterator[None]:
-        """Within this context exports start in processes that have imported everything, and use one Prefect server."""
-        kept = dict(self.environment)
-        with warm_context(self.environment) as self.warm:
-            yield
-        self.environment, self.warm = kept, None
-
     def result(self, name: str = "out.json") -> dict[str, Any]:
         """What an export's JSON says; `name` is its file's."""
         (found,) = json.loads((self.folder / name).read_text())["results"]
@@ -130,6 +122,24 @@ class Place:
             "partial files in caches": len(list((self.folder / "cache").rglob("*.part"))),
             "processes left": len(left),
         }
+
+
+@contextlib.contextmanager
+def warmed(*places: Place) -> Iterator[None]:
+    """Within this context exports there start in processes that have imported everything, and use one Prefect server.
+
+    It can be entered once a process.
+
+    Args:
+        places: the first one's Prefect home and temporary folder serve them all.
+    """
+    with warm_context(places[0].environment) as (warm, address):
+        for place in places:
+            place.warm, place.environment["PREFECT_API_URL"] = warm, address
+        yield
+    for place in places:
+        place.warm = None
+        del place.environment["PREFECT_API_URL"]
 
 
 def _whole(place: str) -> bool:

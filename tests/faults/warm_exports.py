@@ -43,13 +43,11 @@ class WarmExport:
 
 
 @contextmanager
-def warm_context(environment: dict[str, str]) -> Iterator[ForkServerContext]:
-    """Within this context processes can be forked; a Prefect server runs, whose address the environment is given.
-
-    It can be entered once a process.
+def warm_context(environment: Mapping[str, str]) -> Iterator[tuple[ForkServerContext, str]]:
+    """Within this context processes can be forked, and a Prefect server answers at an address.
 
     Args:
-        environment: of the exports; this process takes it over.
+        environment: of both; this process takes it over.
     """
     os.environ |= environment
     server = TemporaryServer()
@@ -58,10 +56,10 @@ def warm_context(environment: dict[str, str]) -> Iterator[ForkServerContext]:
         with server.ready():
             from prefect.settings import PREFECT_API_URL
 
-            os.environ["PREFECT_API_URL"] = environment["PREFECT_API_URL"] = str(PREFECT_API_URL.value())
+            os.environ["PREFECT_API_URL"] = str(PREFECT_API_URL.value())
             context = multiprocessing.get_context("forkserver")
             context.set_forkserver_preload([*PRELOADED, "flows.command_line.export"])
-            yield context
+            yield context, os.environ["PREFECT_API_URL"]
     finally:
         server.stop()
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from flows.export import ExportSpec, export_model
 from tasks.core.errors import ServiceError
+from tasks.core.paths import PROJECT_FOLDER
 from tasks.core.runtime.owners import owner
 from tasks.mlflow_store import stale
 from tasks.mlflow_store.database import check_server
@@ -60,6 +63,35 @@ def test_it_holds_an_export(postgresql: Cluster, use: Callable[[str], None]) -> 
     assert client.get_run(left).info.status == "KILLED"
     assert export_model(SPEC).unchanged
     assert len(client.search_model_versions("name='in-postgresql'")) == 1, "of one content"
+
+
+_CONNECT = """
+from tasks.mlflow_store.store import connect
+print("ready", flush=True)
+input()
+connect().search_registered_models()
+"""
+
+
+@pytest.mark.slow
+def test_processes_may_make_its_tables_at_once(postgresql: Cluster) -> None:
+    """Without the lock, two that find an empty database make the same tables, and one fails."""
+    environment = os.environ | {"MLFLOW_TRACKING_URI": postgresql.database("raced"), "PYTHONPATH": str(PROJECT_FOLDER)}
+    command = [sys.executable, "-c", _CONNECT]
+    started = [
+        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    for process in started:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in started:
+        process.communicate(timeout=200)
+    assert [process.returncode for process in started] == [0, 0, 0]
 
 
 def _told() -> str:

@@ -63,7 +63,7 @@ def make_deployments(
     if unknown := sorted(set(names or ()) - catalog.keys()):
         raise SpecError(f"{unknown[0]!r} is no entry of deployments/catalog.yaml; it has {', '.join(catalog)}.")
     for name in names or catalog:
-        resolve(make_spec(model=name))
+        resolve(make_spec(model=name), pins=False)
     from prefect.deployments.runner import RunnerDeployment
     from prefect.types.entrypoint import EntrypointType
 

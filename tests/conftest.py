@@ -24,6 +24,7 @@ from tests.flows.in_process import Ran
 from tests.models.real_models import SITE
 from tests.services.postgresql import Cluster, programs
 from tests.services.postgresql import postgresql as start_postgresql
+from tests.services.hub_server import HubServer, serve_hub
 from tests.services.weights_server import WeightsServer, serve_weights
 
 if TYPE_CHECKING:
@@ -210,6 +211,23 @@ def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TORCH_HOME", str(folder / "torch"))
     monkeypatch.delenv("ASSAY_WEIGHTS_MIRROR", raising=False)
     return folder
+
+
+@pytest.fixture
+def hub(caches: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A real hub on loopback, for this process and its children, with an empty cache and no token."""
+    from huggingface_hub import close_session, constants
+
+    close_session()  # one that was opened for other proxies
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("HF_HOME", str(caches / "hf"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(caches / "hf" / "hub"))  # the library reads these at import
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(caches / "hf" / "token"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with serve_hub() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.address)
+        yield server
 
 
 @pytest.fixture

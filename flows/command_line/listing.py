@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.markup import escape
 
-from tasks.core.errors import SpecError
+from tasks.core.errors import SpecError, WeightsError
 from tasks.core.families.family import Family
 from tasks.core.families.registry import FAMILIES, family_of
 from tasks.core.spec.catalog import read_catalog
@@ -45,7 +45,7 @@ def model_lines(glob: str) -> Iterator[str]:
 def _rows(*, without: Sequence[Family]) -> Iterator[tuple[str, str, str]]:
     """Name, where it is known, and what is to be said of its weights; of the catalog first."""
     for name in read_catalog():
-        yield name, "catalog", _weights_of(resolve(make_spec(model=name)))
+        yield name, "catalog", _weights_of(resolve(make_spec(model=name), pins=False))
     for family in (family for family in FAMILIES if family not in without):
         for name in family.names():
             yield name, family.name, _weights_of_family(family, name)
@@ -65,6 +65,6 @@ def _weights_of(spec: ResolvedSpec) -> str:
         return _weights_of_family(family, spec.model)
     try:
         check_files(spec)
-    except SpecError:
+    except (SpecError, WeightsError):
         return _MISSING
     return _HERE if kind == "file" else _ONLINE

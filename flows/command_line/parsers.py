@@ -177,6 +177,8 @@ def add_spec_options(parser: argparse.ArgumentParser) -> None:
     model("--ignore-missing", metavar="GLOB", action="append", help="keys that the weights may lack; repeatable")
     model("--ignore-unexpected", metavar="GLOB", action="append", help="keys that the model may lack; repeatable")
     model("--task", metavar="NAME", help="of a model of hf:, e.g. text-classification; default: from its config")
+    trust = "run the code that comes with a model of hf: (auto_map); read it before"
+    model("--trust-remote-code", action="store_true", default=None, help=trust)
     model("--kwargs", metavar="JSON", type=_json_object, help="arguments of the factory")
     model("--name", metavar="NAME", help="registered model name; default: the model's")
     values = parser.add_argument_group("inputs and outputs").add_argument

@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tasks.core.errors import SpecError
+from tasks.core.network.hub import HubWeights
 from tasks.core.records.preprocessing import Preprocessing
 from tasks.core.records.record import Record
 
@@ -20,14 +22,17 @@ class NamedWeights(Record):
 
     origin: str
     """What is recorded of them, e.g. `ResNet18_Weights.IMAGENET1K_V1`."""
-    location: str | Path
-    """URL, with the first digits of the SHA-256 as `#sha256=HEX` or in the file's name; or path of a local file."""
+    location: str | Path | HubWeights
+    """URL, with the first digits of the SHA-256 as `#sha256=HEX` or in the file's name; path of a local file; or on the
+    hub, where the commit joins the origin."""
     folder: Path | None = None
     """Where the family's own library keeps its downloads; None: Assay's cache."""
     folder_variable: str = ""
     """Environment variable that moves `folder`."""
     arguments: dict[str, Any] = {}
     """Arguments with which the factory loads them from there itself; empty: Assay does."""
+    path_argument: str = ""
+    """A further one, which is given the path of the verified local file."""
     preprocessing: Preprocessing = Preprocessing()
     """What they were trained on, as far as the family knows."""
 
@@ -43,8 +48,6 @@ class Family(ABC):
     """Distributions whose versions decide what a model of the family is."""
     names_weights = False
     """Whether weights may be given by a name of the family's own."""
-    fixes_weights = False
-    """Whether such a name means the same tensors while the versions of `packages` are equal."""
     chooses_outputs = False
     """Whether files have only some of the tensors that forward returns, where nobody chooses."""
     has_known_sizes = False
@@ -63,6 +66,15 @@ class Family(ABC):
         Raises:
             SpecError: the text is incomplete.
         """
+
+    def pinned(self, model: Any) -> dict[str, Any]:
+        """Fields that only a server or files can tell, over those of `fields`; a `model` that means the same for good.
+
+        Raises:
+            SpecError: there is no such model.
+            ServiceError: the server can't be reached.
+        """
+        return {}
 
     @abstractmethod
     def factory(self, model: Any) -> "Callable[..., nn.Module]":
@@ -111,6 +123,27 @@ class Family(ABC):
             WeightsError: the model has none of this name.
         """
         raise NotImplementedError
+
+    def fixes_weights(self, model: str) -> bool:
+        """Does a name of weights mean the same tensors while the model's text and versions of `packages` are equal?"""
+        return False
+
+    def own_weights(self, model: str) -> Path | None:
+        """The file or folder that a name of weights means, where that is told without PyTorch."""
+        return None
+
+    def check_trust(self, model: Any, *, trusted: bool) -> None:
+        """Check that a model brings no code of its own, or that it is trusted.
+
+        Args:
+            model: MODEL text.
+            trusted: `--trust-remote-code` was given.
+
+        Raises:
+            SpecError: there is code that nobody trusts, or trust in a model that has none beside its own.
+        """
+        if trusted:
+            raise SpecError(f"--trust-remote-code is for models of transformers (hf:), {model} is none; leave it out.")
 
     def name_of_file(self, model: str, file: str, sha256: str) -> str:
         """The name of the model's weights that a file is; empty: none of the family's own.

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from tasks.core.errors import SpecError
-from tasks.core.families.family import Exporter, Family
+from tasks.core.errors import SpecError, WeightsError, one_line
+from tasks.core.families.family import Exporter, Family, NamedWeights
+from tasks.core.network.hub import HubWeights, hub_model
 from tasks.core.records.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class TimmFamily(Family):
     name = "timm"
     syntax = "timm:NAME[.TAG]"
     packages = ("timm",)
+    names_weights = True
 
     @override
     def recognises(self, model: object) -> bool:
@@ -40,7 +42,7 @@ class TimmFamily(Family):
         name = re.sub(r"[^\w-]", "_", model.removeprefix(PREFIX))
         if not name:
             raise SpecError(f"{model} names no model; write {self.syntax}, e.g. timm:resnet18.")
-        return {"name": name, "input_names": ("pixel_values",), "outputs": ("logits",)}
+        return {"name": name, "weights": "DEFAULT", "input_names": ("pixel_values",), "outputs": ("logits",)}
 
     @override
     def text_of(self, model: str) -> str:
@@ -61,9 +63,24 @@ class TimmFamily(Family):
         """What timm's own `create_model` makes, without a download."""
         if importlib.util.find_spec("timm") is None:
             raise SpecError(f"{model} needs timm, which is not installed; pip install -e '.[timm]'.")
-        import timm
+        return functools.partial(_create, model.removeprefix(PREFIX))
 
-        return functools.partial(timm.create_model, model.removeprefix(PREFIX), pretrained=False)
+    @override
+    def weights(self, model: str, weights: str) -> NamedWeights:
+        """Those of the pretrained config: on the hub, where timm itself looks first, or at a URL."""
+        config = _pretrained_config(model)
+        if weights != "DEFAULT":
+            raise WeightsError(f"{model} has no weights {weights!r}; give DEFAULT (timm's), a file or random.")
+        if not (config.hf_hub_id or config.url):
+            raise WeightsError(f"timm has no weights of {model}; give a file or random, or another tag in its name.")
+        if not config.hf_hub_id:
+            return NamedWeights(origin=config.url, location=config.url, path_argument="file")
+        there = hub_model(config.hf_hub_id)
+        if there is None:
+            raise WeightsError(f"timm's weights of {model} are at {config.hf_hub_id!r}, which is no model of the hub.")
+        usual = config.hf_hub_filename in (None, "pytorch_model.bin", "open_clip_pytorch_model.bin")
+        location = HubWeights(model=there, file="" if usual else config.hf_hub_filename)
+        return NamedWeights(origin=there.repo, location=location, path_argument="file")
 
     @override
     def usual_sizes(self, model: str, module: "nn.Module") -> dict[str, int]:
@@ -100,6 +117,43 @@ class TimmFamily(Family):
     @override
     def exporter_order(self, model: str) -> tuple[tuple[Exporter, ...], str]:
         return ("torchscript", "dynamo"), "timm models: same proof, 2 to 10 times faster"
+
+
+def _create(name: str, *, file: Path | None = None, **options: Any) -> "nn.Module":
+    """A model as timm makes it; with a file, loaded with these weights as timm loads its own.
+
+    Raises:
+        WeightsError: it is to have another number of classes than the weights.
+    """
+    import timm
+
+    if file is None:
+        unloaded: nn.Module = timm.create_model(name, pretrained=False, **options)
+        return unloaded
+    overlay = {"file": str(file), "custom_load": file.suffix == ".npz"}  # what is on the hub is in timm's own form
+    built: nn.Module = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
+    config: Any = getattr(built, "pretrained_cfg", {})
+    known, wanted = config.get("num_classes"), options.get("num_classes", 0)
+    if wanted not in (0, known):
+        raise WeightsError(
+            f"The weights of {name} tell {known} classes, and a head for {wanted} would have random ones; give a file "
+            f"that was trained for them, or num_classes 0 for no head."
+        )
+    return built
+
+
+def _pretrained_config(model: str) -> Any:
+    """What timm knows of the weights of a name, the default tag's if it has none.
+
+    Raises:
+        SpecError: timm has no such tag.
+    """
+    from timm.models import get_pretrained_cfg
+
+    try:
+        return get_pretrained_cfg(model.removeprefix(PREFIX), allow_unregistered=False)
+    except RuntimeError as error:
+        raise SpecError(f"{model} is no model of timm: {one_line(error)}; --list '{PREFIX}*' has them.") from error
 
 
 @functools.cache

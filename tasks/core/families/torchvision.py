@@ -30,7 +30,7 @@ class TorchvisionFamily(Family):
     name = "torchvision"
     syntax = "torchvision name"
     packages = ("torchvision",)
-    names_weights = fixes_weights = has_known_sizes = True
+    names_weights = has_known_sizes = True
 
     @override
     def recognises(self, model: object) -> bool:
@@ -77,6 +77,10 @@ class TorchvisionFamily(Family):
                 **{field: tuple(getattr(transforms, name, None) or ()) for field, name in fields.items()},
             ),
         )
+
+    @override
+    def fixes_weights(self, model: str) -> bool:
+        return True
 
     @override
     def name_of_file(self, model: str, file: str, sha256: str) -> str:

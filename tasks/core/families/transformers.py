@@ -1,7 +1,8 @@
-"""Models of Hugging Face's transformers in a folder: `hf:./my-bert`, which holds config.json and weights."""
+"""Models of Hugging Face's transformers: `hf:./my-bert`, a folder with config.json and weights, or `hf:ORG/NAME`."""
 
 import functools
 import importlib.util
+import logging
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,31 +10,56 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from tasks.core.errors import SpecError, WeightsError
+from tasks.core.errors import SpecError, WeightsError, some
 from tasks.core.families.family import Exporter, Family, NamedWeights
 from tasks.core.families.transformers_configs import (
     AUTO_CLASSES,
     BESIDE,
     CONFIG,
     PIPELINE,
+    check_code,
+    own_code,
+    pipeline_parts,
     preprocessing_of,
     static_dims,
 )
+from tasks.core.network.hub import HubModel, HubWeights, fetch_files, hub_model, require_file
 from tasks.core.records.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from torch import nn
 
+log = logging.getLogger("assay")
+
 PREFIX = "hf:"
+_DESCRIPTION = (
+    *(
+        CONFIG,
+        PIPELINE,
+        *BESIDE,
+        "processor_config.json",
+        "config_sentence_transformers.json",
+        "sentence_*_config.json",
+    ),
+    *("[0-9]_*/*.json", "*.py"),
+)
+"""Files of a model on the hub that say what it is: configs, those of a pipeline's modules, and code if it has some."""
+_TOKENIZERS = (
+    *("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model"),
+    "[0-9]_*/*.txt",
+)
+"""Files beside the weights."""
+_OWN_MODULES = "transformers_modules."
+"""Where transformers imports code that comes with a model."""
 _INSIDE = re.compile(r"_\d+$|^(past_key_values|hidden_states|attentions|\w+_model_output)")
 """Outputs of inner layers, of caches and of the towers inside a model."""
 
 
 class TransformersFamily(Family):
-    """Every model that transformers builds from a folder with its config."""
+    """Every model that transformers builds from a config, in a folder or on the hub."""
 
     name = "transformers"
-    syntax = "hf:FOLDER"
+    syntax = "hf:FOLDER, hf:ORG/NAME[@REVISION]"
     packages = ("transformers",)
     names_weights = chooses_outputs = True
 
@@ -43,32 +69,55 @@ class TransformersFamily(Family):
 
     @override
     def fields(self, model: str) -> dict[str, Any]:
-        """Named by the folder, whose path is made absolute; its own weights."""
+        """Named by the folder, whose path is made absolute, or by the model on the hub; its own weights."""
+        if there := _on_hub(model):
+            return {"name": _name(there.repo.rpartition("/")[2]), "weights": "DEFAULT"}
         folder = _folder(model)
         if model == PREFIX or not folder.name:
             raise SpecError(f"{model} names no folder; write {self.syntax}.")
         return {
-            "name": re.sub(r"[^\w-]", "_", folder.name),
+            "name": _name(folder.name),
             "model": f"{PREFIX}{folder}",
             "weights": "DEFAULT",
             "static": static_dims(folder),
         }
 
     @override
-    def text_of(self, model: str) -> str:
-        return f"{PREFIX}{_folder(model).name}"
+    def pinned(self, model: str) -> dict[str, Any]:
+        """A model of the hub at the commit that its revision means now; its config is fetched."""
+        if (there := _on_hub(model)) is None:
+            return {}
+        folder = fetch_files(_installed(model, there), _DESCRIPTION)
+        require_file(there, folder, CONFIG)
+        if folder.name != there.revision:
+            log.info("%s is commit %s", there, folder.name)
+        return {"model": f"{PREFIX}{there.repo}@{folder.name}", "static": static_dims(folder)}
 
     @override
-    def file_of(self, model: str) -> Path:
-        return _folder(model) / CONFIG
+    def text_of(self, model: str) -> str:
+        return f"{PREFIX}{_on_hub(model) or _folder(model).name}"
+
+    @override
+    def file_of(self, model: str) -> Path | None:
+        return None if _on_hub(model) else _folder(model) / CONFIG
 
     @override
     def source_files(self, model: str) -> tuple[Path, ...]:
+        """Of a folder; on the hub the commit says it all."""
+        if _on_hub(model):
+            return ()
         folder = _folder(model)
         beside = sorted(folder.glob("[0-9]_*/*")) if (folder / PIPELINE).is_file() else []
+        beside += sorted(folder.glob("*.py")) if own_code(folder) else []
         return tuple(
             path for path in (*(folder / name for name in (CONFIG, PIPELINE, *BESIDE)), *beside) if path.is_file()
         )
+
+    @override
+    def check_trust(self, model: str, *, trusted: bool) -> None:
+        there = _on_hub(model)
+        if there is None or there.is_commit:
+            check_code(_folder(model), trusted=trusted)
 
     @override
     def tasks(self) -> tuple[str, ...]:
@@ -90,17 +139,35 @@ class TransformersFamily(Family):
 
     @override
     def weights(self, model: str, weights: str) -> NamedWeights:
-        """The folder's own, which transformers itself loads: it knows the keys that its versions renamed."""
-        folder = _folder(model)
+        """Its own, which transformers itself loads: it knows the keys that its versions renamed."""
         if weights != "DEFAULT":
-            raise WeightsError(f"{model} has no weights {weights!r}; give DEFAULT (the folder's), a file or random.")
-        return NamedWeights(origin=folder.name, location=folder, arguments={"pretrained": True})
+            raise WeightsError(f"{model} has no weights {weights!r}; give DEFAULT (its own), a file or random.")
+        folder = _folder(model)
+        if there := _on_hub(model):
+            parts = [str(part.get("path") or "") for part in pipeline_parts(folder)]
+            folders = ("", *(f"{part}/" for part in parts if part))
+            location: Path | HubWeights = HubWeights(model=there, folders=folders, beside=_TOKENIZERS)
+        else:
+            location = folder
+        origin = there.repo if there else folder.name
+        return NamedWeights(origin=origin, location=location, arguments={"pretrained": True})
+
+    @override
+    def fixes_weights(self, model: str) -> bool:
+        """Those of a commit are what they are."""
+        return (there := _on_hub(model)) is not None and there.is_commit
+
+    @override
+    def own_weights(self, model: str) -> Path | None:
+        return None if _on_hub(model) else _folder(model)
 
     @override
     def loading_notes(self, module: "nn.Module") -> tuple[str, ...]:
         from tasks.core.families.transformers_loading import NOTES
 
-        return NOTES.get(module, ())
+        own = {type(part).__name__ for part in module.modules() if type(part).__module__.startswith(_OWN_MODULES)}
+        trusted = (f"code of the model's own is run (--trust-remote-code): {some(sorted(own))}",) if own else ()
+        return (*trusted, *NOTES.get(module, ()))
 
     @override
     def default_inputs(self, model: str, module: "nn.Module", parameters: list[str]) -> tuple[str, ...]:
@@ -142,5 +209,26 @@ def _is_pipeline(module: "nn.Module") -> bool:
     return type(module).__name__ == "SentenceTransformer"
 
 
+def _on_hub(model: str) -> HubModel | None:
+    """The model of the hub that a text names; None where it is a folder, as it is if there is one."""
+    text = model.removeprefix(PREFIX)
+    return None if Path(text).is_dir() else hub_model(text)
+
+
 def _folder(model: str) -> Path:
+    """Where the config is, at least; of a model of the hub in the cache."""
+    if there := _on_hub(model):
+        return fetch_files(_installed(model, there), _DESCRIPTION)
     return Path(model.removeprefix(PREFIX)).expanduser().absolute()
+
+
+def _installed(model: str, there: HubModel) -> HubModel:
+    """The model, if its libraries are there to fetch it with; else a SpecError."""
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise SpecError(f"{model} needs transformers, which is not installed; pip install -e '.[hf]'.")
+    return there
+
+
+def _name(text: str) -> str:
+    """As MLflow allows it."""
+    return re.sub(r"[^\w-]", "_", text)

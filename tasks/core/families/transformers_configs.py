@@ -42,6 +42,13 @@ VARIABLE_PICTURES = frozenset(
 """Types of model that take pictures of any size, though their configs may name one."""
 
 
+def title_of(folder: Path) -> str:
+    """What sentences call a folder: its name, or ORG/NAME where it lies in the cache of the hub's library."""
+    if folder.parent.name != "snapshots":
+        return folder.name
+    return folder.parents[1].name.removeprefix("models--").replace("--", "/")
+
+
 def read_config(folder: Path, name: str = CONFIG) -> dict[str, Any]:
     """Read a config of a folder; empty where there is none.
 
@@ -57,10 +64,51 @@ def read_config(folder: Path, name: str = CONFIG) -> dict[str, Any]:
     except OSError:
         return {}
     except ValueError as error:
-        raise SpecError(f"{folder.name}/{name} is no JSON ({error}); fetch it anew.") from error
+        raise SpecError(f"{title_of(folder)}/{name} is no JSON ({error}); fetch it anew.") from error
     if not isinstance(config, dict):
-        raise SpecError(f"{folder.name}/{name} is no JSON object; give a folder that save_pretrained wrote.")
+        raise SpecError(f"{title_of(folder)}/{name} is no JSON object; give a folder that save_pretrained wrote.")
     return config
+
+
+def check_code(folder: Path, *, trusted: bool) -> None:
+    """Check that a model brings no Python code of its own, or that it is trusted; else a SpecError.
+
+    Args:
+        folder: of the model.
+        trusted: `--trust-remote-code` was given.
+    """
+    if not trusted and (said := own_code(folder)):
+        raise SpecError(
+            f"{title_of(folder)} runs code of its own ({said}); read it, and allow it with --trust-remote-code, or "
+            f"give its class as path/to/file.py:Class."
+        )
+
+
+def own_code(folder: Path) -> str:
+    """What in a folder's configs names classes that its libraries do not have; empty: nothing."""
+    for name in (CONFIG, TOKENIZER):
+        if "auto_map" in read_config(folder, name) and (name == CONFIG or (folder / PIPELINE).is_file()):
+            return f"auto_map in {name}"
+    types = [str(part.get("type")) for part in pipeline_parts(folder)]
+    foreign = [kind for kind in types if not kind.startswith("sentence_transformers.")]
+    return f"{foreign[0]} in {PIPELINE}" if foreign else ""
+
+
+def pipeline_parts(folder: Path) -> list[dict[str, Any]]:
+    """The modules of a folder of sentence-transformers, as modules.json has them; empty for other folders.
+
+    Raises:
+        SpecError: it is no list of objects.
+    """
+    try:
+        parts = json.loads((folder / PIPELINE).read_text(encoding="utf-8"))
+    except OSError:
+        return []
+    except ValueError as error:
+        raise SpecError(f"{title_of(folder)}/{PIPELINE} is no JSON ({error}); fetch it anew.") from error
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        raise SpecError(f"{title_of(folder)}/{PIPELINE} is no list of modules; give a folder that save() wrote.")
+    return parts
 
 
 def static_dims(folder: Path) -> dict[str, str]:

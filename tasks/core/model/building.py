@@ -160,11 +160,14 @@ def _build(spec: ResolvedSpec, weights: Weights) -> tuple[nn.Module, Loaded | No
         name = spec.weights if weights.kind == family.name else weights.named
         named = family.weights(spec.model, name) if name else None
         arguments = named.arguments if named else {}
-        task = {"task": spec.task} if spec.task else {}
+        if named and named.path_argument:
+            arguments = {**arguments, named.path_argument: weights.path}
+        asked: dict[str, Any] = {"task": spec.task} if spec.task else {}
+        asked |= {"trust_remote_code": True} if spec.trust_remote_code else {}
 
         def make() -> nn.Module:
             nonlocal notes
-            made, notes = _prepared(spec, build(factory, {**spec.kwargs, **task, **arguments}, title=spec.title))
+            made, notes = _prepared(spec, build(factory, {**spec.kwargs, **asked, **arguments}, title=spec.title))
             if weights.kind == "random" and isinstance(made, torch.jit.ScriptModule):
                 raise ModelError(
                     f"{spec.title} is a ScriptModule, which takes no random weights; name what it is made of."

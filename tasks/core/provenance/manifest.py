@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +18,7 @@ from tasks.core.spec.export_spec import ResolvedSpec
 
 PACKAGES = ("torch", "torchvision", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
 """The packages that shape any file or its proof."""
+_AT_COMMIT = re.compile(r"hf:(.+)@([0-9a-f]{40})")
 _UNDECIDING = ("errors.py", "provenance", "records", "reports", "speed", "variants")
 """Files and rooms of `tasks/core` whose code decides neither a file nor its proof."""
 
@@ -83,11 +85,19 @@ def changes(before: Manifest, now: Manifest) -> tuple[Change, ...]:
     )
     spec, versions = _changes(old_spec, new_spec, absent=None), _changes(before.versions, now.versions)
     found: list[tuple[Kind, str, str, str]] = [
-        *(("spec", f"spec.{key}", _text(old), _text(new)) for key, old, new in spec),
+        *(("spec", _spec_name(key, old, new), _text(old), _text(new)) for key, old, new in spec),
         *((kind, name, _short(old), _short(new)) for kind, name, old, new in hashed if old != new),
         *(("packages", f"{package} {old} -> {new}", old, new) for package, old, new in versions),
     ]
     return tuple(Change(kind=kind, name=name, before=old, now=new) for kind, name, old, new in found)
+
+
+def _spec_name(key: str, old: Any, new: Any) -> str:
+    """What an entry of the spec is called that has another value now; of a model on the hub, which commit it was at."""
+    before, now = (_AT_COMMIT.fullmatch(str(value)) for value in (old, new))
+    if key != "model" or before is None or now is None or before[1] != now[1]:
+        return f"spec.{key}"
+    return f"commit of {before[1]} {before[2][:10]} -> {now[2][:10]}"
 
 
 def _text(value: Any) -> str:

@@ -74,6 +74,8 @@ class ExportSpec(Record):
     weights in it; `random[:SEED]`, `as-built`, or a state_dict."""
     task: str | None = None
     """What a model of `hf:` is for, e.g. `text-classification`; None: as its config says."""
+    trust_remote_code: bool = False
+    """Run the Python code that comes with a model of `hf:`."""
     kwargs: dict[str, Any] = {}
     """Arguments of the factory."""
     forward_kwargs: dict[str, Any] = {}

@@ -28,14 +28,16 @@ def make_spec(**fields: Any) -> ExportSpec:
     return _made(ExportSpec, fields)
 
 
-def resolve(spec: ExportSpec, *, use_catalog: bool = True) -> ResolvedSpec:
+def resolve(spec: ExportSpec, *, use_catalog: bool = True, pins: bool = True) -> ResolvedSpec:
     """Fill what the spec leaves empty; a resolved one stays as it is. A value equal to its field's default is empty.
 
-    A SpecError if no family takes the model, an import path comes without weights, or the catalog entry is wrong.
+    A SpecError if no family takes the model, an import path comes without weights, or the catalog entry is wrong; a
+    ServiceError if a server that knows the model can't be reached.
 
     Args:
         spec: what was asked for.
         use_catalog: its model may be an entry of the catalog.
+        pins: a server may be asked what a model's text means now; else the spec is one to look at only.
     """
     if isinstance(spec, ResolvedSpec):
         return spec
@@ -45,7 +47,10 @@ def resolve(spec: ExportSpec, *, use_catalog: bool = True) -> ResolvedSpec:
         own = {key: value for key, value in given.items() if key != "model"}
         given = {"name": spec.model, "model": spec.model, **listed, **own}
     model = given["model"]
-    known = _find_family(model).fields(model)
+    family = _find_family(model)
+    known = family.fields(model)
+    if pins:
+        known |= family.pinned(known.get("model", model))
     if given.get("inputs"):
         known = {key: value for key, value in known.items() if key not in _INPUT_FIELDS}
     filled = {**known, **given, "model": known.get("model", model)}
@@ -64,6 +69,7 @@ def check_files(spec: ResolvedSpec) -> None:
     if spec.task and spec.task not in (tasks := family.tasks()):
         choices = f"there are {', '.join(tasks)}" if tasks else "only those of transformers (hf:) have tasks"
         raise SpecError(f"--task {spec.task} is none that {spec.model} can have; {choices}.")
+    family.check_trust(spec.model, trusted=spec.trust_remote_code)
     if spec.sample is not None and not spec.sample.is_file():
         raise SpecError(f"There is no sample file {spec.sample}; give an .npz with arrays by input name.")
     check_input_memory(spec.inputs)

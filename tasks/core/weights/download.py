@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from tasks.core.errors import ServiceError, WeightsError
 from tasks.core.hashes import file_sha256
+from tasks.core.network.redirects import RedirectRule
 from tasks.core.paths import cache_folder
 from tasks.core.progress import Progress
 from tasks.core.records.record import Record
-from tasks.core.weights.redirects import RedirectRule
 from tasks.core.weights.urls import mirrored, split_url, without_query
 
 Hooks = dict[str, list[Callable[..., object]]]

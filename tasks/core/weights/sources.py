@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from tasks.core.errors import WeightsError
 from tasks.core.families.registry import family_of
+from tasks.core.network.hub import HubWeights, fetch_weights
 from tasks.core.records.steps import Weights
 from tasks.core.syntax import WEIGHTS_CHOICES
 from tasks.core.weights.download import fetch_to_cache, fetch_to_file
@@ -95,9 +96,9 @@ def same_weights(spec: _Asked, file_hash: str | None) -> bool:
         expected = split_url(spec.weights)[2]
         return bool(expected and file_hash and file_hash.startswith(expected))
     family = family_of(spec.model)
-    if kind == family.name and not family.fixes_weights:
-        location = family.weights(spec.model, spec.weights).location
-        return isinstance(location, Path) and _has_sha256(location, file_hash)
+    if kind == family.name and not family.fixes_weights(spec.model):
+        own = family.own_weights(spec.model)
+        return own is not None and _has_sha256(own, file_hash)
     return kind == "random" or kind == family.name
 
 
@@ -147,6 +148,10 @@ def _find_named(spec: _Asked, kind: str) -> Weights:
     named = family_of(spec.model).weights(spec.model, spec.weights)
     if isinstance(named.location, Path):
         return read_verified(named.location, kind=kind, origin=named.origin)
+    if isinstance(named.location, HubWeights):
+        folder = fetch_weights(named.location)
+        path, origin = folder / named.location.file, f"{named.location.model.repo}@{folder.name}"
+        return read_verified(path, kind=kind, origin=origin)
     if named.folder:
         path = fetch_to_file(named.location, named.folder, variable=named.folder_variable)
     else:

@@ -10,7 +10,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from tasks.core.errors import AssayError, SpecError, WeightsError
+from tasks.core.errors import AssayError, WeightsError
 from tasks.core.export.fallback import export
 from tasks.core.families.timm import TimmFamily
 from tasks.core.forward.arguments import forward_parameters
@@ -67,8 +67,7 @@ def test_a_name_fills_the_spec() -> None:
     assert spec.name == "convnextv2_atto_fcmae_ft_in1k"
     assert (spec.input_names, spec.outputs) == (("pixel_values",), ("logits",))
     assert '"timm:convnextv2_atto.fcmae_ft_in1k"' in spec.canonical_json()
-    with pytest.raises(SpecError, match="needs --weights, one of"):
-        resolve(ExportSpec(model="timm:test_vit"))
+    assert resolve(ExportSpec(model="timm:test_vit")).weights == "DEFAULT"
 
 
 @pytest.mark.parametrize(

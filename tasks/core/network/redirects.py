@@ -6,7 +6,7 @@ import socket
 import httpx
 
 from tasks.core.errors import WeightsError
-from tasks.core.weights.urls import without_query
+from tasks.core.sentences import without_secrets
 
 
 class RedirectRule:
@@ -15,7 +15,7 @@ class RedirectRule:
     def __init__(self, address: str) -> None:
         """Make the rule for a download that starts at an address."""
         self._starts_inside = _is_inside(httpx.URL(address).host)
-        self._start = without_query(address)
+        self._start = without_secrets(address)
 
     def __call__(self, request: httpx.Request) -> None:
         """Refuse a request that leads where the start does not allow.
@@ -23,7 +23,7 @@ class RedirectRule:
         Raises:
             WeightsError: it is no HTTP, or leads from a public address to this machine or a private network.
         """
-        target = without_query(str(request.url))
+        target = without_secrets(str(request.url))
         if request.url.scheme not in ("http", "https"):
             raise WeightsError(f"{self._start} sends on to {target}, which is no HTTP; give the file's own address.")
         if not self._starts_inside and _is_inside(request.url.host):

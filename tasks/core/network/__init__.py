@@ -1,0 +1,1 @@
+"""Where downloads may lead, and Hugging Face's hub."""

@@ -24,6 +24,8 @@ ELSEWHERE = {
     "python deployments/notify.py": "tests/flows/test_news.py",
     "dask scheduler": "tests/flows/test_sweep_dask.py",
     "dask worker": "tests/flows/test_sweep_dask.py",
+    "python flows/export.py hf:ORG/NAME": "tests/flows/test_hub.py",
+    "python flows/export.py timm:convnextv2_atto": "tests/core/families/test_hub_models.py",
     "mlflow models serve": "tests/mlflow_store/test_runs.py",
     "MLFLOW_TRACKING_URI=http://HOST:5000 python flows/sweep.py --dask": "tests/flows/test_sweep_dask.py",
 }

@@ -39,7 +39,7 @@ def model_lines(glob: str) -> Iterator[str]:
     if glob == "*":
         for family in many:
             yield f"[dim]and {len(family.names()):,} of {family.name}: --list '{family.syntax.partition(':')[0]}:*'[/]"
-        yield f"[dim]and any {', or '.join(others)}[/]"
+        yield f"[dim]and any {escape(', or '.join(others))}[/]"
 
 
 def _rows(*, without: Sequence[Family]) -> Iterator[tuple[str, str, str]]:
@@ -54,7 +54,7 @@ def _rows(*, without: Sequence[Family]) -> Iterator[tuple[str, str, str]]:
 def _weights_of_family(family: Family, name: str) -> str:
     if family.has_weights_here(name):
         return _HERE
-    return _ONLINE if family.names_weights else _YOURS
+    return _ONLINE if family.has_weights(name) else _YOURS
 
 
 def _weights_of(spec: ResolvedSpec) -> str:

@@ -100,6 +100,10 @@ class Family(ABC):
         """Is a MODEL text one of `names`, or may it be a model though nobody can list it?"""
         return not (names := self.names()) or model in names
 
+    def has_weights(self, model: str) -> bool:
+        """Are there weights that a MODEL text means where nobody names others, here or to be fetched?"""
+        return self.names_weights
+
     def has_weights_here(self, model: str) -> bool:
         """Is no download needed for the weights that a MODEL text means where nobody names others?"""
         return False

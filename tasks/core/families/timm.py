@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from tasks.core.errors import SpecError, WeightsError, one_line
 from tasks.core.families.family import Exporter, Family, NamedWeights
-from tasks.core.network.hub import HubWeights, hub_model
+from tasks.core.network.hub import HubWeights, cached_models, hub_model
 from tasks.core.records.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -57,6 +57,16 @@ class TimmFamily(Family):
     def lists(self, model: str) -> bool:
         """The architecture decides: some tags only timm's own code can tell."""
         return not self.names() or model.partition(".")[0] in self.names()
+
+    @override
+    def has_weights(self, model: str) -> bool:
+        """Those whose tags timm's sources name."""
+        return model.removeprefix(PREFIX).partition(".")[0] in _trained()
+
+    @override
+    def has_weights_here(self, model: str) -> bool:
+        """Are the weights of a tag in the cache of the hub's library?"""
+        return f"timm/{model.removeprefix(PREFIX)}" in cached_models()
 
     @override
     def factory(self, model: str) -> "Callable[..., nn.Module]":
@@ -166,6 +176,12 @@ def _names() -> tuple[str, ...]:
     built = {name for source in sources for name in _BUILDER.findall(source)}
     tagged = {name for source in sources for name in _TAGGED.findall(source) if name.partition(".")[0] in built}
     return tuple(PREFIX + name for name in sorted(built | tagged) if not name.endswith(".untrained"))
+
+
+@functools.cache
+def _trained() -> frozenset[str]:
+    """Architectures of which there are weights."""
+    return frozenset(name.removeprefix(PREFIX).partition(".")[0] for name in _names() if "." in name)
 
 
 def _input_size(module: "nn.Module") -> tuple[int, int, int]:

@@ -23,7 +23,7 @@ from tasks.core.families.transformers_configs import (
     preprocessing_of,
     static_dims,
 )
-from tasks.core.network.hub import HubModel, HubWeights, fetch_files, hub_model, require_file
+from tasks.core.network.hub import HubModel, HubWeights, cached_models, fetch_files, hub_model, require_file
 from tasks.core.records.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -92,6 +92,11 @@ class TransformersFamily(Family):
         if folder.name != there.revision:
             log.info("%s is commit %s", there, folder.name)
         return {"model": f"{PREFIX}{there.repo}@{folder.name}", "static": static_dims(folder)}
+
+    @override
+    def has_weights_here(self, model: str) -> bool:
+        """In the folder; of a model on the hub in the cache, at some commit."""
+        return there.repo in cached_models() if (there := _on_hub(model)) else _folder(model).is_dir()
 
     @override
     def text_of(self, model: str) -> str:

@@ -1,5 +1,7 @@
 """Models on Hugging Face's hub: files of one commit, in the cache of its own library, fetched if they are not there."""
 
+import functools
+import importlib.util
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatch
@@ -114,14 +116,40 @@ def fetch_weights(weights: HubWeights) -> Path:
     return folder
 
 
+def cached_models() -> frozenset[str]:
+    """ORG/NAME of the models whose weights are in the cache, at some commit; none without the hub's library."""
+    if importlib.util.find_spec("huggingface_hub") is None:
+        return frozenset()
+    from huggingface_hub import constants
+
+    return _models_in(Path(constants.HF_HUB_CACHE))
+
+
+@functools.cache
+def _models_in(cache: Path) -> frozenset[str]:
+    files = (*cache.glob("models--*/snapshots/*/*.safetensors"), *cache.glob("models--*/snapshots/*/*.bin"))
+    return frozenset(file.parents[2].name.removeprefix("models--").replace("--", "/") for file in files)
+
+
 def require_file(model: HubModel, folder: Path, name: str) -> None:
-    """Check that a folder of the cache has a file; raises as `lacks` says."""
+    """Check that a folder of the cache has a file; raises as `lacks` says.
+
+    Args:
+        model: whose folder it is.
+        folder: as `fetch_files` gave it.
+        name: of the file.
+    """
     if not (folder / name).is_file():
         raise lacks(model, name)
 
 
 def lacks(model: HubModel, what: str) -> SpecError | ServiceError:
-    """The error about a file that a model has not; a ServiceError where nobody may be asked."""
+    """The error about something that a model has not; a ServiceError where nobody may be asked.
+
+    Args:
+        model: at the revision that was asked for.
+        what: it lacks, for a sentence.
+    """
     from huggingface_hub import constants
 
     if constants.is_offline_mode():

@@ -2,11 +2,14 @@
 
 import ipaddress
 import socket
-
-import httpx
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from tasks.core.errors import WeightsError
 from tasks.core.sentences import without_secrets
+
+if TYPE_CHECKING:
+    import httpx
 
 
 class RedirectRule:
@@ -14,10 +17,10 @@ class RedirectRule:
 
     def __init__(self, address: str) -> None:
         """Make the rule for a download that starts at an address."""
-        self._starts_inside = _is_inside(httpx.URL(address).host)
+        self._starts_inside = _is_inside(urlsplit(address).hostname or "")
         self._start = without_secrets(address)
 
-    def __call__(self, request: httpx.Request) -> None:
+    def __call__(self, request: "httpx.Request") -> None:
         """Refuse a request that leads where the start does not allow.
 
         Raises:

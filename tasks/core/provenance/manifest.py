@@ -93,11 +93,11 @@ def changes(before: Manifest, now: Manifest) -> tuple[Change, ...]:
 
 
 def _spec_name(key: str, old: Any, new: Any) -> str:
-    """What an entry of the spec is called that has another value now; of a model on the hub, which commit it was at."""
+    """What an entry of the spec is called that has another value now; a model of the hub may be at another commit."""
     before, now = (_AT_COMMIT.fullmatch(str(value)) for value in (old, new))
     if key != "model" or before is None or now is None or before[1] != now[1]:
         return f"spec.{key}"
-    return f"commit of {before[1]} {before[2][:10]} -> {now[2][:10]}"
+    return f"commit of {before[1]}"
 
 
 def _text(value: Any) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save_file
 from timm.models import get_pretrained_cfg
 
@@ -18,6 +19,7 @@ from tasks.core.errors import AssayError, SpecError, WeightsError
 from tasks.core.families import timm as family
 from tasks.core.families.transformers import TransformersFamily
 from tasks.core.model.building import build_with_weights
+from tasks.core.network.hub import _models_in
 from tasks.core.provenance.manifest import changes, make_manifest
 from tasks.core.spec.resolve import check, check_files, make_spec, resolve
 from tasks.core.weights.sources import find_weights, same_weights
@@ -32,6 +34,7 @@ class OwnConfig(BertConfig):
 class OwnBert(BertForSequenceClassification):
     config_class = OwnConfig
 """
+WITHOUT_WEIGHTS = "timm:botnet50ts_256"
 NORM = {"scale": "weight", "bias": "bias"}
 AUTO_MAP = {"AutoConfig": "own.OwnConfig", "AutoModelForSequenceClassification": "own.OwnBert"}
 
@@ -82,7 +85,7 @@ def test_a_moved_branch_is_told(hub: HubServer, tmp_path: Path) -> None:
         manifests.append((commit, make_manifest(spec, weights, report)))
     (old, before), (new, now) = manifests
     (change,) = changes(before, now)
-    assert change.name == f"commit of org/tiny {old[:10]} -> {new[:10]}"
+    assert change.name == "commit of org/tiny"
     assert (change.before, change.now) == (f"hf:org/tiny@{old}", f"hf:org/tiny@{new}")
     hub.put("org/other", files)
     spec, weights, _, report = built("hf:org/other")
@@ -174,6 +177,16 @@ def test_a_catalog_is_listed_without_asking(hub: HubServer, monkeypatch: pytest.
     assert "online" in hubby
     assert "missing" in husky
     assert not hub.requests
+    for repo in ("org--tiny", "timm--test_vit.r160_in1k"):
+        weights = Path(constants.HF_HUB_CACHE, f"models--{repo}", "snapshots", "0" * 40, "model.safetensors")
+        weights.parent.mkdir(parents=True)
+        weights.touch()
+    _models_in.cache_clear()
+    assert "here" in list(model_lines("hubby"))[1]
+    assert "here" in list(model_lines("timm:test_vit.*"))[1]
+    assert "online" in list(model_lines("timm:resnet18.a1_in1k"))[1]
+    assert "yours" in list(model_lines(WITHOUT_WEIGHTS))[1]
+    assert "ORG/NAME\\[@REVISION]" in list(model_lines("*"))[-1]
 
 
 def put_timm(hub: HubServer, tmp_path: Path, name: str) -> Mapping[str, torch.Tensor]:

@@ -85,7 +85,7 @@ def test_models_are_listed_without_pytorch(tmp_path: Path) -> None:
     title, *listed, timm, last, end = ran.stdout.splitlines()
     assert end == "0 2 set()"
     assert re.fullmatch(r"and \d,\d{3} of timm: --list 'timm:\*'", timm)
-    assert last == "and any hf:FOLDER, or package.module:Class or path/to/file.py:Class"
+    assert last == "and any hf:FOLDER, hf:ORG/NAME[@REVISION], or package.module:Class or path/to/file.py:Class"
     assert title.split() == ["MODEL", "FAMILY", "WEIGHTS"]
     assert len(listed) > 121
     assert max(map(len, listed)) <= 60

@@ -22,9 +22,9 @@ import pytest
 from tasks.core.speed import budget
 from tests.flows.in_process import Ran
 from tests.models.real_models import SITE
+from tests.services.hub_server import HubServer, serve_hub
 from tests.services.postgresql import Cluster, programs
 from tests.services.postgresql import postgresql as start_postgresql
-from tests.services.hub_server import HubServer, serve_hub
 from tests.services.weights_server import WeightsServer, serve_weights
 
 if TYPE_CHECKING:

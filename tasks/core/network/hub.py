@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.core.errors import ServiceError, SpecError, some
 from tasks.core.hashes import file_sha256
-from tasks.core.network.hub_client import PATIENCE_SECONDS, endpoint, prepare_client, shown_endpoint
+from tasks.core.network.hub_client import PATIENCE_SECONDS, endpoint, prepare_client, progress_bar, shown_endpoint
 from tasks.core.network.hub_refusals import not_cached, refusal
 from tasks.core.records.record import Record
 
@@ -85,7 +85,7 @@ def fetch_files(model: HubModel, patterns: Sequence[str]) -> Path:
             return folder
         # the library takes what it has where nobody answers: here that is said
         HfApi(endpoint=endpoint()).model_info(model.repo, revision=model.revision, timeout=PATIENCE_SECONDS)
-        folder = Path(snapshot_download(**asked))
+        folder = Path(snapshot_download(**asked, tqdm_class=progress_bar()))
     except (OSError, ValueError, KeyError, TypeError, httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise refusal(error, model.repo, model.revision) from error
     _check(model, folder, patterns)

@@ -1,12 +1,14 @@
 """How the hub's own library asks: where, with what patience, and never led from the internet into this network."""
 
 import functools
+import io
 import os
 from typing import Any
 from urllib.parse import urlsplit
 
 from tasks.core.errors import SpecError
 from tasks.core.network.redirects import RedirectRule
+from tasks.core.progress import Progress
 from tasks.core.sentences import without_secrets
 
 PATIENCE_SECONDS = 8.0
@@ -51,6 +53,32 @@ def prepare_client() -> None:
     huggingface_hub.set_client_factory(client)
     huggingface_hub.logging.set_verbosity_error()
     disable_progress_bars()
+
+
+@functools.cache
+def progress_bar() -> type:
+    """A class of bars for the library, which tell how far a download is as other long steps do."""
+    from tqdm import tqdm
+
+    class Bar(tqdm):  # type: ignore[misc]
+        """Counts the bytes that were written; of the library's other bars nothing is shown."""
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            self._progress = Progress("{done:.0f} MB fetched", 0.0)
+            self._counts = str(options.get("desc")).startswith("Reconstructing")
+            super().__init__(*args, **{**options, "file": io.StringIO()})
+
+        def update(self, n: float | None = 1) -> bool | None:
+            """Count bytes; what a repeated download loses comes back as a negative number."""
+            if self._counts and n:
+                self._progress.advance(n / 1e6)
+            return bool(super().update(n))
+
+        def display(self, *_: Any, **__: Any) -> bool:
+            """Show nothing."""
+            return True
+
+    return Bar
 
 
 def _look_where(request: Any) -> None:

@@ -1,6 +1,7 @@
 """Files of one commit of a model on the hub, from a real server on loopback that answers well or badly."""
 
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -97,6 +98,23 @@ def test_what_is_cut_is_resumed(hub: HubServer, monkeypatch: pytest.MonkeyPatch)
     folder = fetch_weights(HubWeights(model=MAIN))
     assert hub.ranges == ["bytes=100000-"]
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
+
+
+def test_a_download_tells_how_far_it_is(
+    hub: HubServer,
+    assay_log: list[logging.LogRecord],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """As other long steps do; the library's own bars and warnings are not shown."""
+    monkeypatch.setattr("tasks.core.progress._SECONDS", 0.0)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 100_000)
+    hub.put("org/net", {"model.safetensors": os.urandom(2_000_000)})
+    fetch_weights(HubWeights(model=MAIN))
+    said = [record.getMessage() for record in assay_log if getattr(record, "progress", False)]
+    assert said[0] == "0 MB fetched"
+    assert said[-1] == "2 MB fetched"
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_comes_damaged_is_not_kept(hub: HubServer) -> None:

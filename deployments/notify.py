@@ -51,6 +51,7 @@ def apply_automations(url: str) -> list[str]:
     from prefect import get_client
     from prefect.blocks.webhook import Webhook
     from prefect.events.schemas.automations import AutomationCore
+    from prefect.settings import PREFECT_UI_URL
 
     content_type: Any = {"Content-Type": "application/json"}
     block_id = Webhook(url=url, headers=content_type).save(BLOCK, overwrite=True)
@@ -58,7 +59,9 @@ def apply_automations(url: str) -> list[str]:
     with get_client(sync_client=True) as client:
         for entry in entries:
             for action in entry["actions"]:
-                action["block_document_id"] = block_id
+                if action["type"] == "call-webhook":
+                    action["block_document_id"] = block_id
+                    action["payload"] = action["payload"].replace("UI_URL", PREFECT_UI_URL.value() or "")
             for known in client.read_automations_by_name(entry["name"]):
                 client.delete_automation(known.id)
             client.create_automation(AutomationCore.model_validate(entry))

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 
 from flows.command_line.encodings import writable_in_any_encoding
 from tasks.core.errors import AssayError, ServiceError, SpecError
-from tasks.core.spec.catalog import read_catalog
-from tasks.core.spec.resolve import make_spec, resolve
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -59,6 +57,9 @@ def make_deployments(
     Raises:
         SpecError: a name is no entry, an entry is wrong, or the schedule is.
     """
+    from tasks.core.spec.catalog import read_catalog  # not at the top: --help is there at once
+    from tasks.core.spec.resolve import make_spec, resolve
+
     catalog = read_catalog()
     if unknown := sorted(set(names or ()) - catalog.keys()):
         raise SpecError(f"{unknown[0]!r} is no entry of deployments/catalog.yaml; it has {', '.join(catalog)}.")

@@ -12,13 +12,15 @@ from typing import Any
 import httpx
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.events import emit_event
-from prefect.exceptions import MissingResult
+from prefect.exceptions import CrashedRun, MissingResult
+from prefect.settings import PREFECT_UI_URL
 
 from flows.outcomes import failed
 from flows.processes.prefect_address import is_watched
-from tasks.core.errors import AssayError, ExportError, as_assay_error
+from tasks.core.errors import AssayError, CrashError, as_assay_error
 from tasks.core.records.record import Record
 from tasks.core.records.steps import ExportResult
+from tasks.core.spec.resolve import make_spec
 from tasks.mlflow_store.changes import Changes, note_changes
 
 log = logging.getLogger("assay")
@@ -39,7 +41,7 @@ class News(Record):
     reason: str
     version: str | None
     url: str
-    """Page of the version, or of the run, in MLflow; empty where there is none."""
+    """Page of the version, or of the run, in MLflow; else of the flow run in Prefect; empty where there is none."""
 
 
 def tell(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
@@ -48,24 +50,40 @@ def tell(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
     Args:
         flow: `export_model`.
         flow_run: called `export-NAME`.
-        state: that it ended in.
+        state: that it ended in. Where its process died a worker calls this, and Prefect has an event of its own.
     """
     address = os.environ.get("ASSAY_WEBHOOK")
     if not address and not is_watched():
         return
-    for news in _news_of(_result_of(state, flow_run.name.removeprefix("export-"))):
-        if is_watched():
+    for news in _news_of(_result_of(state, _title_of(flow_run))):
+        news = news.model_copy(update={"url": news.url or _page_of(flow_run)})
+        if is_watched() and not state.is_crashed():
             resource = {"prefect.resource.id": f"assay.model.{news.model}", "prefect.resource.name": news.model}
             emit_event(news.event, resource=resource, payload=news.model_dump())
         if address:
             _post(address, news)
 
 
+def _title_of(flow_run: FlowRun) -> str:
+    """Title of the spec; a worker knows the flow run as it was before it had its name."""
+    prefix, _, title = flow_run.name.partition("export-")
+    if prefix or not title:
+        return make_spec(**flow_run.parameters["spec"]).title
+    return title
+
+
+def _page_of(flow_run: FlowRun) -> str:
+    """Address of a flow run in Prefect's pages; empty where no server keeps it."""
+    return f"{PREFECT_UI_URL.value()}/runs/flow-run/{flow_run.id}" if is_watched() else ""
+
+
 def _result_of(state: State[Any], name: str) -> ExportResult:
     try:
         found = state.result(raise_on_failure=False)
-    except MissingResult:  # the process died; a worker tells
-        found = ExportError(state.message or f"{name} crashed.")
+    except MissingResult:
+        found = CrashedRun(state.message)
+    if isinstance(found, CrashedRun):
+        found = CrashError(f"{name} crashed. {state.message or 'Its process died.'}")
     if isinstance(found, ExportResult):
         return found
     result: ExportResult | None = getattr(found, "result", None)

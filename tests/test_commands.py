@@ -28,6 +28,9 @@ ELSEWHERE = {
     "python flows/export.py timm:convnextv2_atto": "tests/core/families/test_hub_models.py",
     "mlflow models serve": "tests/mlflow_store/test_runs.py",
     "MLFLOW_TRACKING_URI=http://HOST:5000 python flows/sweep.py --dask": "tests/flows/test_sweep_dask.py",
+    "export MLFLOW_S3_ENDPOINT_URL": "tests/flows/test_remote_store.py",
+    "mlflow server --backend-store-uri postgresql": "tests/flows/test_remote_store.py",
+    "MLFLOW_TRACKING_URI=http://HOST:5000 python flows/export.py digits": "tests/flows/test_remote_store.py",
 }
 """Commands that need a server, another machine or a new environment, by how they begin; and what runs them."""
 DOWNLOADS = re.compile(r"resnet50\b|flows/sweep.py$")

@@ -135,8 +135,9 @@ def _specs(options: argparse.Namespace) -> list[ResolvedSpec]:
         specs += make_specs(options, use_catalog=False) if options.models else []
     chosen = [spec for spec in specs if fnmatch.fnmatchcase(spec.title, options.select)]
     if not chosen:
-        known = ", ".join(spec.title for spec in specs[:8]) or "torchvision's own"
-        raise SpecError(f"--select {options.select!r} fits none of the {len(specs)} models ({known}…).")
+        names = [*TorchvisionFamily().names()] if options.all_torchvision else []
+        names += [spec.title for spec in specs]
+        raise SpecError(f"--select {options.select!r} fits none of the {len(names)} models ({', '.join(names[:8])}…).")
     return chosen
 
 

@@ -13,6 +13,7 @@ from flows.command_line.verify_store import look_through_store
 from flows.outcomes import failed, outcome
 from flows.processes.temporary_server import TemporaryServer
 from tasks.core.errors import SpecError
+from tasks.core.paths import near_miss
 from tasks.core.records.steps import ExportResult
 from tasks.core.spec.resolve import check_files
 
@@ -88,7 +89,7 @@ def _unreadable(files: list[Path], title: str) -> list[ExportResult]:
 
 def _check_file(file: Path) -> None:
     if not file.is_file():
-        raise SpecError(f"There is no file {file}; name .onnx files.")
+        raise SpecError(f"There is no file {file}; name .onnx files{near_miss(file)}")
     try:
         str(file).encode()
     except UnicodeEncodeError:

@@ -1,5 +1,6 @@
 """Where things lie: the project's folders and the cache."""
 
+import difflib
 import os
 from pathlib import Path
 
@@ -13,3 +14,13 @@ def cache_folder() -> Path:
     """Folder of downloaded weights, addressed by content: `ASSAY_CACHE`, else `~/.cache/assay`."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("ASSAY_CACHE") or Path(base, "assay"))
+
+
+def near_miss(path: Path) -> str:
+    """How a sentence about a file that is not there ends: with the name in its folder that is close, or a full stop."""
+    try:
+        names = [found.name for found in path.parent.iterdir()]
+    except OSError:
+        names = []
+    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
+    return f"; did you mean {path.with_name(close[0])}?" if close else "."

@@ -1,11 +1,8 @@
 """Somebody is told when an export fails, its verdict turns, or `champion` moves."""
 
-import json
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,52 +14,17 @@ from deployments import notify
 from flows.export import ExportSpec, VerdictError, export_model
 from tasks.core.paths import PROJECT_FOLDER
 from tests.models.tiny_models import Zero
+from tests.services.webhook import Webhook, serve_webhook
 
 TINY = f"{PROJECT_FOLDER}/tests/models/tiny_models.py"
 PIXELS = "image=float32[batch,3,8,8]"
 
 
-class Webhook:
-    """A real server on loopback that keeps the JSON of each POST, and answers with `status`."""
-
-    def __init__(self) -> None:
-        self.news: list[dict[str, Any]] = []
-        self.status = 200
-        self.came = threading.Condition()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            """Keeps what comes."""
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with outer.came:
-                    outer.news.append(body)
-                    outer.came.notify_all()
-                self.send_response(outer.status)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Nothing."""
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.server.server_port}/hook"
-
-    def take(self) -> list[tuple[str, str, str]]:
-        """Event, model and verdict of what came since the last call."""
-        found = [(news["event"], news["model"], news["verdict"]) for news in self.news]
-        self.news.clear()
-        return found
-
-
 @pytest.fixture
 def webhook() -> Iterator[Webhook]:
     """A webhook that nobody calls yet."""
-    hook = Webhook()
-    threading.Thread(target=hook.server.serve_forever, daemon=True).start()
-    yield hook
-    hook.server.shutdown()
-    hook.server.server_close()
+    with serve_webhook() as hook:
+        yield hook
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -128,7 +90,7 @@ def test_an_automation_of_a_real_server_calls_the_webhook(
     api = start_service("prefect", *arguments, ready="/api/health") + "/api"
     with temporary_settings({PREFECT_API_URL: api}):
         assert notify.main([webhook.address]) == notify.main([webhook.address]) == 0
-    assert "assay-news, assay-crashes: applied" in capsys.readouterr().out
+    assert "assay-news, assay-crashes, assay-lost: applied" in capsys.readouterr().out
 
     monkeypatch.setenv("PREFECT_API_URL", api)
     command = ["flows/export.py", f"{TINY}:Zero", "--weights", "as-built", "--name", "net", "--input", PIXELS]
@@ -138,10 +100,9 @@ def test_an_automation_of_a_real_server_calls_the_webhook(
     )  # fmt: skip
     assert ran.returncode == 1, ran.stderr
     assert "Flow run" not in ran.stdout + ran.stderr, "what Prefect logs is for its pages, not for the terminal"
-    with webhook.came:
-        assert webhook.came.wait_for(lambda: webhook.news, timeout=60), "the automation fired"
-    (news,) = webhook.news
-    assert (news["event"], news["model"], news["verdict"]) == ("assay.export.failed", "net", "inconclusive")
+    news = webhook.first(event="assay.export.failed")
+    assert webhook.news == [news], "it fires once"
+    assert (news["model"], news["verdict"]) == ("net", "inconclusive")
     assert "exactly zero" in news["reason"]
     assert "/runs/" in news["url"]
     (run,) = httpx.post(f"{api}/flow_runs/filter", json={}).json()

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from tasks.core.errors import SpecError
 from tasks.core.families.family import Family
 from tasks.core.families.registry import family_of
-from tasks.core.paths import PROJECT_FOLDER
+from tasks.core.paths import PROJECT_FOLDER, near_miss
 from tasks.core.spec.catalog import read_catalog
 from tasks.core.spec.export_spec import ExportSpec, ResolvedSpec
 from tasks.core.spec.input_memory import check_input_memory
@@ -65,13 +65,15 @@ def check_files(spec: ResolvedSpec) -> None:
     """See in a moment, without PyTorch, that a spec's model, sample and weights exist; an AssayError if they don't."""
     family = known_family(spec)
     if (file := family.file_of(spec.model)) and not file.is_file():
-        raise SpecError(f"There is no file {file}; a model of this kind is given as {family.syntax}.")
+        raise SpecError(f"There is no file {file}; a model of this kind is given as {family.syntax}{near_miss(file)}")
     if spec.task and spec.task not in (tasks := family.tasks()):
         choices = f"there are {', '.join(tasks)}" if tasks else "only those of transformers (hf:) have tasks"
         raise SpecError(f"--task {spec.task} is none that {spec.model} can have; {choices}.")
     family.check_trust(spec.model, trusted=spec.trust_remote_code)
     if spec.sample is not None and not spec.sample.is_file():
-        raise SpecError(f"There is no sample file {spec.sample}; give an .npz with arrays by input name.")
+        raise SpecError(
+            f"There is no sample file {spec.sample}; give an .npz with arrays by input name{near_miss(spec.sample)}"
+        )
     check_input_memory(spec.inputs)
     if weights_kind(spec) != family.name:
         check_weights(spec)
@@ -135,6 +137,10 @@ def unknown_name(model: str, names: Sequence[str] = (), family: str = "torchvisi
         if close
         else "export.py --list shows those of catalog.yaml, and the rest."
     )
+    if model.endswith(".py"):
+        return SpecError(f"{model!r} names no class in the file; write {model}:Class.")
+    if model.endswith(".onnx"):
+        return SpecError(f"{model!r} is a file, where the model comes first; write verify.py MODEL {model}.")
     return SpecError(
         f"{model!r} is no catalog entry and no {family} model, and an import path looks like "
         f"package.module:Class or path/to/file.py:Class; {hint}"

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from tasks.core.errors import WeightsError
 from tasks.core.families.registry import family_of
 from tasks.core.network.hub import HubWeights, fetch_weights
+from tasks.core.paths import near_miss
 from tasks.core.records.steps import Weights
 from tasks.core.syntax import WEIGHTS_CHOICES
 from tasks.core.weights.download import fetch_to_cache, fetch_to_file
@@ -192,7 +193,7 @@ def _file(text: str) -> Path:
     """The file, or the folder of files, that a text names."""
     path = _absolute(split_part(text)[0])
     if not path.exists():
-        raise WeightsError(f"There is no weights file {path}; --weights takes {WEIGHTS_CHOICES}.")
+        raise WeightsError(f"There is no weights file {path}; --weights takes {WEIGHTS_CHOICES}{near_miss(path)}")
     return path
 
 

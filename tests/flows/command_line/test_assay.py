@@ -1,6 +1,9 @@
 """The command `assay`: help at once, the same options as the files in flows/, completion, and lists of models."""
 
+import os
 import re
+import resource
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +31,61 @@ def test_help_is_there_without_large_imports(command: str) -> None:
     statuses = "0 compared, whatever differs, 2 bad" if command == "compare" else "0 proven or unchanged, 1 not proven"
     assert f"Exit status: {statuses}" in ran.stdout
     assert ran.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("command", "seconds"),
+    [*((f"{name} --help", 0.5) for name in ("export", "verify", "sweep", "compare", "serve", "notify")),
+     ("export --list", 1.5), ("export --list timm:*", 1.5)],
+)  # fmt: skip
+def test_help_and_lists_take_no_time(command: str, seconds: float) -> None:
+    """Of the processor, which is what the clock shows where nothing else runs; the better of two."""
+    program = "import sys; from flows.command_line.assay import main; sys.exit(main())"
+    taken = []
+    for _ in range(2):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        run = [sys.executable, "-c", program, *command.split()]
+        subprocess.run(run, cwd=PROJECT_FOLDER, capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(taken) < seconds
+
+
+@pytest.mark.parametrize(
+    "environment", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "cp1252"}, {"LC_ALL": "C"}]
+)
+def test_all_of_assay_speaks_any_encoding(environment: dict[str, str]) -> None:
+    """Each command's help, the lists, and the script for a shell: status 0 and no traceback."""
+    commands = [["--help"], ["export", "--list"], ["completion", "bash"]]
+    commands += [[name, "--help"] for name in ("export", "verify", "sweep", "compare", "serve", "notify")]
+    program = (
+        f"from flows.command_line.assay import main\nfor command in {commands}:\n"
+        "    try:\n        status = main(command)\n"
+        "    except SystemExit as end:\n        status = end.code\n    assert status == 0, command"
+    )
+    run = [sys.executable, "-c", program]
+    ran = subprocess.run(
+        run, cwd=PROJECT_FOLDER, env={**os.environ, "PYTHONUTF8": "0", **environment}, capture_output=True
+    )
+    assert (ran.returncode, ran.stderr) == (0, b""), ran.stderr
+
+
+def test_colours_are_for_terminals_that_want_them() -> None:
+    """A list on a terminal has colours; with NO_COLOR, and in a pipe, it has none."""
+    program = "import sys; from flows.command_line.assay import main; sys.exit(main(['export', '--list', 'resnet18']))"
+    quoted = shlex.join([sys.executable, "-c", program])
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    environment.pop("NO_COLOR", None)
+
+    def coloured(command: list[str], **more: str) -> bool:
+        ran = subprocess.run(command, cwd=PROJECT_FOLDER, env={**environment, **more}, capture_output=True, check=True)
+        assert b"resnet18" in ran.stdout
+        return b"\x1b[" in ran.stdout.replace(b"\x1b[0m", b"")
+
+    on_a_terminal = ["script", "-qec", quoted, "/dev/null"]
+    assert coloured(on_a_terminal)
+    assert not coloured(on_a_terminal, NO_COLOR="1")
+    assert not coloured(["bash", "-c", f"{quoted} | cat"])
 
 
 def test_help_fits_narrow_terminals(monkeypatch: pytest.MonkeyPatch) -> None:

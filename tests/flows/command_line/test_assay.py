@@ -71,21 +71,21 @@ def test_all_of_assay_speaks_any_encoding(environment: dict[str, str]) -> None:
 
 
 def test_colours_are_for_terminals_that_want_them() -> None:
-    """A list on a terminal has colours; with NO_COLOR, and in a pipe, it has none."""
-    program = "import sys; from flows.command_line.assay import main; sys.exit(main(['export', '--list', 'resnet18']))"
+    """An error on a terminal has colours; with NO_COLOR, and in a pipe, it has none."""
+    program = "from flows.command_line.assay import main; assert main(['export', 'resnet8']) == 2"
     quoted = shlex.join([sys.executable, "-c", program])
     environment = {**os.environ, "TERM": "xterm-256color"}
     environment.pop("NO_COLOR", None)
 
     def coloured(command: list[str], **more: str) -> bool:
         ran = subprocess.run(command, cwd=PROJECT_FOLDER, env={**environment, **more}, capture_output=True, check=True)
-        assert b"resnet18" in ran.stdout
-        return b"\x1b[" in ran.stdout.replace(b"\x1b[0m", b"")
+        assert b"did you mean" in ran.stdout
+        return re.search(rb"\x1b\[(\d+;)*[39][0-7]", ran.stdout) is not None
 
     on_a_terminal = ["script", "-qec", quoted, "/dev/null"]
     assert coloured(on_a_terminal)
     assert not coloured(on_a_terminal, NO_COLOR="1")
-    assert not coloured(["bash", "-c", f"{quoted} | cat"])
+    assert not coloured(["bash", "-c", f"{quoted} 2>&1 | cat"])
 
 
 def test_help_fits_narrow_terminals(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,18 +12,16 @@ from typing import Any
 import pytest
 
 from tasks.core.paths import PROJECT_FOLDER
-from tests.services.remote_store import ABSENT, postgres_binaries, serve_postgres, serve_s3
+from tests.services.postgresql import Cluster
+from tests.services.s3 import serve_s3
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
 
 
 @pytest.fixture(scope="module")
-def database(pytestconfig: pytest.Config) -> Iterator[str]:
-    """The URI of an empty database of PostgreSQL, where there is one."""
-    if (binaries := postgres_binaries()) is None:
-        (pytest.fail if pytestconfig.getoption("--require-optional") else pytest.skip)(ABSENT)
-    with serve_postgres(binaries) as uri:
-        yield uri
+def database(postgresql: Cluster) -> str:
+    """The address of an empty database of PostgreSQL."""
+    return postgresql.database("tracking")
 
 
 @pytest.fixture(scope="module")

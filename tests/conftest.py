@@ -22,6 +22,7 @@ import pytest
 from tasks.core.speed import budget
 from tests.flows.in_process import Ran
 from tests.models.real_models import SITE
+from tests.services.browser import ABSENT, CHROMIUM, DRIVER, Browser
 from tests.services.hub_server import HubServer, serve_hub
 from tests.services.postgresql import Cluster, programs
 from tests.services.postgresql import postgresql as start_postgresql
@@ -262,6 +263,15 @@ def postgresql(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         (pytest.fail if request.config.getoption("--require-optional") else pytest.skip)(reason)
     with start_postgresql() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def browser(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser, where there is one."""
+    if not (CHROMIUM and DRIVER):
+        (pytest.fail if pytestconfig.getoption("--require-optional") else pytest.skip)(ABSENT)
+    with Browser(tmp_path_factory.mktemp("browser")) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """What the project's texts name exists."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,13 @@ def test_the_site_has_every_page() -> None:
     named = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
     assert [page for page in pages if page not in named] == []
+
+
+def test_the_reference_is_what_the_code_says(tmp_path: Path) -> None:
+    """Of every option and every field; after a change: `python tests/reference_page.py --write docs/reference.md`."""
+    made = tmp_path / "reference.md"
+    subprocess.run([sys.executable, ROOT / "tests/reference_page.py", "--write", made], check=True)
+    assert (ROOT / "docs/reference.md").read_bytes() == made.read_bytes()
 
 
 def test_the_tutorial_shows_the_class_that_it_exports() -> None:

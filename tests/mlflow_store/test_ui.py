@@ -5,7 +5,7 @@
 
 import getpass
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,22 +16,15 @@ from flows.export import ExportSpec, export_model
 from tasks.core.errors import ExportError
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import ExportResult
+from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.mlflow_store.runs import log_failure, open_run
+from tasks.mlflow_store.sweeps import logged_sweep
 from tests.core.reports.report_records import FAIL, make_attempt, make_manifest
-from tests.services.browser import ABSENT, CHROMIUM, DRIVER, Browser
+from tests.services.browser import Browser
 
 CLASSIC = "workflowType=machine_learning"
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def browser(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A browser, where there is one."""
-    if not (CHROMIUM and DRIVER):
-        (pytest.fail if pytestconfig.getoption("--require-optional") else pytest.skip)(ABSENT)
-    with Browser(tmp_path_factory.mktemp("browser")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +131,19 @@ def test_the_logged_model_is_registered(browser: Browser, address: str, exported
     browser.see(f"{url}/artifacts?{CLASSIC}", "model.onnx", picture="file.png")
 
 
+def test_a_sweep_leads_to_its_table_and_to_what_is_not_proven(
+    browser: Browser, address: str, exported_digits: ExportResult
+) -> None:
+    """Its run says which models are not proven, with the reason; its table has all of them."""
+    specs = tuple(ResolvedSpec(model=name, name=name, weights="random") for name in ("digits", "resnet18"))
+    with logged_sweep(specs, resume=False) as log:
+        log.add(exported_digits)
+        log.add(ExportResult.model_validate({"name": "resnet18", "verdict": "fail", "reason": "logits is off"}))
+    url = f"{address}/#/experiments/1/runs/{log.run_id}"
+    browser.see(f"{url}?{CLASSIC}", "✘ sweep of 2 models", "resnet18: logits is off", picture="sweep.png")
+    browser.see(f"{url}/artifacts/comparison.html", "2 models", "resnet18", "digits", picture="comparison.png")
+
+
 @pytest.fixture(scope="module")
 def second_version(exported_digits: ExportResult) -> str:
     """Another version of `digits`, and after it a wrong file; gives the first's number."""
@@ -179,6 +185,6 @@ def test_pages_can_be_read_in_the_dark(browser: Browser, address: str, exported_
     browser.see(version, "digits v1: ✔ pass", picture="dark-version.png")
     browser.see(f"{run}/artifacts/report.html", "explained by float32 rounding", picture="dark-report.png")
     browser.see(f"{run}?{CLASSIC}", "logits/noise_ratio", picture="dark-run.png")
-    browser.see(
-        f"{address}/#/experiments/1/runs?viewStateShareKey=assay&{CLASSIC}", "✔ digits", picture="dark-runs.png"
-    )
+    runs = f"{address}/#/experiments/1/runs?viewStateShareKey=assay&{CLASSIC}"
+    browser.see(runs, "✔ digits", picture="dark-runs.png")
+    browser.see(f"{address}/#/models/digits?{CLASSIC}", "ONNX files proven by Assay", picture="dark-model.png")

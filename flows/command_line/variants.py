@@ -14,7 +14,7 @@ from tasks.core.records.variants import VariantTerms
 from tasks.core.reports.wording import VERDICT_MARKS
 from tasks.core.syntax import DATA_SYNTAX
 
-_ONLY_WITH_VARIANTS = ("calibrate", "evaluate", "budget", "method", "io_fp16", "within_budget")
+_ONLY_WITH_VARIANTS = ("calibrate", "evaluate", "budget", "measure", "method", "io_fp16", "within_budget")
 
 
 def variant_terms(options: argparse.Namespace) -> list[VariantTerms]:
@@ -34,11 +34,12 @@ def variant_terms(options: argparse.Namespace) -> list[VariantTerms]:
 def evaluation_terms(options: argparse.Namespace) -> VariantTerms | None:
     """By what files of somebody else are judged; None: they are proven to compute what the model computes."""
     if options.evaluate is None:
-        if options.budget is not None:
-            raise SpecError("--budget needs --evaluate DATA: samples on which the loss is measured.")
+        for name in ("budget", "measure"):
+            if getattr(options, name) is not None:
+                raise SpecError(f"--{name} needs --evaluate DATA: samples on which the loss is measured.")
         return None
     _check_there(options.evaluate)
-    given = {} if options.budget is None else {"budget": options.budget}
+    given = {n: getattr(options, n) for n in ("budget", "measure") if getattr(options, n) is not None}
     return VariantTerms(kind="int8", evaluate=options.evaluate, **given)
 
 

@@ -9,7 +9,7 @@ from tasks.core.records.record import Record
 Kind = Literal["slim", "fp16", "int8", "int8-static"]
 Method = Literal["minmax", "percentile", "entropy"]
 Verdict = Literal["pass", "fail", "inconclusive"]
-Measure = Literal["accuracy", "agreement", "neighbours", "relative error"]
+Measure = Literal["accuracy", "agreement", "neighbours", "relative-error"]
 
 
 class VariantTerms(Record):
@@ -20,6 +20,8 @@ class VariantTerms(Record):
     """`.npz`, folder of `.npz` or of pictures, or `file.py:function`; for `int8-static`."""
     evaluate: str | None = None
     """Likewise: what the loss is measured on; None: it is not, and no lossy variant can pass."""
+    measure: Measure | None = None
+    """What the loss is counted by; None: as the labels and the first output have it."""
     budget: float = 0.01
     """The loss that is allowed, as a share."""
     method: Method = "minmax"
@@ -46,7 +48,7 @@ class Loss(Record):
 
     measure: Measure
     """accuracy: labels are there. agreement: how often the first choice flips. neighbours: of the ten nearest of an
-    embedding. relative error: of the first output, a sample."""
+    embedding. relative-error: of the first output, a sample."""
     num_samples: int
     loss: float
     """Share that is lost: a difference of accuracies, or the mean over samples."""
@@ -104,6 +106,16 @@ class NodeLoss(Record):
     """Relative error of the outputs."""
 
 
+class Suspect(Record):
+    """A weight, or the grid of an activation, that is coarser by itself than it has to be."""
+
+    name: str
+    """Of the quantised weight, or of the value that is quantised."""
+    kind: Literal["weight", "activation"]
+    ratio: float
+    """Its error, as a multiple of the least."""
+
+
 class Precision(Record):
     """Is the variant as good as its precision can be?"""
 
@@ -112,6 +124,14 @@ class Precision(Record):
     ideal: float
     """Of an ideal simulation: scales of weights with the least error, activations with their true ranges."""
     limit: float
+    suspects: tuple[Suspect, ...] = ()
+    """Worst first."""
+    unrepaired: float = 0.0
+    """Error on few samples, operator by operator; of a file with suspects."""
+    repaired: float = 0.0
+    """Likewise, with all suspects as they should be."""
+    gain_limit: float = 0.0
+    """Up to which the one may be a multiple of the other."""
 
     @property
     def ratio(self) -> float:
@@ -123,9 +143,15 @@ class Precision(Record):
     @property
     def failure(self) -> str:
         """What is wrong; empty: nothing."""
-        if self.ratio <= self.limit:
-            return ""
-        return f"its error is {self.ratio:.1f} times what this precision allows, so it was converted badly"
+        worst = f"; the worst is {self.suspects[0].name}" if self.suspects else ""
+        if not self.ratio <= self.limit:
+            return f"its error is {self.ratio:.1f} times what this precision allows, so it was converted badly{worst}"
+        if self.suspects and not self.unrepaired <= self.gain_limit * self.repaired:
+            share = 1 - self.repaired / self.unrepaired
+            return (
+                f"{share:.0%} of its error comes of scales and weights that are off, so it was converted badly{worst}"
+            )
+        return ""
 
 
 class Attempted(Record):

@@ -35,6 +35,17 @@ class Batch:
         """Rows."""
         return len(next(iter(self.arrays.values())))
 
+    def rows(self, number: int, *, start: int = 0) -> "Batch":
+        """Some of the samples.
+
+        Args:
+            number: how many.
+            start: the first.
+        """
+        part = slice(start, start + number)
+        labels = None if self.labels is None else self.labels[part]
+        return Batch({name: array[part] for name, array in self.arrays.items()}, labels)
+
 
 class Data:
     """Samples that can be gone through more than once, at most 64 at a time in memory."""

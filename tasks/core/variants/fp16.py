@@ -48,7 +48,9 @@ def overflowing(model: onnx.ModelProto, recipe: Recipe) -> list[str]:
     """
     large = {tensor.name for tensor in model.graph.initializer if _exceeds(numpy_helper.to_array(tensor))}
     if recipe.samples:
-        found = largest_values(model, recipe.samples)
+        if "largest" not in recipe.known:
+            recipe.known["largest"] = largest_values(model, recipe.samples)
+        found: dict[str, float] = recipe.known["largest"]
         large |= {name for name, value in found.items() if not value * _MARGIN <= MAX_HALF}
     return [node.name for node in model.graph.node if large.intersection((*node.input, *node.output))]
 

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from tasks.core.arrays import Array
 from tasks.core.errors import SpecError
-from tasks.core.records.variants import Loss
-from tasks.core.variants.data import Batch
+from tasks.core.records.variants import Loss, Measure
+from tasks.core.variants.data import LABELS, Batch
 from tasks.core.variants.running import Outputs
 from tasks.core.variants.statistics import (
     flips_p_value,
@@ -25,35 +25,62 @@ _UNIT = 1e-3
 """By which the length of an embedding may differ from 1."""
 
 
-def loss_of(batches: Sequence[Batch], wanted: Sequence[Outputs], found: Sequence[Outputs], *, budget: float) -> Loss:
-    """Measure the loss; what is measured follows from the labels and the first output.
+def loss_of(
+    batches: Sequence[Batch],
+    wanted: Sequence[Outputs],
+    found: Sequence[Outputs],
+    *,
+    budget: float,
+    measure: Measure | None = None,
+) -> Loss:
+    """Measure the loss.
 
     Args:
         batches: with or without labels.
         wanted: the proven file's outputs a batch.
         found: the variant's.
         budget: the loss that is allowed, as a share.
+        measure: by what; None: as the labels and the first output have it.
 
     Raises:
-        SpecError: labels are no numbers of classes.
+        SpecError: the labels or the first output do not fit the measure.
     """
     first, other = (np.concatenate([answer[0] for answer in answers]) for answers in (wanted, found))
     is_table = first.ndim == 2 and first.shape[1] > 1 and first.dtype.kind == "f"
-    if batches[0].labels is not None:
-        labels = np.concatenate([batch.labels for batch in batches if batch.labels is not None])
-        if not is_table or labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.max() >= first.shape[1]:
-            shape = f"{first.dtype}{list(first.shape)}"
-            raise SpecError(f"Labels are numbers of classes, one a sample, for an output such as [batch, classes]; "
-                            f"the first output is {shape}, and labels {labels.dtype}{list(labels.shape)}.")  # fmt: skip
-        return _of_accuracy(first.argmax(1) == labels, other.argmax(1) == labels, budget=budget)
+    has_labels = batches[0].labels is not None
+    shape = f"the first output is {first.dtype}{list(first.shape)}"
+    if measure in ("agreement", "neighbours") and not is_table:
+        raise SpecError(f"The measure {measure} needs an output such as float32[batch, classes], but {shape}.")
+    if measure == "accuracy" and not has_labels:
+        raise SpecError(f"The measure accuracy needs {LABELS} among the samples, the right class of each.")
+    match measure or _measure_of(first, has_labels=has_labels, is_table=is_table):
+        case "accuracy":
+            labels = np.concatenate([batch.labels for batch in batches if batch.labels is not None])
+            if not is_table or labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.max() >= first.shape[1]:
+                raise SpecError(f"Labels are numbers of classes, one a sample, for an output such as [batch, classes]; "
+                                f"{shape}, and labels {labels.dtype}{list(labels.shape)}.")  # fmt: skip
+            return _of_accuracy(first.argmax(1) == labels, other.argmax(1) == labels, budget=budget)
+        case "neighbours":
+            return _of_mean("neighbours", _neighbours_lost(first, other), budget=budget)
+        case "agreement":
+            return _of_agreement(first, other, budget=budget)
+        case _:
+            return _of_mean("relative-error", _relative_errors(first, other), budget=budget)
+
+
+def _measure_of(first: Array, *, has_labels: bool, is_table: bool) -> Measure:
+    if has_labels:
+        return "accuracy"
     if is_table and np.allclose(np.linalg.norm(first, axis=1), 1, atol=_UNIT):
-        return _of_mean("neighbours", _neighbours_lost(first, other), budget=budget)
-    if is_table:
-        return _of_agreement(first, other, budget=budget)
-    rows = (np.linalg.norm((b - a).reshape(len(a), -1).astype(np.float64), axis=1) for a, b in ((first, other),))
-    scale = np.linalg.norm(first.reshape(len(first), -1).astype(np.float64), axis=1)
-    off = next(rows)
-    return _of_mean("relative error", np.where(off == 0, 0, off / np.maximum(scale, 1e-30)), budget=budget)
+        return "neighbours"
+    return "agreement" if is_table else "relative-error"
+
+
+def _relative_errors(first: Array, other: Array) -> NDArray[np.float64]:
+    """One a sample."""
+    rows, others = (values.reshape(len(values), -1).astype(np.float64) for values in (first, other))
+    off = np.linalg.norm(others - rows, axis=1)
+    return np.asarray(np.where(off == 0, 0, off / np.maximum(np.linalg.norm(rows, axis=1), 1e-30)))
 
 
 def _of_accuracy(right: NDArray[np.bool_], is_right: NDArray[np.bool_], *, budget: float) -> Loss:
@@ -87,7 +114,7 @@ def _of_agreement(first: Array, other: Array, *, budget: float) -> Loss:
     return _with_deciding(loss, interval)
 
 
-def _of_mean(measure: str, values: NDArray[np.float64], *, budget: float) -> Loss:
+def _of_mean(measure: Measure, values: NDArray[np.float64], *, budget: float) -> Loss:
     values = np.where(np.isfinite(values), values, np.inf)
 
     def interval(number: int) -> tuple[float, float]:
@@ -106,7 +133,9 @@ def _neighbours_lost(first: Array, other: Array) -> NDArray[np.float64]:
     if number < 1:
         raise SpecError("One embedding has no neighbours; evaluate on at least two samples, better hundreds.")
     nearest = []
-    for values in (first, other):
+    for embeddings in (first, other):
+        lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+        values = embeddings / np.maximum(lengths, 1e-30)
         alike = values @ values.T
         np.fill_diagonal(alike, -np.inf)
         nearest.append(np.argpartition(-alike, number - 1, axis=1)[:, :number])

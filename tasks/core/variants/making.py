@@ -5,9 +5,9 @@ import importlib
 import io
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import onnx
 import onnx_ir as ir
@@ -34,6 +34,8 @@ class Recipe:
     """Names of nodes that stay in float32."""
     only: tuple[str, ...] | None = None
     """Names of the nodes that do not; None: all others."""
+    known: dict[Any, Any] = field(default_factory=dict, compare=False)
+    """What the samples say of the file: found once, and shared by the recipes that only differ in their nodes."""
 
 
 class Maker(Protocol):

@@ -7,6 +7,7 @@ import onnx
 
 from tasks.core.arrays import Array
 from tasks.core.errors import ExportError
+from tasks.core.onnx_files.reading import inputs_of
 from tasks.core.runtime import sessions
 from tasks.core.variants.data import Batch
 
@@ -34,6 +35,27 @@ def largest_values(model: onnx.ModelProto, batches: Sequence[Batch]) -> dict[str
     except sessions.SessionError as error:
         raise ExportError(f"The values between the nodes can't be watched: {error}") from error
     return largest
+
+
+def sections(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, list[str]]:
+    """The named nodes, each with the unnamed ones after it, up to the next named one.
+
+    Args:
+        model: the proven file.
+        names: of nodes; what two of them lead to belongs to the later one.
+    """
+    numbers = {name: number for number, name in enumerate(names)}
+    found: dict[str, list[str]] = {name: [name] for name in names}
+    owners: dict[str, int] = {}
+    for node in model.graph.node:
+        number = numbers.get(node.name)
+        if number is None:
+            number = max((owners[value] for value in inputs_of(node) if value in owners), default=None)
+            if number is None:
+                continue
+            found[names[number]].append(node.name)
+        owners.update(dict.fromkeys(node.output, number))
+    return found
 
 
 def float_values(model: onnx.ModelProto) -> set[str]:

@@ -4,16 +4,23 @@ import numpy as np
 import pytest
 
 from tasks.core.errors import SpecError
-from tasks.core.records.variants import Loss
+from tasks.core.records.variants import Loss, Measure
 from tasks.core.variants.data import Batch
 from tasks.core.variants.loss import loss_of
 
 RNG = np.random.default_rng(0)
 
 
-def _loss(first: np.ndarray, other: np.ndarray, labels: np.ndarray | None = None, *, budget: float = 0.01) -> Loss:
+def _loss(
+    first: np.ndarray,
+    other: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    budget: float = 0.01,
+    measure: Measure | None = None,
+) -> Loss:
     batches = [Batch({"x": first}, labels)]
-    return loss_of(batches, [[first]], [[other]], budget=budget)
+    return loss_of(batches, [[first]], [[other]], budget=budget, measure=measure)
 
 
 def _scores(classes: np.ndarray) -> np.ndarray:
@@ -80,3 +87,15 @@ def test_labels_must_be_classes() -> None:
     """Numbers beyond the outputs are no labels."""
     with pytest.raises(SpecError, match="Labels are numbers of classes"):
         _loss(_scores(np.zeros(10, dtype=int)), _scores(np.zeros(10, dtype=int)), np.full(10, 7))
+
+
+def test_a_measure_may_be_asked_for() -> None:
+    """Embeddings of any length, four numbers that are no classes; a measure that does not fit is said."""
+    first = RNG.standard_normal((100, 8)).astype(np.float32)
+    assert _loss(first, first * 3, measure="neighbours").loss == 0
+    assert _loss(first, first * 1.01, measure="relative-error").loss == pytest.approx(0.01, rel=1e-3)
+    assert _loss(first, first, np.zeros(100, dtype=int), measure="agreement").measure == "agreement"
+    with pytest.raises(SpecError, match="accuracy needs labels"):
+        _loss(first, first, measure="accuracy")
+    with pytest.raises(SpecError, match="needs an output such as"):
+        _loss(first.reshape(100, 2, 4), first.reshape(100, 2, 4), measure="neighbours")

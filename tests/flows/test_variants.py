@@ -1,5 +1,7 @@
 """One command makes the digits and their variants, judges each, and registers what is as good as was asked."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,3 +139,22 @@ def test_files_of_somebody_else_are_judged_alike(
     assert "neither quantised nor half precision" in ran.results[2]["reason"]
     names = {version.name for version in own_store.search_model_versions()}
     assert names == {"digits", "digits-int8-static"}  # of the export; judging registers nothing
+
+
+@pytest.mark.slow
+def test_an_export_without_variants_imports_nothing_of_them(own_store: mlflow.MlflowClient, tmp_path: Path) -> None:
+    """Neither their room and flow nor what quantises; one with a variant does."""
+    program = (
+        "import sys; from flows.command_line.export import main; status = main(sys.argv[1:]);"
+        "room = ('tasks.core.variants', 'flows.variants', 'tasks.make_variant', 'tasks.judge_variant', 'onnxslim');"
+        "found = [n for n in sys.modules if n.startswith((*room, 'onnxruntime.quantization', 'scipy.stats'))];"
+        "sys.exit(status or ', '.join(sorted(found)[:5]) or 0)"
+    )
+
+    def ran(*more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", program, "digits", "--no-timing", *more]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    assert ran().returncode == 0
+    with_one = ran("--variant", "fp16", "--evaluate", str(EVALUATION))
+    assert "flows.variants, onnxruntime.quantization" in with_one.stderr.splitlines()[-1]

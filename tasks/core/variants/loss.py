@@ -45,7 +45,10 @@ def loss_of(
     Raises:
         SpecError: the labels or the first output do not fit the measure.
     """
-    first, other = (np.concatenate([answer[0] for answer in answers]) for answers in (wanted, found))
+    firsts = [[answer[0] for answer in answers] for answers in (wanted, found)]
+    if measure == "neighbours" and firsts[0][0].ndim == 3:
+        firsts = [[_pooled(a, batch) for a, batch in zip(each, batches, strict=True)] for each in firsts]
+    first = firsts[0][0]
     is_table = first.ndim == 2 and first.shape[1] > 1 and first.dtype.kind == "f"
     has_labels = batches[0].labels is not None
     shape = f"the first output is {first.dtype}{list(first.shape)}"
@@ -53,19 +56,28 @@ def loss_of(
         raise SpecError(f"The measure {measure} needs an output such as float32[batch, classes], but {shape}.")
     if measure == "accuracy" and not has_labels:
         raise SpecError(f"The measure accuracy needs {LABELS} among the samples, the right class of each.")
-    match measure or _measure_of(first, has_labels=has_labels, is_table=is_table):
-        case "accuracy":
-            labels = np.concatenate([batch.labels for batch in batches if batch.labels is not None])
-            if not is_table or labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.max() >= first.shape[1]:
-                raise SpecError(f"Labels are numbers of classes, one a sample, for an output such as [batch, classes]; "
-                                f"{shape}, and labels {labels.dtype}{list(labels.shape)}.")  # fmt: skip
-            return _of_accuracy(first.argmax(1) == labels, other.argmax(1) == labels, budget=budget)
-        case "neighbours":
-            return _of_mean("neighbours", _neighbours_lost(first, other), budget=budget)
-        case "agreement":
-            return _of_agreement(first, other, budget=budget)
-        case _:
-            return _of_mean("relative-error", _relative_errors(first, other), budget=budget)
+    measure = measure or _measure_of(first, has_labels=has_labels, is_table=is_table)
+    if measure == "relative-error":  # lengths may differ from batch to batch
+        errors = np.concatenate([_relative_errors(a, b) for a, b in zip(*firsts, strict=True)])
+        return _of_mean(measure, errors, budget=budget)
+    first, other = (np.concatenate(each) for each in firsts)
+    if measure == "neighbours":
+        return _of_mean(measure, _neighbours_lost(first, other), budget=budget)
+    if measure == "agreement":
+        return _of_agreement(first, other, budget=budget)
+    labels = np.concatenate([batch.labels for batch in batches if batch.labels is not None])
+    if not is_table or labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.max() >= first.shape[1]:
+        raise SpecError(f"Labels are numbers of classes, one a sample, for an output such as [batch, classes]; "
+                        f"{shape}, and labels {labels.dtype}{list(labels.shape)}.")  # fmt: skip
+    return _of_accuracy(first.argmax(1) == labels, other.argmax(1) == labels, budget=budget)
+
+
+def _pooled(states: Array, batch: Batch) -> Array:
+    """The mean over the tokens of each row; of those that count, where an input is a mask of them."""
+    masks = [array for name, array in batch.arrays.items() if "mask" in name and array.shape == states.shape[:2]]
+    weights = masks[0].astype(np.float32) if masks else np.ones(states.shape[:2], np.float32)
+    total = (states * weights[..., None]).sum(axis=1)
+    return np.asarray(total / np.maximum(weights.sum(axis=1, keepdims=True), 1))
 
 
 def _measure_of(first: Array, *, has_labels: bool, is_table: bool) -> Measure:

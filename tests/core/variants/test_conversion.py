@@ -42,7 +42,7 @@ def test_a_sound_file_has_nothing_to_repair(kind: str, judge: Judge, calibration
 
 @pytest.mark.parametrize(
     ("kind", "ending"),
-    [("int8", "weight_quantized"), ("int8", "weight_Transposed_quantized"), ("int8-static", "weight_quantized")],
+    [("int8", "_quantized"), ("int8", "weight_Transposed_quantized"), ("int8-static", "weight_quantized")],
 )
 def test_a_weight_that_is_off_is_named(kind: str, ending: str, judge: Judge, calibration: Data) -> None:
     """Clipped steps: the weight is the worst, and its repair takes most of the error away, of a Gemm's, too."""

@@ -98,4 +98,18 @@ def test_a_measure_may_be_asked_for() -> None:
     with pytest.raises(SpecError, match="accuracy needs labels"):
         _loss(first, first, measure="accuracy")
     with pytest.raises(SpecError, match="needs an output such as"):
-        _loss(first.reshape(100, 2, 4), first.reshape(100, 2, 4), measure="neighbours")
+        _loss(first.reshape(100, 2, 4), first.reshape(100, 2, 4), measure="agreement")
+
+
+def test_states_of_tokens_are_pooled_by_the_mask() -> None:
+    """Padding has no part in an embedding; batches may have their own lengths."""
+    batches, wanted, found = [], [], []
+    for length in (5, 7):
+        states = RNG.standard_normal((30, length, 8)).astype(np.float32)
+        mask = (np.arange(length) < RNG.integers(1, length + 1, size=(30, 1))).astype(np.int64)
+        batches.append(Batch({"ids": mask, "attention_mask": mask}, None))
+        wanted.append([states])
+        found.append([np.where(mask[..., None] == 1, states, 100).astype(np.float32)])
+    assert loss_of(batches, wanted, found, budget=0.1, measure="neighbours").loss == 0
+    assert loss_of(batches[:1], wanted[:1], [[wanted[0][0][::-1]]], budget=0.1, measure="neighbours").loss > 0.5
+    assert loss_of(batches, wanted, wanted, budget=0.1).measure == "relative-error"

@@ -12,6 +12,7 @@ from tasks.core.records.variants import Kind
 from tasks.core.variants.making import read_source
 
 _DYNAMIC = ("DynamicQuantizeLinear", "com.microsoft::DynamicQuantizeMatMul", "com.microsoft::DynamicQuantizeLSTM")
+_INT8 = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
 _STATIC = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul")
 
 
@@ -55,6 +56,8 @@ def _kind_of(model: onnx.ModelProto, path: Path) -> Kind:
         return "int8-static"
     if any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer):
         return "fp16"
+    if any(tensor.data_type in _INT8 and len(tensor.dims) > 1 for tensor in model.graph.initializer):
+        return "int8"  # weights alone, which the graph turns to floats by itself
     raise SpecError(f"{path.name} is neither quantised nor half precision; leave --evaluate out to have it proven.")
 
 

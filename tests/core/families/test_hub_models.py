@@ -1,6 +1,7 @@
 """`hf:ORG/NAME[@REVISION]` and timm's pretrained weights, from a real server on loopback that speaks the hub's API."""
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from tasks.core.errors import AssayError, SpecError, WeightsError
 from tasks.core.families import timm as family
 from tasks.core.families.transformers import TransformersFamily
 from tasks.core.model.building import build_with_weights
-from tasks.core.network.hub import _models_in
+from tasks.core.network.hub import _models_in, cached_models
 from tasks.core.provenance.manifest import changes, make_manifest
 from tasks.core.spec.resolve import check, check_files, make_spec, resolve
 from tasks.core.weights.sources import find_weights, same_weights
@@ -72,6 +73,28 @@ def test_a_model_is_pinned_to_its_commit(hub: HubServer, tmp_path: Path) -> None
     shutil.rmtree(tmp_path / "caches" / "hf")  # lost: only what says what the model is comes again
     check(resolve(make_spec(model="hf:org/tiny.bert@v1")))
     assert hub.fetched() == ["config.json"]
+
+
+@pytest.mark.parametrize("form", ["shards", "pickle", "code"])
+def test_weights_come_in_every_form(form: str, hub: HubServer, tmp_path: Path) -> None:
+    """In shards with their index; as `torch.save` wrote them, where they hold values only."""
+    model = bert(tmp_path / "bert")
+    if form == "shards":
+        model.save_pretrained(tmp_path / "bert", max_shard_size="20KB")
+    else:
+        state = model.state_dict()
+        torch.save(state if form == "pickle" else {**state, "more": os.system}, tmp_path / "bert" / "pytorch_model.bin")
+    if form != "shards":
+        (tmp_path / "bert" / "model.safetensors").unlink()
+    hub.put("org/tiny", files_of(tmp_path / "bert"))
+    if form == "code":
+        with pytest.raises(WeightsError, match=r"pytorch_model\.bin"):
+            built("hf:org/tiny")
+        return
+    _, weights, module, _ = built("hf:org/tiny")
+    assert weights.path is not None
+    assert weights.path.name == {"shards": "model.safetensors.index.json", "pickle": "pytorch_model.bin"}[form]
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in module.state_dict().items())
 
 
 def test_a_moved_branch_is_told(hub: HubServer, tmp_path: Path) -> None:
@@ -168,6 +191,38 @@ def test_trust_is_asked_for_wherever_there_is_code(hub: HubServer, tmp_path: Pat
             check_files(resolve(make_spec(model=model, trust_remote_code=True)))
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "fields", "message"),
+    [
+        ("modules.json", "{", {}, r"org/tiny/modules\.json is no JSON"),
+        ("modules.json", '["Pooling"]', {}, r"org/tiny/modules\.json is no list of modules"),
+        ("own.py", "1 / 0", {"trust_remote_code": True}, r"org/tiny names own\.OwnBert, which can't be loaded"),
+        ("own.py", "", {"trust_remote_code": True}, r"org/tiny names own\.OwnBert, which can't be loaded"),
+    ],
+)
+def test_what_is_broken_is_told(
+    name: str, content: str, fields: dict[str, Any], message: str, hub: HubServer, tmp_path: Path
+) -> None:
+    """A list of modules that is none, code that raises or lacks the class."""
+    bert(tmp_path / "bert")
+    files = files_of(tmp_path / "bert")
+    own = {**json.loads(files["config.json"]), "architectures": ["OwnBert"]}
+    own["auto_map"] = {"AutoModelForSequenceClassification": "own.OwnBert"}
+    if name == "own.py":
+        files["config.json"] = json.dumps(own).encode()
+    hub.put("org/tiny", {**files, name: content.encode()})
+    with pytest.raises(AssayError, match=message):
+        built("hf:org/tiny", **fields)
+
+
+def test_the_install_line_is_named(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the hub's library is not there; what is listed does without."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SpecError, match=r"needs transformers, which is not installed; pip install -e '\.\[hf\]'"):
+        resolve(make_spec(model="hf:org/tiny"))
+    assert cached_models() == frozenset()
+
+
 def test_a_catalog_is_listed_without_asking(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """What stands in it may be on the hub; `--list` says so and touches no network."""
     entries = {"hubby": {"model": "hf:org/tiny"}, "husky": {"model": "hf:org/tiny", "weights": "/no.safetensors"}}
@@ -259,7 +314,12 @@ def test_timms_weights_at_a_url_are_downloaded_here(
         _, weights, module, _ = built("timm:test_vit")
         assert weights.origin == config.url
         assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
-    config.url = ""
+    with pytest.raises(WeightsError, match="timm:test_vit has no weights 'V2'; give DEFAULT"):
+        built("timm:test_vit", weights="V2")
+    config.hf_hub_id = "timm/"
+    with pytest.raises(WeightsError, match="are at 'timm/', which is no model of the hub"):
+        built("timm:test_vit")
+    config.hf_hub_id, config.url = None, ""
     with pytest.raises(WeightsError, match="timm has no weights of timm:test_vit; give a file or random"):
         built("timm:test_vit")
     assert not hub.requests

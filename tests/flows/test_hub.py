@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from flows.command_line.export import main
-from tests.core.families.test_hub_models import files_of
+from tests.core.families.test_hub_models import files_of, put_timm
 from tests.flows.in_process import Ran
 from tests.models.tiny_transformers import bert
 from tests.services.hub_server import HubServer
@@ -62,6 +62,19 @@ def test_versions_follow_the_commit(
     for path in tmp_path_factory.getbasetemp().rglob("*"):
         assert not path.is_file() or TOKEN.encode() not in path.read_bytes(), path
     assert TOKEN not in ran.out + ran.err
+
+
+@pytest.mark.usefixtures("prefect_server", "store")
+def test_timms_weights_are_proven_and_then_unchanged(hub: HubServer, call: Callable[..., Ran], tmp_path: Path) -> None:
+    """With nothing else to say; the commit is asked for the next time, and nothing fetched."""
+    put_timm(hub, tmp_path, "test_vit.r160_in1k")
+    (result,) = call(main, "timm:test_vit").results
+    assert (result["verdict"], result["version"]) == ("pass", "1"), result["reason"]
+    hub.requests.clear()
+    (again,) = call(main, "timm:test_vit").results
+    assert again["unchanged"]
+    assert hub.requests
+    assert hub.fetched() == []
 
 
 @pytest.mark.parametrize(

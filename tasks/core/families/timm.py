@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 PREFIX = "timm:"
+_OPEN_CLIP = "open_clip_pytorch_model.bin"
 _BUILDER = re.compile(r"^@register_model\ndef (\w+)\(", re.MULTILINE)
 _TAGGED = re.compile(r"^ {4}[\"'](\w+\.[\w.-]+?)\*?[\"']: ?\w+\(", re.MULTILINE)
 _SAME = ("Conv2dSame", "AvgPool2dSame", "MaxPool2dSame", "StdConv2dSame", "ScaledStdConv2dSame")
@@ -88,8 +89,7 @@ class TimmFamily(Family):
         there = hub_model(config.hf_hub_id)
         if there is None:
             raise WeightsError(f"timm's weights of {model} are at {config.hf_hub_id!r}, which is no model of the hub.")
-        usual = config.hf_hub_filename in (None, "pytorch_model.bin", "open_clip_pytorch_model.bin")
-        location = HubWeights(model=there, file="" if usual else config.hf_hub_filename)
+        location = HubWeights(model=there, files=_files(config.hf_hub_filename or ""))
         return NamedWeights(origin=there.repo, location=location, path_argument="file")
 
     @override
@@ -164,6 +164,11 @@ def _pretrained_config(model: str) -> Any:
         return get_pretrained_cfg(model.removeprefix(PREFIX), allow_unregistered=False)
     except RuntimeError as error:
         raise SpecError(f"{model} is no model of timm: {one_line(error)}; --list '{PREFIX}*' has them.") from error
+
+
+def _files(name: str) -> tuple[str, ...]:
+    """Where timm looks for weights that it has under a name of their own: first for what was made of it."""
+    return ("open_clip_model.safetensors", name) if name == _OPEN_CLIP else (name,) if name else ()
 
 
 @functools.cache

@@ -17,10 +17,8 @@ from tasks.core.records.record import Record
 _MODEL = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w.][\w./-]*))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_SAFE = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors", "open_clip_model.safetensors")
-_PICKLED = (
-    "pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin", "open_clip_pytorch_model.bin",
-)  # fmt: skip
+_SAFE = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
+_PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin")
 """Names of weights, and of what is taken where there are none of the first kind."""
 
 
@@ -45,12 +43,16 @@ class HubWeights(Record):
     """Weights in a model of the hub."""
 
     model: HubModel
-    file: str = ""
-    """Path inside the repository; empty: by their usual names."""
+    files: tuple[str, ...] = ()
+    """Paths inside the repository, of which the first that is there is meant; empty: by their usual names."""
     folders: tuple[str, ...] = ("",)
     """Of the repository, each with weights of its own, ending in `/`; empty text: itself."""
     beside: tuple[str, ...] = ()
     """Globs of files that are fetched with them."""
+
+    def inside(self, folder: Path) -> Path:
+        """Of what `fetch_weights` gave, the file that is meant, or the folder that holds it."""
+        return next((folder / name for name in self.files if (folder / name).is_file()), folder)
 
 
 def hub_model(text: str) -> HubModel | None:
@@ -102,10 +104,12 @@ def fetch_weights(weights: HubWeights) -> Path:
         SpecError, ServiceError: as `fetch_files`; or it has no weights.
     """
     model = weights.model
-    if weights.file:
-        folder = fetch_files(model, [weights.file])
-        require_file(model, folder, weights.file)
-        return folder
+    for name in weights.files:
+        folder = fetch_files(model, [name])
+        if (folder / name).is_file():
+            return folder
+    if weights.files:
+        raise lacks(model, some(list(weights.files)))
     for inside in weights.folders:
         folder = fetch_files(model, [*(inside + name for name in _SAFE), *weights.beside])
         model = HubModel(repo=model.repo, revision=folder.name)

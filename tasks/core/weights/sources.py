@@ -151,8 +151,8 @@ def _find_named(spec: _Asked, kind: str) -> Weights:
         return read_verified(named.location, kind=kind, origin=named.origin)
     if isinstance(named.location, HubWeights):
         folder = fetch_weights(named.location)
-        path, origin = folder / named.location.file, f"{named.location.model.repo}@{folder.name}"
-        return read_verified(path, kind=kind, origin=origin)
+        origin = f"{named.location.model.repo}@{folder.name}"
+        return read_verified(named.location.inside(folder), kind=kind, origin=origin)
     if named.folder:
         path = fetch_to_file(named.location, named.folder, variable=named.folder_variable)
     else:

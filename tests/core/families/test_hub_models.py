@@ -266,6 +266,13 @@ def test_timms_own_weights_come_from_the_hub(hub: HubServer, tmp_path: Path) -> 
     assert hub.fetched() == []
     _, _, module, _ = built("timm:test_vit", kwargs={"num_classes": 0})
     assert "head.weight" not in module.state_dict()
+    hub.put("timm/clip", {"open_clip_model.safetensors": (tmp_path / "model.safetensors").read_bytes()})
+    config = get_pretrained_cfg("test_vit.r160_in1k")
+    config.hf_hub_id, config.hf_hub_filename = "timm/clip", "open_clip_pytorch_model.bin"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(family, "_pretrained_config", lambda name: config)
+        found = find_weights(spec, lambda uri: pytest.fail(uri))
+    assert (found.path.name, found.tensors_sha256) == ("open_clip_model.safetensors", weights.tensors_sha256)
     with pytest.raises(WeightsError, match="tell 1000 classes, and a head for 7 would have random ones"):
         built("timm:test_vit", kwargs={"num_classes": 7})
 

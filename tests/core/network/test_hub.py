@@ -86,8 +86,10 @@ def test_other_weights(hub: HubServer) -> None:
         "2_Dense/pytorch_model.bin", "pytorch_model.bin",
     ]  # fmt: skip
     hub.put("org/named", {"eva/l.pt": b"weights", "model.safetensors": b"others"})
-    folder = fetch_weights(HubWeights(model=HubModel(repo="org/named"), file="eva/l.pt"))
+    folder = fetch_weights(HubWeights(model=HubModel(repo="org/named"), files=("eva/l.safetensors", "eva/l.pt")))
     assert [path.name for path in folder.rglob("*.*")] == ["l.pt"]
+    with pytest.raises(SpecError, match=r"org/named at main has no a\.pt, b\.pt"):
+        fetch_weights(HubWeights(model=HubModel(repo="org/named"), files=("a.pt", "b.pt")))
 
 
 def test_what_is_cut_is_resumed(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,15 +11,17 @@ traces; of own code Assay traces only what dynamo refuses, unless it is told to.
 import argparse
 import os
 import subprocess
+import sys
 import sysconfig
 import tempfile
 import venv
 from pathlib import Path
 from statistics import median
 
-from processes import measure
-
 PROJECT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(PROJECT))
+from tests.benchmarks.processes import measure  # noqa: E402
+
 PACKAGES = ["optimum-onnx==0.1.0", "transformers==4.57.6"]
 SAVE = """
 import sys, torch, transformers
@@ -42,14 +44,14 @@ def main() -> None:
     parser.add_argument("--write", type=Path, metavar="FILE.md", help="also write the table there")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="assay-benchmark-") as folder:
-        python = _environment(options.environment or Path(folder) / "environment")
+        python = environment(options.environment or Path(folder) / "environment")
         table = _measure(python, Path(folder), options.runs)
     print(table)
     if options.write:
         options.write.write_text(table + "\n")
 
 
-def _environment(folder: Path) -> Path:
+def environment(folder: Path) -> Path:
     """The Python of an environment that has Optimum, and Assay's packages beside."""
     python = folder / "bin" / "python"
     if not python.exists():

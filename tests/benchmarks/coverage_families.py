@@ -3,22 +3,26 @@
     python tests/benchmarks/coverage_families.py transformers|timm [--select GLOB] [--rows FILE.json] [--minutes N]
         [--write docs/coverage_transformers.md]
 
-Each model is exported by its name with nothing else said, in a process of its own. Its row is kept in FILE.json as soon
+Each model is exported by its name with nothing else said. One process beside this one imports the libraries and takes
+row after row; it is given up where a row takes too long, and another one begins. A row is kept in FILE.json as soon
 as it is there, so that a run that is cut short goes on with the next one; delete the file to begin anew. Models of
 transformers are those of tests/models/tiny_architectures.py, saved to folders first; of timm those of small_timm.py.
 """
 
 import argparse
+import contextlib
 import fnmatch
 import json
+import multiprocessing
 import os
-import subprocess
+import re
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT))
@@ -26,9 +30,16 @@ sys.path.insert(0, str(PROJECT))
 from tests.models.small_timm import SMALL  # noqa: E402
 from tests.models.tiny_architectures import ARCHITECTURES  # noqa: E402
 
+if TYPE_CHECKING:
+    from tasks.core.inputs.inputs import Inputs
+    from tasks.core.spec.export_spec import ResolvedSpec
+
 NAMES = {"transformers": tuple(ARCHITECTURES), "timm": SMALL}
 HEAD = ("model", "inputs", "outputs", "exporter", "noise", "verdict", "s")
-LIMIT_SECONDS = 900
+LIMIT_SECONDS = 600
+SIDE = 96
+"""Height and width in pixels at which models of timm are traced that take pictures of any size."""
+SAID = {"transformers": "", "timm": f", but to be traced at {SIDE} pixels where it takes pictures of any size"}
 Row = dict[str, Any]
 
 
@@ -40,18 +51,15 @@ def main() -> None:
     parser.add_argument("--rows", metavar="FILE", type=Path, help="default coverage_LIBRARY.json")
     parser.add_argument("--minutes", type=float, default=1e9, help="after which no further model is begun")
     parser.add_argument("--write", metavar="FILE", type=Path, help="also write the table there")
-    parser.add_argument("--one", metavar="MODEL", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
-        print("\n" + json.dumps(measure(options.library, options.one)))
-        return
     file = options.rows or PROJECT / f"coverage_{options.library}.json"
     until = time.monotonic() + 60 * options.minutes
     rows: dict[str, Row] = json.loads(file.read_text()) if file.exists() else {}
+    beside = Beside(options.library)
     for name in fnmatch.filter(NAMES[options.library], options.select):
         if name in rows or time.monotonic() > until:
             continue
-        rows[name] = apart(options.library, name)
+        rows[name] = beside.row(name)
         print(line(rows[name]), rows[name].get("reason", "")[:300], flush=True)
         file.write_text(json.dumps(rows, indent=1))
     known = [rows[name] for name in NAMES[options.library] if name in rows]
@@ -59,26 +67,57 @@ def main() -> None:
         options.write.write_text(table(options.library, known))
 
 
-def apart(library: str, name: str) -> Row:
-    """Measure a model in a process of its own, which is given up after a while."""
-    command = [sys.executable, __file__, library, "--one", name]
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "HF_HUB_OFFLINE": "1"}
-    started = time.perf_counter()
-    try:
-        ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=LIMIT_SECONDS)
-        row: Row = json.loads(ran.stdout.splitlines()[-1]) if ran.returncode == 0 else {
-            "verdict": "error", "reason": " ".join(ran.stderr.splitlines()[-1:])
-        }  # fmt: skip
-    except subprocess.TimeoutExpired:
-        row = {"verdict": "error", "reason": f"not done after {LIMIT_SECONDS} s"}
-    return {"model": name, **row, "s": round(time.perf_counter() - started)}
+class Beside:
+    """A process that measures one model after another."""
+
+    def __init__(self, library: str) -> None:
+        self.library = library
+        self.begin()
+
+    def begin(self) -> None:
+        """Start it; it ends with this one."""
+        context = multiprocessing.get_context("spawn")
+        self.connection, other = context.Pipe()
+        self.process = context.Process(target=measure_all, args=(self.library, other), daemon=True)
+        self.process.start()
+        other.close()
+
+    def row(self, name: str) -> Row:
+        """Measure a model; where that takes too long or ends the process, say so and start another one."""
+        started = time.perf_counter()
+        self.connection.send(name)
+        row: Row = {"verdict": "error", "reason": f"not done after {LIMIT_SECONDS} s"}
+        try:
+            done = self.connection.poll(LIMIT_SECONDS)
+            row = self.connection.recv() if done else row
+        except (EOFError, OSError):
+            done, row = False, {"verdict": "error", "reason": "its process ended"}
+        if not done:
+            self.process.kill()
+            self.process.join()
+            self.begin()
+        return {"model": name, **row, "s": round(time.perf_counter() - started)}
+
+
+def measure_all(library: str, connection: Connection) -> None:
+    """Answer names with rows, until the other side is closed."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    while True:
+        try:
+            name = connection.recv()
+        except EOFError:
+            return
+        try:
+            row = measure(library, name)
+        except Exception as error:  # whatever it is, the other models are still to be measured
+            row = {"verdict": "error", "reason": f"{type(error).__name__}: {error}"}
+        connection.send(row)
 
 
 def measure(library: str, name: str) -> Row:
     """Export and prove one model by its name alone."""
     from tasks.core.errors import AssayError
     from tasks.core.export.fallback import export
-    from tasks.core.inputs.choice import choose_inputs
     from tasks.core.model.building import build_with_weights
     from tasks.core.proof.validation import validate
     from tasks.core.reference.reference import Reference
@@ -96,7 +135,7 @@ def measure(library: str, name: str) -> Row:
             spec = resolve(ExportSpec(model=model, weights="random"))
             check(spec)
             module, _ = build_with_weights(spec, find_weights(spec, lambda uri: Path(uri)))
-            inputs = choose_inputs(spec, module)
+            inputs = small_inputs(spec, module)
             row["inputs"] = ", ".join(f"{item.name}[{', '.join(d.name or str(d.size) for d in item.dims)}]"
                                       for item in inputs.specs)  # fmt: skip
             reference = Reference(module, inputs)
@@ -113,6 +152,22 @@ def measure(library: str, name: str) -> Row:
         return {**row, "verdict": evidence.verdict, "noise": noise, "reason": " ".join(evidence.reasons)}
 
 
+def small_inputs(spec: "ResolvedSpec", module: Any) -> "Inputs":
+    """Inputs as they are derived, but of models of timm that take any height and width small ones."""
+    from tasks.core.errors import AssayError
+    from tasks.core.families.registry import family_of
+    from tasks.core.forward.arguments import forward_parameters
+    from tasks.core.inputs.choice import choose_inputs
+    from tasks.core.spec.resolve import make_spec, resolve
+
+    derived = family_of(spec.model).default_inputs(spec.model, module, forward_parameters(module))
+    small = [re.sub(r"(height|width)=\d+", rf"\1={SIDE}", text) for text in derived]
+    if spec.model.startswith("timm:") and tuple(small) != derived:
+        with contextlib.suppress(AssayError):  # too small for it
+            return choose_inputs(resolve(make_spec(model=spec.model, weights="random", inputs=small)), module)
+    return choose_inputs(spec, module)
+
+
 def line(row: Row) -> str:
     """A row of the table."""
     return f"| {' | '.join(str(row.get(key, '-')) for key in HEAD)} |"
@@ -127,11 +182,11 @@ def table(library: str, rows: Sequence[Row]) -> str:
         f"# Coverage of {library}",
         "",
         f"`python tests/benchmarks/coverage_families.py {library} --write docs/coverage_{library}.md`: each model "
-        "exported by its name, with random weights and nothing else said.",
+        f"exported by its name, with random weights and nothing else said{SAID[library]}.",
         "",
         f"**{passed} of {len(rows)} pass.**" + (f" Not run: {', '.join(absent)}." if absent else ""),
         "",
-        "`noise` is the worst noise ratio of any output, `s` are seconds with all imports.",
+        "`noise` is the worst noise ratio of any output, `s` are seconds, of the first row with all imports.",
         "",
         f"| {' | '.join(HEAD)} |",
         f"|{'---|' * len(HEAD)}",

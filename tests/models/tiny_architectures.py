@@ -212,11 +212,11 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
     "dpt": _of(
         t.DPTForDepthEstimation,
         t.DPTConfig,
-        backbone_out_indices=[0, 1, 1, 1],
+        backbone_out_indices=[0, 1, 2, 3],
         neck_hidden_sizes=[8, 8, 16, 16],
         fusion_hidden_size=8,
         readout_type="project",
-        **_PICTURE,
+        **{**_PICTURE, "num_hidden_layers": 4},
     ),
     # sound
     "wav2vec2": _of(t.Wav2Vec2ForCTC, t.Wav2Vec2Config, **_WAVE),

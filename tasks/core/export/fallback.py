@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from torch import nn
 
 from tasks.core.arrays import Array, eps_of, ratio, rms
 from tasks.core.errors import ExportError, ModelError, NarrowedError, SpecError
@@ -16,6 +17,7 @@ from tasks.core.export.exporters import exporter_order, run_exporter
 from tasks.core.export.remedies import declared, refuses_beyond, with_fixed_sizes, within
 from tasks.core.export.torch_exporters import Exported
 from tasks.core.families.family import Exporter
+from tasks.core.families.registry import family_of
 from tasks.core.forward.outputs import name_outputs
 from tasks.core.inputs.probes import Probe, all_sizes
 from tasks.core.limits import BEYOND_LUCK, MAX_REMEDY_SECONDS
@@ -43,34 +45,37 @@ def export(
         folder: of the file; exists.
     """
     output_names = _output_names(spec, reference)
-    order, reason = exporter_order(spec)
+    reason = exporter_order(spec)[1]
     refused: list[str] = []
     made: tuple[Candidate, ir.Model] | None = None
     narrowed: NarrowedError | None = None
     sessions.prepare()
     started = time.perf_counter()
-    for exporter in order:
+    for exporter, network, words in _attempts(spec, reference):
+        with_words = f"{exporter} with {words}" if words else exporter
         try:
             with reference.inputs.kept():
-                exported = _run(exporter, spec, reference, output_names=output_names)
+                exported = _run(exporter, spec, reference, network=network, output_names=output_names)
         except ExportError as error:
-            refused.append(str(error))
+            refused.append(f"with {words} {error}" if words else str(error))
             narrowed = error if isinstance(error, NarrowedError) else narrowed
             continue
         known = {
             "exporter": exporter,
-            "exporter_reason": f"{'; '.join(refused)}, so {exporter}" if refused else reason,
+            "exporter_reason": f"{'; '.join(refused)}, so {with_words}" if refused else reason,
             "beyond": {**({} if narrowed is None else narrowed.beyond), **exported.suspicious},
             **_cleaned(spec, reference, exported),
             "seconds": time.perf_counter() - started,  # writing is not the exporter's
         }
+        if words:
+            known["notes"] = (f"exported with {words}, on a copy of the module", *known["notes"])
         props = {**provenance, "assay.exporter": exporter, "assay.opset": str(spec.opset)}
         graph = _written(exported.graph, folder / "model.onnx", props=props, known=known)
         answers, wrong = _try_other_sizes(graph, reference)
         made = Candidate(graph, answers), exported.graph
         if not wrong:
             return made
-        refused.append(f"{exporter} gave a wrong file: {wrong}")
+        refused.append(f"{with_words} gave a wrong file: {wrong}")
     seconds = time.perf_counter() - started
     remedy = _remedy(spec, reference, narrowed, output_names=output_names, seconds=seconds, has_file=made is not None)
     if made is not None:  # wrong, and the last resort: the proof will say so with its figures
@@ -80,9 +85,19 @@ def export(
     raise ExportError(f"{spec.title} could not be exported: {'; '.join(said)}.")
 
 
-def _run(exporter: Exporter, spec: ResolvedSpec, reference: Reference, *, output_names: tuple[str, ...]) -> Exported:
+def _attempts(spec: ResolvedSpec, reference: Reference) -> Iterator[tuple[Exporter, nn.Module, str]]:
+    """Exporters in turn; then the same with what stands in for the module, and what is different about that."""
+    order, _ = exporter_order(spec)
+    yield from ((exporter, reference.network, "") for exporter in order)
+    for words, network in family_of(spec.model).stand_ins(reference.network):
+        yield from ((exporter, network, words) for exporter in order)
+
+
+def _run(
+    exporter: Exporter, spec: ResolvedSpec, reference: Reference, *, network: nn.Module, output_names: tuple[str, ...]
+) -> Exported:
     """Run an exporter; take what is narrower than asked where the module itself refuses the other sizes."""
-    network, inputs = reference.network, reference.inputs
+    inputs = reference.inputs
     try:
         return run_exporter(exporter, network, inputs, output_names=output_names, opset=spec.opset)
     except NarrowedError as error:

@@ -1,7 +1,7 @@
 """`Family`: what Assay asks of a family of models. What a family does not say, the base answers for it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -212,6 +212,16 @@ class Family(ABC):
             names: of all.
         """
         return tuple(names)
+
+    def stand_ins(self, module: "nn.Module") -> "Iterator[tuple[str, nn.Module]]":
+        """Modules that compute the same, to export where this one does not, each with what is different about it.
+
+        The file is held against `module` all the same.
+
+        Args:
+            module: what the factory made; stays as it is.
+        """
+        yield from ()
 
     def exporter_order(self, model: Any) -> tuple[tuple[Exporter, ...], str]:
         """The exporters to try in turn, and why the first one is first."""

@@ -4,7 +4,7 @@ import functools
 import importlib.util
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,10 @@ _OWN_MODULES = "transformers_modules."
 """Where transformers imports code that comes with a model."""
 _INSIDE = re.compile(r"_\d+$|^(past_key_values|hidden_states|attentions|\w+_model_output)")
 """Outputs of inner layers, of caches and of the towers inside a model."""
+_HEAD = re.compile(r"logits$|^pred_")
+"""Outputs of a head, beside which nobody asks for the state that it was computed from."""
+_STATE = re.compile(r"last_hidden_state$|_embeds$")
+"""Outputs of a model without a head, and what a projection makes of them."""
 
 
 class TransformersFamily(Family):
@@ -168,11 +172,21 @@ class TransformersFamily(Family):
 
     @override
     def loading_notes(self, module: "nn.Module") -> tuple[str, ...]:
-        from tasks.core.families.transformers_loading import NOTES
+        """Whose code is run, what was left aside, and how attention is computed."""
+        from tasks.core.families.transformers_loading import NOTES, attention_of
 
         own = {type(part).__name__ for part in module.modules() if type(part).__module__.startswith(_OWN_MODULES)}
         trusted = (f"code of the model's own is run (--trust-remote-code): {some(sorted(own))}",) if own else ()
-        return (*trusted, *NOTES.get(module, ()))
+        attention = attention_of(module)
+        return (*trusted, *NOTES.get(module, ()), *([f"attention: {attention}"] if attention else []))
+
+    @override
+    def stand_ins(self, module: "nn.Module") -> "Iterator[tuple[str, nn.Module]]":
+        """One whose attention is eager, if this one's is not."""
+        from tasks.core.families.transformers_loading import attention_of, with_eager_attention
+
+        if attention_of(module) not in ("", "eager"):
+            yield "eager attention", with_eager_attention(module)
 
     @override
     def default_inputs(self, model: str, module: "nn.Module", parameters: list[str]) -> tuple[str, ...]:
@@ -206,7 +220,8 @@ class TransformersFamily(Family):
             return ("sentence_embedding",)
         kept = [name for name in names if not _INSIDE.search(name)]
         if "last_hidden_state" in kept:
-            kept = [name for name in kept if name in ("last_hidden_state", "encoder_last_hidden_state")]
+            heads = [name for name in kept if _HEAD.search(name)]
+            kept = heads or [name for name in kept if _STATE.search(name)]
         return tuple(kept or names)
 
 

@@ -1,6 +1,7 @@
 """What can be told of a model of transformers by its config.json and the names of its tasks. Needs no PyTorch."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ VARIABLE_PICTURES = frozenset(
     ("convnext", "convnextv2", "resnet", "regnet", "mobilenet_v1", "mobilenet_v2", "segformer", "poolformer", "bit")
 )
 """Types of model that take pictures of any size, though their configs may name one."""
+_PADDED_BY_SIZE = ("mobilenet_v1", "mobilenet_v2")
+"""Of these, where the config does not say otherwise, those that pad as TensorFlow does."""
 
 
 def title_of(folder: Path) -> str:
@@ -115,9 +118,21 @@ def static_dims(folder: Path) -> dict[str, str]:
     """What of the inputs is not dynamic though a user might expect it, and why."""
     config = read_config(folder)
     seen = config.get("vision_config") or config
-    if "image_size" not in seen or seen.get("model_type") in VARIABLE_PICTURES:
+    if takes_any_size(seen) or ("image_size" not in seen and seen.get("model_type") not in VARIABLE_PICTURES):
         return {}
+    if seen.get("model_type") in VARIABLE_PICTURES:
+        return {"height and width": "padding as TensorFlow's (tf_padding) depends on the size, and tracing freezes it"}
     return {"height and width": "the config says one image_size, for which its positions are made"}
+
+
+def takes_any_size(config: Mapping[str, Any]) -> bool:
+    """Does a model take pictures of any size, and pad them by numbers that do not follow from it?
+
+    Args:
+        config: of the model, or of the part that sees.
+    """
+    pads_by_size = config.get("model_type") in _PADDED_BY_SIZE and config.get("tf_padding", True)
+    return config.get("model_type") in VARIABLE_PICTURES and not pads_by_size
 
 
 def preprocessing_of(folder: Path) -> Preprocessing:

@@ -6,9 +6,11 @@ from typing import Any, cast
 from torch import nn
 
 from tasks.core.families.python import USUAL_LENGTH
-from tasks.core.families.transformers_configs import VARIABLE_PICTURES
+from tasks.core.families.transformers_configs import takes_any_size
 
 _BATCH = "batch_size"
+_TEXTS, _PICTURES = "text_batch_size=3", "image_batch_size=2"
+"""Batches of models with two towers, each of which may be given any number; to trace at different ones."""
 _LONGEST = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "max_target_positions")
 """What configs call the length of the longest sequence."""
 _NUM_FRAMES = 12
@@ -35,23 +37,23 @@ def inputs_of(module: nn.Module, parameters: list[str]) -> tuple[str, ...]:
 
 def _ids(module: nn.Module) -> str:
     config = _text(module)
-    return f"int64[{_BATCH},{_length(module)}]@0..{config.vocab_size - 1}" if hasattr(config, "vocab_size") else ""
+    return f"{_sequences(module)}@0..{config.vocab_size - 1}" if hasattr(config, "vocab_size") else ""
 
 
 def _mask(module: nn.Module) -> str:
-    return f"int64[{_BATCH},{_length(module)}]@padded-either"
+    return f"{_sequences(module)}@padded-either"
 
 
 def _token_types(module: nn.Module) -> str:
     kinds = getattr(_text(module), "type_vocab_size", 0) or 0
-    return f"int64[{_BATCH},{_length(module)}]@0..{kinds - 1}" if kinds > 1 else ""
+    return f"{_sequences(module)}@0..{kinds - 1}" if kinds > 1 else ""
 
 
 def _positions(module: nn.Module) -> str:
     """Of decoders, which may be asked to go on after a padded beginning."""
     name, longest = type(module).__name__, longest_of(module)
     is_decoder = name.endswith(("ForCausalLM", "LMHeadModel"))
-    return f"int64[{_BATCH},{_length(module)}]@0..{longest - 1}" if is_decoder and longest else ""
+    return f"{_sequences(module)}@0..{longest - 1}" if is_decoder and longest else ""
 
 
 def _decoder_ids(module: nn.Module) -> str:
@@ -68,9 +70,10 @@ def _pixels(module: nn.Module) -> str:
         side = (side["height"], side["width"])
     height, width = (side, side) if isinstance(side, int) else tuple(side or (224, 224))
     channels = getattr(config, "num_channels", getattr(config, "in_channels", 3))
-    if config.model_type in VARIABLE_PICTURES:
-        return f"float32[{_BATCH},{channels},height={height},width={width}]"
-    return f"float32[{_BATCH},{channels},{height},{width}]"
+    batch = _PICTURES if _has_two_towers(module) else _BATCH
+    if takes_any_size(config.to_dict()):
+        return f"float32[{batch},{channels},height={height},width={width}]"
+    return f"float32[{batch},{channels},{height},{width}]"
 
 
 def _wave(module: nn.Module) -> str:
@@ -112,8 +115,17 @@ def _text(module: nn.Module) -> Any:
     return getattr(config, "text_config", None) or config
 
 
-def _length(module: nn.Module) -> str:
-    return _dim("sequence_length", longest_of(module))
+def _sequences(module: nn.Module) -> str:
+    """Dtype and dims of what there is one of for each token."""
+    config: Any = module.config
+    is_encoder = config.is_encoder_decoder or type(module).__name__.endswith("EncoderModel")
+    length = _dim("encoder_sequence_length" if is_encoder else "sequence_length", longest_of(module))
+    return f"int64[{_TEXTS if _has_two_towers(module) else _BATCH},{length}]"
+
+
+def _has_two_towers(module: nn.Module) -> bool:
+    """Does a model embed texts and pictures apart, as CLIP does?"""
+    return hasattr(module, "get_text_features") and hasattr(module, "get_image_features")
 
 
 def _dim(name: str, longest: int) -> str:

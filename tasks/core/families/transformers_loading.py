@@ -1,5 +1,6 @@
 """Build and load a model of transformers as its users do: its class from the config, its weights by the library."""
 
+import copy
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -82,6 +83,35 @@ def _own_class(auto_map: dict[str, Any], name: str, folder: Path) -> Any:
         raise ModelError(
             f"{title_of(folder)} names {auto_map[name]}, which can't be loaded: {one_line(error)}."
         ) from error
+
+
+def attention_of(module: nn.Module) -> str:
+    """How the models of transformers in a module compute attention, e.g. `sdpa`; empty: there is none.
+
+    Args:
+        module: as `load` made it, or a pipeline that has one.
+    """
+    return next((str(part.config._attn_implementation) for part in _models_in(module)), "")
+
+
+def with_eager_attention(module: nn.Module) -> nn.Module:
+    """A copy that has the same tensors and computes attention step by step.
+
+    Args:
+        module: stays as it is.
+    """
+    tensors = (*module.parameters(), *module.buffers())
+    copied = copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+    for part in _models_in(copied):
+        part.set_attn_implementation("eager")
+    return copied
+
+
+def _models_in(module: nn.Module) -> list[Any]:
+    """The models of transformers that a module is or has."""
+    import transformers
+
+    return [part for part in module.modules() if isinstance(part, transformers.PreTrainedModel)]
 
 
 def _class_of(config: Any, own: dict[str, Any], *, task: str, folder: Path) -> Any:

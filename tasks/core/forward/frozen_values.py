@@ -246,7 +246,9 @@ def _sources(value: Any, only_size: bool) -> Iterator[tuple[Any, bool]]:
     kind = node.kind()
     for block in node.blocks():
         yield from ((inner, only_size) for inner in block.outputs())
-    is_sized_by_values = kind in _SIZED_BY_VALUES or bool(list(node.blocks())) or _has_mask(node)
+    is_sized_by_values = (
+        (kind in _SIZED_BY_VALUES and not _is_repeated_by_number(node)) or bool(list(node.blocks())) or _has_mask(node)
+    )
     sees_sizes = kind in _SIZES or (only_size and not is_sized_by_values)
     # an operand that is no tensor may be a size of the result
     yield from ((other, sees_sizes and _is_tensors(other)) for other in node.inputs())
@@ -261,6 +263,12 @@ def _writers(value: Any) -> Iterator[Any]:
                 yield use.user
             elif use.offset == 0 and use.user.kind() in _VIEWS:
                 waiting += use.user.outputs()
+
+
+def _is_repeated_by_number(node: Any) -> bool:
+    """Is the node a `repeat_interleave` to which a number says how often, as rotary positions have it?"""
+    is_repeat: bool = node.kind() == "aten::repeat_interleave"
+    return is_repeat and str(list(node.inputs())[1].type().kind()) == "IntType"
 
 
 def _has_mask(node: Any) -> bool:

@@ -11,12 +11,16 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from tasks.core.errors import AssayError, SpecError, WeightsError
 from tasks.core.export.fallback import export
 from tasks.core.families.transformers import TransformersFamily
+from tasks.core.families.transformers_configs import static_dims
 from tasks.core.families.transformers_inputs import inputs_of
 from tasks.core.forward.arguments import forward_parameters
+from tasks.core.forward.loaded_state import LoadedState
 from tasks.core.inputs.choice import choose_inputs
 from tasks.core.model.building import build_with_weights
 from tasks.core.proof.validation import validate
@@ -26,9 +30,10 @@ from tasks.core.reference.reference import Reference
 from tasks.core.spec.export_spec import ExportSpec
 from tasks.core.spec.resolve import check, make_spec, resolve
 from tasks.core.weights.sources import find_weights, same_weights
-from tests.models.tiny_transformers import TEXT, bert, gpt2, llama, vit
+from tests.models.tiny_transformers import TEXT, bert, gpt2, llama, saved, vit
 
 FAMILY = TransformersFamily()
+T5 = {"vocab_size": 99, "d_model": 16, "d_ff": 16, "num_layers": 1, "num_heads": 2, "d_kv": 8}
 IDS = "int64[batch_size,sequence_length=16:1..40]@0..98"
 MASK = "int64[batch_size,sequence_length=16:1..40]@padded-either"
 
@@ -124,6 +129,20 @@ def test_weights_are_loaded_as_the_library_loads_them(tmp_path: Path) -> None:
         built(tmp_path / "bert")
 
 
+def test_states_of_inner_layers_are_collected_once(tmp_path: Path) -> None:
+    """A head that takes the hidden states of all stages gets each of them once, however often its model was run."""
+    config = transformers.SegformerConfig(
+        image_size=32, hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1], num_attention_heads=[1, 1, 2, 2],
+        decoder_hidden_size=8,
+    )  # fmt: skip
+    saved(transformers.SegformerForSemanticSegmentation, config, tmp_path / "segformer")
+    module, _ = built(tmp_path / "segformer", weights="random")
+    for _ in range(2):
+        with LoadedState(module).kept(), torch.no_grad():
+            states = module.segformer(torch.zeros(1, 3, 32, 32), output_hidden_states=True).hidden_states
+            assert len(states) == 4
+
+
 def test_other_weights_may_be_given(tmp_path: Path) -> None:
     """Random ones of a seed, and a file, loaded strictly; a changed config or weights file is another model."""
     model = bert(tmp_path / "bert")
@@ -151,22 +170,57 @@ def test_other_weights_may_be_given(tmp_path: Path) -> None:
          (f"input_ids={IDS.replace('40', '38')}", f"attention_mask={MASK.replace('40', '38')}")),
         (lambda: transformers.LlamaForCausalLM(transformers.LlamaConfig(**TEXT)),
          (f"input_ids={IDS}", f"attention_mask={MASK}", f"position_ids={IDS.replace('98', '39')}")),
+        (lambda: transformers.T5EncoderModel(transformers.T5Config(**T5)),
+         ("input_ids=int64[batch_size,encoder_sequence_length=16]@0..98",
+          "attention_mask=int64[batch_size,encoder_sequence_length=16]@padded-either")),
+        (lambda: transformers.T5Model(transformers.T5Config(**T5)),
+         ("input_ids=int64[batch_size,encoder_sequence_length=16]@0..98",
+          "attention_mask=int64[batch_size,encoder_sequence_length=16]@padded-either",
+          "decoder_input_ids=int64[batch_size,decoder_sequence_length=16]@0..98")),
+        (lambda: transformers.CLIPModel(transformers.CLIPConfig(
+            text_config={**TEXT, "eos_token_id": 98}, vision_config={**TEXT, "image_size": 16, "patch_size": 4})),
+         ("input_ids=int64[text_batch_size=3,sequence_length=16:1..40]@0..98",
+          "pixel_values=float32[image_batch_size=2,3,16,16]",
+          "attention_mask=int64[text_batch_size=3,sequence_length=16:1..40]@padded-either")),
         (lambda: transformers.ViTModel(transformers.ViTConfig(hidden_size=12, image_size=(32, 48))),
          ("pixel_values=float32[batch_size,3,32,48]",)),
         (lambda: transformers.ResNetModel(transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1])),
          ("pixel_values=float32[batch_size,3,height=224,width=224]",)),
+        (lambda: transformers.MobileNetV2Model(transformers.MobileNetV2Config(image_size=64, depth_multiplier=0.25)),
+         ("pixel_values=float32[batch_size,3,64,64]",)),
+        (lambda: transformers.MobileNetV2Model(
+            transformers.MobileNetV2Config(image_size=64, depth_multiplier=0.25, tf_padding=False)),
+         ("pixel_values=float32[batch_size,3,height=64,width=64]",)),
         (lambda: transformers.Wav2Vec2Model(transformers.Wav2Vec2Config(
             hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, conv_dim=(8, 8),
             conv_kernel=(8, 4), conv_stride=(4, 2), num_feat_extract_layers=2, num_conv_pos_embeddings=4,
             num_conv_pos_embedding_groups=2)),
          ("input_values=float32[batch_size,sequence_length=108:28..]",)),
     ],
-    ids=["bert", "roberta", "llama", "vit", "resnet", "wav2vec2"],
+    ids=["bert", "roberta", "llama", "t5 encoder", "t5", "clip", "vit", "resnet", "padded", "mobilenet", "wav2vec2"],
 )  # fmt: skip
 def test_inputs_come_from_forward_and_the_config(make: Callable[[], Any], expected: tuple[str, ...]) -> None:
     """Names, dims and ranges are those that users of other tools know; lengths end where the positions end."""
     module = make()
     assert inputs_of(module, forward_parameters(module)) == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"model_type": "vit", "image_size": 32}, "one image_size"),
+        ({"model_type": "clip", "vision_config": {"model_type": "clip_vision_model", "image_size": 32}}, "one image"),
+        ({"model_type": "mobilenet_v2", "image_size": 64}, "TensorFlow"),
+        ({"model_type": "mobilenet_v2", "image_size": 64, "tf_padding": False}, ""),
+        ({"model_type": "resnet"}, ""),
+        ({"model_type": "bert"}, ""),
+    ],
+)
+def test_what_is_static_has_its_reason(config: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    """Height and width, where positions are made for one size or padding follows from it; nothing of others."""
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert reason in static_dims(tmp_path).get("height and width", "")
+    assert bool(static_dims(tmp_path)) == bool(reason)
 
 
 def test_outputs_are_those_that_the_model_is_for() -> None:
@@ -176,6 +230,9 @@ def test_outputs_are_those_that_the_model_is_for() -> None:
     assert FAMILY.kept_outputs("hf:x", inside) == ("logits", "encoder_last_hidden_state")
     assert FAMILY.kept_outputs("hf:x", ["start_logits", "end_logits"]) == ("start_logits", "end_logits")
     assert FAMILY.kept_outputs("hf:x", ["pooler_output"]) == ("pooler_output",)
+    boxes = ["logits", "pred_boxes", "last_hidden_state"]
+    assert FAMILY.kept_outputs("hf:x", boxes) == ("logits", "pred_boxes")
+    assert FAMILY.kept_outputs("hf:x", ["text_embeds", "last_hidden_state"]) == ("text_embeds", "last_hidden_state")
 
 
 def test_what_the_model_was_trained_to_see_and_tell_is_carried(tmp_path: Path) -> None:
@@ -202,6 +259,43 @@ def test_what_the_model_was_trained_to_see_and_tell_is_carried(tmp_path: Path) -
     vit(tmp_path / "vit")
     _, report = built(tmp_path / "vit")
     assert report.preprocessing.facts == {}
+
+
+def only_runs(module: Any, *args: Any, **kwargs: Any) -> Any:
+    """Attention that no exporter takes, as of kernels written by hand."""
+    if torch.jit.is_tracing() or torch.compiler.is_exporting():
+        raise RuntimeError("this attention runs, and no more")
+    return sdpa_attention_forward(module, *args, **kwargs)
+
+
+@pytest.mark.slow
+def test_eager_attention_is_taken_where_the_other_does_not_export(tmp_path: Path) -> None:
+    """On a copy that shares the weights, and said; the module that the file is held against stays as it was loaded."""
+    transformers.AttentionInterface.register("only_runs", only_runs)
+    transformers.AttentionMaskInterface.register("only_runs", sdpa_mask)
+    bert(tmp_path / "model")
+    spec = resolve(make_spec(model=f"hf:{tmp_path}/model", kwargs={"attn_implementation": "only_runs"}))
+    module, report = built(tmp_path / "model", kwargs={"attn_implementation": "only_runs"})
+    assert "attention: only_runs" in report.notes
+    reference = Reference(module, choose_inputs(spec, module))
+    candidate, _ = export(spec, reference, provenance={}, folder=tmp_path)
+    assert candidate.graph.exporter_reason.endswith("so torchscript with eager attention")
+    assert "exported with eager attention, on a copy of the module" in candidate.graph.notes
+    assert module.config._attn_implementation == "only_runs"
+    evidence = validate(candidate, reference).evidence
+    assert evidence.verdict == "pass", evidence.reasons
+
+
+def test_a_copy_with_eager_attention_shares_its_weights(tmp_path: Path) -> None:
+    """There is none of a module whose attention is eager already."""
+    bert(tmp_path / "bert")
+    module, _ = built(tmp_path / "bert")
+    ((words, copied),) = FAMILY.stand_ins(module)
+    assert words == "eager attention"
+    assert copied.bert.encoder.layer[0].attention.self.config._attn_implementation == "eager"
+    assert module.bert.encoder.layer[0].attention.self.config._attn_implementation == "sdpa"
+    assert all(value is module.get_parameter(name) for name, value in copied.named_parameters())
+    assert list(FAMILY.stand_ins(copied)) == []
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ BY_SHAPES: dict[str, Callable[[Any], Any]] = {
     "zeros of its size": lambda x: bool(torch.zeros(x.shape[0]).sum() > 0),
     "ones like it": lambda x: bool(torch.ones_like(x).sum() > 0),
     "the size of a computed value": lambda x: bool(torch.cat([x * 2, x.relu()]).shape[0] > 2),
+    "the size of what is repeated": lambda x: bool(torch.repeat_interleave(x, 2, 0).shape[0] > 2),
     "how many rows are packed": lambda x: _packed(x),
     "a constant that is written": lambda x: bool(_written(torch.tensor(3.0)).sum() > 0),
 }
@@ -49,6 +50,7 @@ BY_VALUES: dict[str, Callable[[Any], Any]] = {
     "len of the nonzero elements": lambda x: len(torch.nonzero(x > 0)),
     "the size of a selection": lambda x: bool(x[x > 0].shape[0] > 2),
     "the size of a computed selection": lambda x: bool(torch.relu(x[x > 0] * 2).numel() > 2),
+    "the size of what values repeat": lambda x: bool(torch.repeat_interleave(x, (x[:, 0] > 0) + 1, 0).shape[0] > 2),
     "a value written into a buffer": lambda x: bool(_written(x.sum()).sum() > 0),
     "the rows of a selection": lambda x: list(x[x > 0]),
     "its parts": lambda x: [x[x > 0].unbind(), torch.split(x[x > 0], 1), x[x > 0].chunk(3)],

@@ -129,13 +129,15 @@ def sweep_parser(prog: str = "python flows/sweep.py") -> Parser:
         description="Export many models to ONNX side by side, prove each, and register it in MLflow.",
         examples="""
   %(prog)s --all-torchvision --select 'resnet*' --weights random
+  %(prog)s --select 'timm:*tiny*' --weights random
   %(prog)s resnet18 vit_b_16 --workers 2 --json out.json
   %(prog)s --resume""",
     )
     add = parser.add_argument
     add("models", nargs="*", metavar="MODEL", help=f"{MODEL_SYNTAX}; default: the whole catalog")
     add("--all-torchvision", action="store_true", help="every model of torchvision, as torchvision has it")
-    add("--select", metavar="GLOB", default="*", help="of these only the models whose name fits")
+    which = "of these only the models whose name fits; alone, of timm's: 'timm:*tiny*'"
+    add("--select", metavar="GLOB", default="*", help=which)
     add_spec_options(parser)
     how = parser.add_argument_group("how")
     how.add_argument(

@@ -17,6 +17,7 @@ from flows.outcomes import failed
 from flows.processes.dask_address import host_seen_from
 from flows.processes.temporary_server import TemporaryServer
 from tasks.core.errors import AssayError, ExportError, SpecError
+from tasks.core.families.registry import FAMILIES
 from tasks.core.families.torchvision import TorchvisionFamily
 from tasks.core.records.steps import ExportResult
 from tasks.core.reports.sweep_page import headline
@@ -126,19 +127,38 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Swee
 def _specs(options: argparse.Namespace) -> list[ResolvedSpec]:
     """The specs that were chosen."""
     specs = []
-    if options.models or not options.all_torchvision:
+    if not options.models and ":" in options.select:
+        options.models = _listed(options.select)
+        specs += make_specs(options, use_catalog=False)
+    elif options.models or not options.all_torchvision:
         options.models = options.models or list(read_catalog())
         specs += make_specs(options)
     if options.all_torchvision:
         options.models = fnmatch.filter(TorchvisionFamily().names(), options.select)
         # the catalog's entries of these names may differ from what torchvision has
         specs += make_specs(options, use_catalog=False) if options.models else []
-    chosen = [spec for spec in specs if fnmatch.fnmatchcase(spec.title, options.select)]
+    chosen = [spec for spec in specs if any(fnmatch.fnmatchcase(text, options.select) for text in _texts(spec))]
     if not chosen:
         names = [*TorchvisionFamily().names()] if options.all_torchvision else []
         names += [spec.title for spec in specs]
         raise SpecError(f"--select {options.select!r} fits none of the {len(names)} models ({', '.join(names[:8])}…).")
     return chosen
+
+
+def _listed(glob: str) -> list[str]:
+    """MODEL texts that fit a pattern like `timm:*tiny*`; those with the tag of weights only if it has a dot."""
+    names = [name for family in FAMILIES for name in family.names() if ":" in name]
+    fitting = [name for name in fnmatch.filter(names, glob) if ("." in name) == ("." in glob)]
+    if not fitting:
+        raise SpecError(
+            f"--select {glob!r} fits none of the {len(names)} models that can be listed, e.g. timm:resnet18."
+        )
+    return fitting
+
+
+def _texts(spec: ResolvedSpec) -> tuple[str, ...]:
+    """What a pattern may fit: the name, and the MODEL text."""
+    return spec.title, spec.model
 
 
 def _time_left(bar: Task) -> str:

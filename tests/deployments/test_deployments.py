@@ -165,7 +165,8 @@ def test_a_worker_elsewhere_exports_and_sweeps(
     """
     environment = environment | {"PREFECT_API_URL": server, "MLFLOW_TRACKING_URI": store}
     prefect = [sys.executable, "-m", "prefect"]
-    swept = {"specs": [{"model": "digits", "name": "swept"}, {"model": "digitz"}]}
+    timm = {"model": "timm:test_resnet", "weights": "random"}
+    swept = {"specs": [{"model": "digits", "name": "swept"}, {"model": "digitz"}, timm]}
     with running(
         [*prefect, "worker", "start", "--pool", "assay", "--type", "process"], tmp_path, environment
     ) as process:
@@ -180,8 +181,9 @@ def test_a_worker_elsewhere_exports_and_sweeps(
     hashes = {file_sha256(graph) for graph in (tmp_path / "mlruns").rglob("model.onnx")}
     assert version.tags["assay.onnx_sha256"] in hashes
     assert sweep["state_type"] == "FAILED"
-    assert "1 of 2 models are not proven" in sweep["state"]["message"]
+    assert "1 of 3 models are not proven" in sweep["state"]["message"]
     assert mlflow.MlflowClient(store).get_model_version_by_alias("swept", "champion")
+    assert mlflow.MlflowClient(store).get_model_version_by_alias("test_resnet", "proven")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ import mlflow
 import psutil
 import pytest
 
+from flows.command_line.parsers import sweep_parser
+from flows.command_line.sweep import _specs as specs_of
 from flows.command_line.sweep import main
 from flows.command_line.verify import main as verify_main
 from flows.processes import sweep_workers
@@ -26,6 +28,7 @@ from flows.processes.warm_process import PRELOADED, WarmProcesses
 from tasks.core.spec.resolve import make_spec, resolve
 from tests.flows.in_process import Ran
 from tests.flows.processes.late_imports import num_imports
+from tests.models.tiny_transformers import vit
 
 PROJECT = Path(__file__).resolve().parents[2]
 MANY = f"{PROJECT}/tests/models/many_models.py"
@@ -169,6 +172,8 @@ def test_what_is_wrong_is_said_and_the_rest_exported(sweep: Callable[..., Ran]) 
     ("arguments", "says"),
     [
         (["--select", "no*"], "fits none of the"),
+        (["--select", "timm:no*"], "models that can be listed"),
+        (["digits", "--select", "timm:*"], "fits none of the 1 models (digits"),
         (["--dask", "localhost"], "is no address of a scheduler"),
         (["--dask", "tcp://127.0.0.1:9", "digits"], "start one with `dask scheduler`"),
         (["--workers", "0"], "no number from 1 up"),
@@ -184,6 +189,31 @@ def test_bad_input_is_one_sentence(
     ran = call(main, *arguments, "--weights", "random")
     assert ran.status == (3 if "tcp" in str(arguments) else 2), ran.err
     assert says in ran.sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["--select", "timm:test_resnet*"], ["test_resnet"]),
+        (["--select", "timm:test_resnet*.*"], ["test_resnet_r160_in1k"]),
+        (["timm:test_vit", "timm:test_resnet", "--select", "timm:*vit"], ["test_vit"]),
+        (["timm:test_vit", "timm:test_resnet", "--select", "*net"], ["test_resnet"]),
+    ],
+)
+def test_a_pattern_chooses_models_of_timm(arguments: list[str], names: list[str]) -> None:
+    """Of all that timm has where no MODEL is given, tags of weights only if it has a dot; else of the given ones."""
+    specs = specs_of(sweep_parser().parse_args([*arguments, "--weights", "random"]))
+    assert [spec.title for spec in specs] == names
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_server", "own_store")
+def test_models_of_every_family_are_swept_together(tmp_path: Path, call: Callable[..., Ran]) -> None:
+    """A folder of transformers and a name of timm, each as any other."""
+    vit(tmp_path / "pictures")
+    ran = call(main, f"hf:{tmp_path}/pictures", "timm:test_vit", "--weights", "random")
+    assert (ran.status, list(ran.named)) == (0, ["pictures", "test_vit"]), ran.err
+    assert ran.verdicts == ["pass", "pass"]
 
 
 @pytest.mark.slow

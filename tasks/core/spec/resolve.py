@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from tasks.core.errors import SpecError
 from tasks.core.families.family import Family
 from tasks.core.families.registry import family_of
+from tasks.core.families.transformers import PREFIX
 from tasks.core.paths import PROJECT_FOLDER, near_miss
 from tasks.core.spec.catalog import read_catalog
 from tasks.core.spec.export_spec import ExportSpec, ResolvedSpec
@@ -96,6 +97,9 @@ def known_family(spec: ResolvedSpec) -> Family:
 
 def _from_project(key: str, value: Any) -> Any:
     """Make a path of the catalog absolute; it is relative to the project's folder."""
+    if key == "model" and isinstance(value, str) and value.startswith(PREFIX):
+        folder = PROJECT_FOLDER / value.removeprefix(PREFIX)
+        return f"{PREFIX}{folder}" if folder.is_dir() else value
     if isinstance(value, str) and key in ("model", "weights", "sample"):
         file = value.rpartition(":")[0] if key == "model" else value
         return str(PROJECT_FOLDER / value) if (PROJECT_FOLDER / file).is_file() else value

@@ -39,6 +39,18 @@ def test_an_entry_comes_before_torchvision(write_catalog: Any) -> None:
     assert resolve(ExportSpec(model="resnet50")).opset == 20
 
 
+def test_a_folder_of_an_entry_lies_in_the_project(
+    write_catalog: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`hf:./folder` is relative to the project, wherever the command is called; a model of the hub stays what it is."""
+    (tmp_path / "bert").mkdir()
+    (tmp_path / "bert" / "config.json").write_text('{"model_type": "bert"}')
+    monkeypatch.setattr("tasks.core.spec.resolve.PROJECT_FOLDER", tmp_path)
+    write_catalog({"mine": {"model": "hf:./bert"}, "theirs": {"model": "hf:org/bert", "weights": "random"}})
+    assert resolve(ExportSpec(model="mine")).model == f"hf:{tmp_path}/bert"
+    assert resolve(ExportSpec(model="theirs"), pins=False).model == "hf:org/bert"
+
+
 def test_an_entry_without_a_model_adds_to_torchvision(write_catalog: Any) -> None:
     """An entry may only say how to export the torchvision model of its name."""
     write_catalog({"alexnet": {"outputs": ["logits"]}})

@@ -171,11 +171,18 @@ def test_what_is_no_model_is_one_sentence(model: Any) -> None:
     ("name", "hint"),
     [("alexnt", "alexnet"), ("digit", "digits"), ("resnet-50", "resnet50"), ("", "catalog.yaml"),
      ("zzzzzzz", "catalog.yaml"),
-     ("net.py", "file.py:Class"), ("folder/net.py", "file.py:Class"), ("torch.nn.Linear", "package.module:Class")],
+     ("torch.nn.Linear", "package.module:Class")],
 )  # fmt: skip
 def test_an_unknown_name_suggests_close_ones(name: str, hint: str) -> None:
     """A misspelt name is refused with the closest of the catalog and of its family."""
     with pytest.raises(SpecError, match=f"is no catalog entry.*{hint}"):
+        check(resolve(ExportSpec(model=name)))
+
+
+@pytest.mark.parametrize("name", ["net.py", "folder/net.py"])
+def test_a_file_without_a_class_is_told(name: str) -> None:
+    """With what to write."""
+    with pytest.raises(SpecError, match=f"names no class in the file; write {name}:Class"):
         check(resolve(ExportSpec(model=name)))
 
 

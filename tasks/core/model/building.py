@@ -18,7 +18,7 @@ from torch import nn
 
 from tasks.core.errors import AssayError, ModelError, is_out_of_memory, one_line
 from tasks.core.families.family import Family
-from tasks.core.families.python import as_program, own_source
+from tasks.core.families.python import PythonFamily, as_program, own_source
 from tasks.core.families.registry import family_of
 from tasks.core.families.torchvision import models_of_file
 from tasks.core.families.transformers_hooks import settle_hooks
@@ -228,7 +228,9 @@ def _source_files(model: object, module: nn.Module, imported_before: set[str]) -
 
     A file inside the project is named relative to it: the manifest joins it to the project's folder.
     """
-    source = model.rpartition(":")[0] if isinstance(model, str) else ""
+    source = model if isinstance(model, str) else ""
+    if source and isinstance(family_of(source), PythonFamily):
+        source = source.rpartition(":")[0]
     imported = _imported_by.setdefault(source, set())
     imported |= set(sys.modules) - imported_before
     names = {type(part).__module__ for part in module.modules()} | imported

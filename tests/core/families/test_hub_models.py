@@ -150,6 +150,13 @@ def test_a_pipeline_comes_whole(hub: HubServer, tmp_path: Path) -> None:
     assert not {"model.onnx", "README.md"} & set(hub.fetched())
 
 
+@pytest.fixture
+def own_modules(imports_as_before: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of this test's own, where transformers copies code that comes with a model."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+
+
+@pytest.mark.usefixtures("own_modules")
 @pytest.mark.parametrize("at_hub", [True, False])
 def test_code_of_the_models_own_is_run_where_it_is_trusted(at_hub: bool, hub: HubServer, tmp_path: Path) -> None:
     """Else it is one sentence that names the option, before PyTorch is needed; with it the record says so."""
@@ -172,6 +179,9 @@ def test_code_of_the_models_own_is_run_where_it_is_trusted(at_hub: bool, hub: Hu
     assert type(built(model, trust_remote_code=True, task="text-classification")[2]).__name__ == "OwnBert"
     _, _, module, report = built(model, trust_remote_code=True, weights="random")
     assert any("--trust-remote-code" in note for note in report.notes)
+    bert(tmp_path / "other")
+    _, _, _, report = built(f"hf:{tmp_path}/other")
+    assert [Path(path).name for path in report.source_files] == ["config.json"]
 
 
 def test_trust_is_asked_for_wherever_there_is_code(hub: HubServer, tmp_path: Path) -> None:
@@ -191,6 +201,7 @@ def test_trust_is_asked_for_wherever_there_is_code(hub: HubServer, tmp_path: Pat
             check_files(resolve(make_spec(model=model, trust_remote_code=True)))
 
 
+@pytest.mark.usefixtures("own_modules")
 @pytest.mark.parametrize(
     ("name", "content", "fields", "message"),
     [

@@ -85,9 +85,11 @@ def verdict_lines(evidence: Evidence, context: Context) -> list[str]:
     where = f"**Where:** {escaped(evidence.blame.sentence.rstrip('.'))}." if evidence.blame else ""
     why = f"**Why:** {escaped(evidence.reasons[0].rstrip('.'))}." if evidence.reasons else ""
     measured = "" if evidence.verdict == "pass" else error_sentence(evidence)
+    said, links = " ".join(filter(None, (verdict_sentence(evidence), why, where))), link_line(context.links)
+    # within the first three lines: MLflow folds the others away
+    first = [said, links] if why or where else [f"{said} {links}".strip()]
     return [
-        " ".join(filter(None, (verdict_sentence(evidence), why, where))),
-        link_line(context.links),  # like what stands before it within the first lines: MLflow folds the others away
+        *first,
         f"**{RANDOM_WEIGHTS}**" if evidence.random_weights else "",
         "\n".join(bullets(map(escaped, evidence.reasons[1:_MANY]))),
         f"{measured} {escaped(coverage)}".strip(),

@@ -128,9 +128,10 @@ def _heading(result: ExportResult) -> str:
     number = result.release and result.release.version
     said = f"{'unchanged, ' if result.unchanged else ''}{f'version {number}' if number else 'no version'}"
     if result.file is not None:
-        said = f"computes what {escape(result.name)} computes" if result.verdict == "pass" else ""
+        is_proven = result.verdict == "pass" and result.variant is None  # of a lossy file its loss is said, no more
+        said = f"computes what {escape(result.name)} computes" if is_proven else ""
     if result.variant is not None and result.variant.claim:
-        said += f": {escape(result.variant.claim)}"
+        said = f"{said}: {escape(result.variant.claim)}".removeprefix(": ")
     return f"{MARKS[result.verdict]}  [bold]{escape(result.file or result.name)}[/] {said}".rstrip()
 
 

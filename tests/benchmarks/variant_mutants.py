@@ -237,7 +237,7 @@ def _row(judge: Judge, model: onnx.ModelProto, recipe: Recipe, wanted: list[Outp
     assert evidence.declared is not None
     return {
         "verdict": evidence.verdict, "reasons": list(evidence.reasons), "error": relative_error(found, wanted),
-        "ratio": evidence.precision.ratio, "suspects": len(evidence.precision.suspects),
+        "ratio": evidence.precision.ratio, "suspects": [suspect.ratio for suspect in evidence.precision.suspects],
         "gain": evidence.precision.unrepaired / max(evidence.precision.repaired, 1e-30),
         "levels": evidence.declared.levels, "caught_by": [p for p, fine in zip(PEERS, good, strict=True) if not fine],
     }  # fmt: skip

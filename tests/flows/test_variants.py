@@ -136,6 +136,8 @@ def test_files_of_somebody_else_are_judged_alike(
     assert ran.verdicts == ["pass", "fail", "error"]
     assert ran.results[0]["reason"] == "loses at most 0.85% accuracy (95 %) on evaluation.npz, 450 samples"
     assert "converted badly" in ran.results[1]["reason"]
+    assert "✔ pass  out/digits-int8-static.onnx loses at most 0.85%" in ran.out
+    assert "computes what" not in ran.out
     assert "neither quantised nor half precision" in ran.results[2]["reason"]
     names = {version.name for version in own_store.search_model_versions()}
     assert names == {"digits", "digits-int8-static"}  # of the export; judging registers nothing

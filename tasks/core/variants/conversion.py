@@ -22,6 +22,8 @@ from tasks.core.variants.running import Outputs, answers, relative_error
 
 SUSPECT = 1.25
 """Error of one weight or activation by itself, as a multiple of the least; good conversions gave up to 1.2, mostly."""
+GROSS = 4.0
+"""Likewise; where there is such a one, the finer ones are left alone."""
 _ALIKE = 0.5
 """Relative error up to which a weight of another name is the same one."""
 _MAX_UINT8, _MAX_INT8 = 255, 127
@@ -53,13 +55,13 @@ def repaired(
         The suspects, and the relative errors before and after.
     """
     model = onnx.load_from_string(file)
-    weights = list(_weights(source, model, by_channel=by_channel))
-    grids = list(_grids(source, model, batch))
-    suspects = [suspect for suspect, _ in (*weights, *grids) if not suspect.ratio <= SUSPECT]
+    parts = [*_weights(source, model, by_channel=by_channel), *_grids(source, model, batch)]
+    limit = GROSS if any(not suspect.ratio <= GROSS for suspect, _ in parts) else SUSPECT
+    suspects = [suspect for suspect, _ in parts if not suspect.ratio <= limit]
     if not suspects:
         return (), 0.0, 0.0
-    for suspect, tensors in (*weights, *grids):
-        if not suspect.ratio <= SUSPECT:
+    for suspect, tensors in parts:
+        if not suspect.ratio <= limit:
             _put(model, tensors)
     before = relative_error(list(answers(file, [batch], level="off")), [wanted])
     after = relative_error(list(answers(model.SerializeToString(), [batch], level="off")), [wanted])
@@ -87,9 +89,8 @@ def _weights(
         weight = _same(node.input[0].removesuffix("_quantized"), found, known)
         if weight is None or weight.dtype != np.float32:
             continue
-        scales = tensors[node.input[1]]
-        if by_channel:
-            axis = axis if scales.size > 1 else 0
+        axis = axis if tensors[node.input[1]].size > 1 else 0
+        if by_channel and weight.size > weight.shape[axis]:  # else each value would have a scale of its own
             least = rounded_by_channel(weight, axis=axis)
         else:
             least = rounded_by_channel(weight.reshape(1, -1), axis=0).reshape(weight.shape)

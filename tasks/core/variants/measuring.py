@@ -9,7 +9,7 @@ import onnx
 from tasks.core.arrays import EPS32
 from tasks.core.errors import ExportError
 from tasks.core.records.variants import AsDeclared, NodeLoss, Precision
-from tasks.core.variants.conversion import repaired
+from tasks.core.variants.conversion import GROSS, repaired
 from tasks.core.variants.data import Batch
 from tasks.core.variants.ideal import ideal
 from tasks.core.variants.making import Recipe, made_quietly, maker_of
@@ -19,6 +19,8 @@ DECLARED_LIMIT = 2.0
 """Changes by optimising or by company, as a multiple of what the variant itself changes: true ones gave up to 1."""
 GAIN_LIMIT = 1.05
 """Error over what repairs leave of it."""
+GROSS_GAIN_LIMIT = 1.01
+"""Likewise, where what is repaired is off by far."""
 PRECISION_LIMIT = 3.0
 """Error as a multiple of the ideal simulation's: good conversions gave up to 2."""
 NUM_ROWS = 8
@@ -80,7 +82,8 @@ def precision_of(
     few, rows = _rows(source, batches, wanted)
     by_channel = recipe.terms.kind == "int8-static"
     suspects, before, after = repaired(source, file, few, wanted=rows, by_channel=by_channel)
-    known = {"suspects": suspects, "unrepaired": before, "repaired": after, "gain_limit": GAIN_LIMIT}
+    limit = GROSS_GAIN_LIMIT if suspects and not suspects[0].ratio <= GROSS else GAIN_LIMIT
+    known = {"suspects": suspects, "unrepaired": before, "repaired": after, "gain_limit": limit}
     return measured.model_copy(update=known)
 
 

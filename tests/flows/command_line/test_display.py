@@ -17,6 +17,7 @@ from flows.command_line.display import Display, ui_command
 from tasks.core.paths import MLFLOW_DATABASE, PROJECT_FOLDER
 from tasks.core.progress import Progress
 from tasks.core.records.steps import ExportResult, Release
+from tasks.core.records.variants import VariantEvidence, VariantTerms
 
 MLFLOW = Path(sys.executable).with_name("mlflow")
 
@@ -77,6 +78,20 @@ def test_a_file_that_is_not_proven_gives_no_way_to_load_it(capsys: pytest.Captur
     assert "kept.onnx (not proven)" in out
     assert "load " not in out
     assert "2 files in" in out
+
+
+def test_of_a_lossy_file_its_loss_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """A quantised file of somebody else never computes what the model computes; an exact one does."""
+    evidence = VariantEvidence(
+        verdict="pass", reasons=(), claim="loses at most 1%", source="net, proven anew", source_sha256="",
+        terms=VariantTerms(kind="int8"),
+    )  # fmt: skip
+    results = [result("net", file="small.onnx", variant=evidence), result("net", file="exact.onnx")]
+    Display(to_stderr=False).summary(results)
+    shown = capsys.readouterr().out
+    assert "small.onnx loses at most 1%" in shown
+    assert "exact.onnx computes what net computes" in shown
+    assert shown.count("computes what") == 1
 
 
 def test_what_is_shown_survives_that_handlers_are_closed(

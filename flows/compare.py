@@ -16,6 +16,7 @@ if __name__ == "__main__":  # before the imports below: the command line imports
 
 from tasks.core.provenance.comparison import compare
 from tasks.core.records.comparison import Comparison
+from tasks.core.runtime.work_folders import work_folder
 from tasks.core.spec.version_name import VersionName
 from tasks.mlflow_store.versions import download_version, find_version
 
@@ -35,4 +36,5 @@ def compare_versions(before: str, now: str) -> Comparison:
         AssayError: there is no such version, or MLflow could not be reached.
     """
     first, second = (find_version(VersionName.parse(text)) for text in (before, now))
-    return compare(first, second, (download_version(first), download_version(second)))
+    with work_folder() as of_first, work_folder() as of_second:
+        return compare(first, second, (download_version(first, of_first), download_version(second, of_second)))

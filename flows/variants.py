@@ -76,7 +76,6 @@ def export_variant(
         AssayError: a step failed; the subclass says which.
     """
     name, started = variant_name(proven.name, terms), time.perf_counter()
-    source = download_graph(_release(proven))
     graph = _graph(proven)
     data = {kind: Data(text, graph.inputs) for kind, text in _asked(terms).items()}
     calibration, evaluation = data.get("calibrate"), data.get("evaluate")
@@ -90,10 +89,11 @@ def export_variant(
         source=f"{proven.name} version {_release(proven).version}",
         calibration=calibration and calibration.record, evaluation=evaluation and evaluation.record,
     )  # fmt: skip
-    model, samples = read_source(source), list(calibration or ())
-    is_lossy = terms.kind not in LOSSLESS
-    judge = Judge(model, evaluation, samples) if is_lossy else None
-    with work_folder() as folder:
+    samples, is_lossy = list(calibration or ()), terms.kind not in LOSSLESS
+    with work_folder() as folder, work_folder() as fetched:
+        source = download_graph(_release(proven), fetched)
+        model = read_source(source)
+        judge = Judge(model, evaluation, samples) if is_lossy else None
         path = folder / "model.onnx"
         facts = {"assay.variant": terms.kind, "assay.variant_of": graph.sha256}
         made, recipe, way = make_variant(model, Recipe(terms, samples), judge, path=path, facts=facts)

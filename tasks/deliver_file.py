@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tasks.core.errors import ExportError
 from tasks.core.hashes import file_sha256
-from tasks.core.records.steps import ExportResult
+from tasks.core.records.steps import ExportResult, Graph, Release
+from tasks.core.runtime.work_folders import work_folder
 from tasks.mlflow_store.releases import download_graph, stored_file
 
 log = logging.getLogger("assay")
@@ -31,7 +32,13 @@ def deliver_file(result: ExportResult, output: Path | None = None) -> ExportResu
         return result
     if output is None or result.verdict != "pass":
         return result.model_copy(update={"onnx_path": stored_file(release)})
-    source = download_graph(release)
+    with work_folder() as folder:
+        _deliver(download_graph(release, folder), output, (graph, release))
+    return result.model_copy(update={"onnx_path": output.resolve()})
+
+
+def _deliver(source: Path, output: Path, proven: tuple[Graph, Release]) -> None:
+    graph, release = proven
     wanted = [(source.with_name(graph.sidecar.name), graph.sidecar_sha256, "weights of")] if graph.sidecar else []
     parts: list[tuple[Path, Path]] = []
     try:
@@ -52,4 +59,3 @@ def deliver_file(result: ExportResult, output: Path | None = None) -> ExportResu
     finally:
         for part, _ in parts:
             part.unlink(missing_ok=True)
-    return result.model_copy(update={"onnx_path": output.resolve()})

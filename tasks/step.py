@@ -11,6 +11,8 @@ from typing import Any, ParamSpec, TypeVar
 import httpx
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.context import SettingsContext
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from tasks.core.provenance.attempts import Attempt
 from tasks.mlflow_store.runs import log_failure
@@ -27,6 +29,7 @@ if log.level == logging.NOTSET:  # else the root's WARNING would hide from Prefe
 _SILENT_SECONDS = 60.0
 """After a failure of Prefect's server, for which it is not asked again to show something."""
 _failed_at = -_SILENT_SECONDS
+_expects: ContextVar[bool] = ContextVar("expects")
 _under_way: ContextVar[tuple[Attempt, ExitStack] | None] = ContextVar("under_way", default=None)
 
 
@@ -96,6 +99,30 @@ def step(
     return decorate
 
 
+@contextmanager
+def expecting() -> Iterator[None]:
+    """Within this context `expect_little` has an effect, which ends with it."""
+    token = _expects.set(True)
+    try:
+        with temporary_settings():
+            yield
+    finally:
+        _expects.reset(token)
+
+
+def expect_little(num_retries: int) -> None:
+    """From now on, do not wait long for a Prefect server that does not answer.
+
+    Args:
+        num_retries: how often it is asked once more.
+    """
+    before = SettingsContext.get()
+    if before is not None and _expects.get(False):
+        number = min(num_retries, PREFECT_CLIENT_MAX_RETRIES.value())
+        settings = before.settings.copy_with_update(updates={PREFECT_CLIENT_MAX_RETRIES: number})
+        SettingsContext(profile=before.profile, settings=settings).__enter__()  # left by `expecting`
+
+
 def show(create: Callable[..., object], **what: Any) -> None:
     """Show something on Prefect's page of a run; a server that fails is no reason to lose the rest.
 
@@ -107,7 +134,9 @@ def show(create: Callable[..., object], **what: Any) -> None:
     if time.monotonic() - _failed_at < _SILENT_SECONDS:
         return
     try:
-        create(**what)
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+            create(**what)
     except httpx.HTTPError as error:
         _failed_at = time.monotonic()
+        expect_little(0)
         log.debug("Prefect's server did not take %s (%s)", what.get("key"), error)

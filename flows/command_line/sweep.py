@@ -23,6 +23,7 @@ from tasks.core.records.steps import ExportResult
 from tasks.core.reports.sweep_page import headline
 from tasks.core.spec.catalog import read_catalog
 from tasks.core.spec.export_spec import ResolvedSpec
+from tasks.core.spec.resolve import check_files
 
 
 class SweepDisplay(Display):
@@ -125,13 +126,17 @@ def _run(options: argparse.Namespace, results: list[ExportResult], display: Swee
 
 
 def _specs(options: argparse.Namespace) -> list[ResolvedSpec]:
-    """The specs that were chosen."""
+    """The specs that were chosen; a SpecError if one of the models that the user names does not exist."""
     specs = []
-    if not options.models and ":" in options.select:
+    if options.models:
+        specs += make_specs(options)
+        for spec in specs:
+            check_files(spec)
+    elif ":" in options.select:
         options.models = _listed(options.select)
         specs += make_specs(options, use_catalog=False)
-    elif options.models or not options.all_torchvision:
-        options.models = options.models or list(read_catalog())
+    elif not options.all_torchvision:
+        options.models = list(read_catalog())
         specs += make_specs(options)
     if options.all_torchvision:
         options.models = fnmatch.filter(TorchvisionFamily().names(), options.select)

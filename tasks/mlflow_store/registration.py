@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mlflow
@@ -20,6 +21,7 @@ from tasks.core.provenance.drift import measure_drift
 from tasks.core.records.comparison import Drift
 from tasks.core.records.steps import Graph, Release
 from tasks.core.reports.card import version_card
+from tasks.core.runtime.work_folders import work_folder
 from tasks.mlflow_store import entries
 from tasks.mlflow_store.models import describe_model, log_trend
 from tasks.mlflow_store.proven_file import ProvenFile
@@ -89,7 +91,11 @@ def check_download(graph: Graph, release: Release, witness: "Witness | None") ->
     Raises:
         ExportError: they differ.
     """
-    stored = download_graph(release)
+    with work_folder() as folder:
+        _check_stored(download_graph(release, folder), graph, witness)
+
+
+def _check_stored(stored: Path, graph: Graph, witness: "Witness | None") -> None:
     found = file_sha256(stored)
     if found != graph.sha256:
         raise ExportError(
@@ -153,7 +159,8 @@ def _drift(attempt: Attempt, release: Release, graph: Graph) -> Drift | None:
         return None
     now = PastExport(manifest=manifest, graph=graph, evidence=evidence, release=release)
     try:
-        return measure_drift(before, now, (download_graph(before.release), graph.path))
+        with work_folder() as folder:
+            return measure_drift(before, now, (download_graph(before.release, folder), graph.path))
     except AssayError as error:  # the store has lost the version before
         return Drift(reason=one_line(error))
 

@@ -75,17 +75,26 @@ def version_at(client: mlflow.MlflowClient, name: str, alias: str) -> ModelVersi
         raise
 
 
-def download_graph(release: Release) -> Path:
-    """The ONNX file of a release as a local path (of a local store, the stored file itself)."""
+def download_graph(release: Release, folder: Path) -> Path:
+    """The ONNX file of a release as a local path.
+
+    Args:
+        release: with a logged model.
+        folder: where it is put if the artifact store is none of this machine's folders; else it is the stored file.
+    """
     with service_errors():
-        connect()
         try:
-            path = Path(mlflow.artifacts.download_artifacts(f"models:/{release.model_id}")) / GRAPH_FILE
+            path = stored_file(release) or download_model(str(release.model_id), folder) / GRAPH_FILE
             if not path.is_file():
                 raise FileNotFoundError(path)
             return path
         except OSError as error:
             raise ServiceError(f"The artifact store has lost {release.model_uri} ({error}).") from error
+
+
+def download_model(model_id: str, folder: Path) -> Path:
+    """Fetch the files of a logged model into a folder; gives the one in which they lie."""
+    return Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=str(folder)))
 
 
 def stored_file(release: Release) -> Path | None:

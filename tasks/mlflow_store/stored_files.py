@@ -12,7 +12,8 @@ from mlflow.exceptions import MlflowException
 
 from tasks.core.hashes import file_sha256
 from tasks.core.records.steps import Graph
-from tasks.mlflow_store.releases import GRAPH_FILE, folder_of
+from tasks.core.runtime.work_folders import work_folder
+from tasks.mlflow_store.releases import GRAPH_FILE, download_model, folder_of
 
 CHECKED = "assay.checked"
 """Tag of the logged model: when its bytes were last found to be the proven ones, in seconds since the epoch."""
@@ -52,10 +53,11 @@ def damage_of(client: mlflow.MlflowClient, model_id: str, graph: Graph, *, thoro
             return f"{' and '.join(proven)}: {found:,} bytes are stored, {graph.size_bytes:,} were proven"
         if not thoroughly and not _is_due(model, folder):
             return ""
-        place = folder or Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}"))
-        for name, sha256 in proven.items():
-            if (stored := file_sha256(place / name)) != sha256:
-                return f"{name} has SHA-256 {stored[:12]}, and {sha256[:12]} was proven"
+        with work_folder() as temporary:
+            place = folder or download_model(model_id, temporary)
+            for name, sha256 in proven.items():
+                if (stored := file_sha256(place / name)) != sha256:
+                    return f"{name} has SHA-256 {stored[:12]}, and {sha256[:12]} was proven"
     except PermissionError as error:
         return f"it can't be read ({error.strerror})"
     note_check(client, model_id)

@@ -59,8 +59,11 @@ def find_variant(name: str, fingerprint: str) -> ExportResult | None:
         if stored is not None and not stored.is_file():
             return None
         try:
-            path = mlflow.artifacts.download_artifacts(run_id=release.run_id, artifact_path=RECORD_FILE)
-            records = json.loads(Path(path).read_text(encoding="utf-8"))
+            with work_folder() as folder:
+                path = mlflow.artifacts.download_artifacts(
+                    run_id=release.run_id, artifact_path=RECORD_FILE, dst_path=str(folder)
+                )
+                records = json.loads(Path(path).read_text(encoding="utf-8"))
             graph, evidence = Graph(**records["graph"]), VariantEvidence(**records["evidence"])
         except (MlflowException, OSError, ValueError, KeyError):
             return None

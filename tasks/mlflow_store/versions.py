@@ -37,9 +37,14 @@ def find_version(wanted: VersionName) -> PastExport:
             ) from error
 
 
-def download_version(version: PastExport) -> Path:
-    """The ONNX file of a version as a local path; a ServiceError if the store has lost it, or holds another one."""
-    path = download_graph(version.release)
+def download_version(version: PastExport, folder: Path) -> Path:
+    """The ONNX file of a version as a local path; a ServiceError if the store has lost it, or holds another one.
+
+    Args:
+        version: as it was proven.
+        folder: where it is put if the artifact store is none of this machine's folders.
+    """
+    path = download_graph(version.release, folder)
     found = file_sha256(path)
     if found != version.graph.sha256:
         raise ServiceError(

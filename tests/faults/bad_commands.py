@@ -165,6 +165,8 @@ SWEEP: list[tuple[tuple[str, ...], str]] = [
     (("resnet18", "--workers", "9" * 5000), ""),
     (("resnet18", "--timeout", "-1"), "no number from 1 up"),
     (("resnet18", "--dask", "nowhere"), ""),
+    (("resnet18", "resnet19"), "resnet19"),
+    (("resnet18", "{folder}/nothing.py:Net", "--weights", "random"), "There is no file"),
 ]
 COMPARE: list[tuple[tuple[str, ...], str]] = [
     (("digits", "digits"), "no registered version"),

@@ -1,9 +1,12 @@
 """A tracking server that hangs, fails or dies is told soon, and takes no finished export with it. Real sockets."""
 
+import logging
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import mlflow
 import pytest
 
@@ -58,19 +61,32 @@ def test_a_server_that_fails_is_told_in_a_sentence(fault: str, use: Callable[[st
 
 
 @pytest.fixture(scope="module")
-def server(start_service: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
+def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a tracking server keeps all."""
+    folder: Path = tmp_path_factory.mktemp("server")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(start_service: Callable[..., str], server_folder: Path) -> str:
     """A real tracking server."""
-    folder = tmp_path_factory.mktemp("server")
+    folder = server_folder
     arguments = ["server", "--port", "{port}", "--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
     return start_service("mlflow", *arguments, "--artifacts-destination", str(folder / "files"), ready="/health")
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("patience", "prefect_server")
+@pytest.mark.usefixtures("patience")
 def test_a_finished_export_outlives_the_server(
-    server: str, use: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, assay_log: list[object]
+    server: str,
+    server_folder: Path,
+    prefect_server: str,
+    use: Callable[[str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    assay_log: list[logging.LogRecord],
 ) -> None:
-    """The sentence names the folder; the next run logs what lies there and exports nothing; what was damaged is not."""
+    """The sentence names the folder; the next run logs what lies there and exports nothing; no password is stored."""
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
     model = f"{tiny_models.__file__}:Classifier"
     spec = ExportSpec(
@@ -85,7 +101,7 @@ def test_a_finished_export_outlives_the_server(
         return str(caught.value)
 
     with tracking_proxy(server) as proxy:
-        use(proxy.address)
+        use(proxy.address.replace("//", "//me:s3cret@"))
         said = export_amid(proxy, "dies")
         (kept,) = (tmp_path / "cache/finished").iterdir()
         assert f"the finished export is kept in {kept}" in said
@@ -94,4 +110,18 @@ def test_a_finished_export_outlives_the_server(
         assert not kept.exists()
         steps = [getattr(record, "step", None) for record in assay_log]
         assert steps.count("export_onnx") == 2, "it begins and ends once"
-        assert export_model(spec).unchanged
+        scratch = tmp_path / "scratch"
+        scratch.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+        assert export_model(spec, check=True, output=tmp_path / "out.onnx").unchanged
+        assert (tmp_path / "out.onnx").is_file()
+        assert not list(scratch.iterdir()), "what was fetched is removed"
+    texts = {str(path): path.read_bytes() for path in server_folder.rglob("*") if path.is_file()}
+    texts |= {"file": (tmp_path / "out.onnx").read_bytes(), "said": said.encode()}
+    texts["result"] = result.model_dump_json().encode()
+    texts["log"] = "\n".join(record.getMessage() for record in assay_log).encode()
+    for kind in ("flow_runs", "task_runs", "artifacts", "logs"):
+        answer = httpx.post(f"{prefect_server}/{kind}/filter", json={"limit": 200})
+        texts[f"prefect {kind}"] = answer.raise_for_status().content
+    assert len(texts) > 8
+    assert [place for place, text in texts.items() if b"s3cret" in text] == []

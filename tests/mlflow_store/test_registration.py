@@ -44,14 +44,14 @@ def _rewrite(path: Path, content: bytes) -> None:
 
 
 @pytest.fixture
-def damaged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Damage], list[Release]]]:
+def damaged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[Damage], list[Release]]]:
     """Lets a damage happen to the stored file right after it was logged; gives what was logged."""
     releases: list[Release] = []
 
     def arrange(damage: Damage) -> list[Release]:
         def log_and_damage(run: OpenRun, graph: Graph) -> Release:
             releases.append(log_model(run, graph))
-            damage(download_graph(releases[-1]))
+            damage(download_graph(releases[-1], tmp_path))
             return releases[-1]
 
         monkeypatch.setattr(step, "log_model", log_and_damage)
@@ -85,7 +85,7 @@ def test_another_answer_is_refused_though_the_hash_is_right(
     """A file whose one weight is another gives another answer to the probe that the proof kept."""
 
     def check(graph: Graph, release: Release, witness: object) -> None:
-        stored = download_graph(release)
+        stored = download_graph(release, tmp_path)
         model = onnx.load(stored)
         model.graph.initializer[-1].CopyFrom(
             onnx.numpy_helper.from_array(

@@ -18,10 +18,10 @@ def copied(exported_digits: ExportResult, tmp_path: Path, monkeypatch: pytest.Mo
     assert exported_digits.release
     folder = tmp_path / "stored"
     folder.mkdir()
-    content = download_graph(exported_digits.release).read_bytes()
+    content = download_graph(exported_digits.release, tmp_path).read_bytes()
     (folder / "model.onnx").write_bytes(content)
     (folder / "weights-1.data").write_bytes(b"weights")
-    monkeypatch.setattr("tasks.deliver_file.download_graph", lambda _: folder / "model.onnx")
+    monkeypatch.setattr("tasks.deliver_file.download_graph", lambda *_: folder / "model.onnx")
     sidecar = {"sidecar": folder / "weights-1.data", "sidecar_sha256": file_sha256(folder / "weights-1.data")}
     return exported_digits.model_copy(update={"graph": exported_digits.graph.model_copy(update=sidecar)})
 

@@ -5,11 +5,12 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES
 
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.records.steps import Weights
 from tasks.core.spec.export_spec import ResolvedSpec
-from tasks.step import recorded, step
+from tasks.step import expect_little, expecting, recorded, step
 
 WEIGHTS = Weights(kind="random", origin="random:0", seed=0)
 pytestmark = pytest.mark.usefixtures("store", "prefect_server")
@@ -68,3 +69,15 @@ def test_a_step_needs_no_attempt() -> None:
         return 2 * number
 
     assert double(2) == 4
+
+
+def test_a_server_that_failed_is_expected_little_of_for_as_long_as_the_attempt_lasts() -> None:
+    """Whoever calls an export from Python keeps the settings that were there."""
+    before = PREFECT_CLIENT_MAX_RETRIES.value()
+    expect_little(0)
+    assert PREFECT_CLIENT_MAX_RETRIES.value() == before
+    with expecting():
+        expect_little(1)
+        expect_little(2)
+        assert PREFECT_CLIENT_MAX_RETRIES.value() == 1
+    assert PREFECT_CLIENT_MAX_RETRIES.value() == before

@@ -93,7 +93,12 @@ def download_graph(release: Release, folder: Path) -> Path:
 
 
 def download_model(model_id: str, folder: Path) -> Path:
-    """Fetch the files of a logged model into a folder; gives the one in which they lie."""
+    """Fetch the files of a logged model into a folder; gives the one in which they lie.
+
+    Args:
+        model_id: of the logged model.
+        folder: that exists.
+    """
     return Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=str(folder)))
 
 

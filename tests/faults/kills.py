@@ -86,8 +86,6 @@ def _batches(
         if not seconds:
             _, seconds = _complete(place, next(numbers))
         for kind in left:
-            if time.monotonic() > deadline:
-                return
             sessions, kills = [], 0
             for _ in range(min(TOGETHER, wanted[kind] - counted[kind]["kills"])):
                 moment = chance.uniform(0, seconds) if kind == RANDOM else kind.removeprefix(AFTER)
@@ -97,6 +95,8 @@ def _batches(
             exported, seconds = _complete(place, next(numbers))
             counted[kind].update({"kills": kills, **place.faults(exported, sessions)})
             yield
+            if time.monotonic() > deadline:
+                return
 
 
 def _kill(place: Place, number: int, moment: float | str) -> tuple[int, bool]:

@@ -10,6 +10,7 @@ import pytest
 
 from tasks.core.sentences import LONGEST
 from tests.faults.bad_commands import COMPARE, EXPORT, SWEEP, VERIFY
+from tests.faults.peak_memory import peak_below
 
 ROOT = Path(__file__).parents[2]
 NET = ROOT / "tests" / "models" / "tiny_models.py"
@@ -44,8 +45,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def _nothing_registered(store: str) -> Iterator[None]:
-    """After all of them the store is as empty as before."""
-    yield
+    """After all of them the store is as empty as before; none of them takes 2 GiB of memory."""
+    with peak_below(2 << 30):
+        yield
     client = mlflow.MlflowClient(store)
     assert client.search_registered_models() == []
     assert client.search_runs(["1"]) == []

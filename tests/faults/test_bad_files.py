@@ -7,7 +7,7 @@ import os
 import pickle
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tasks.core.onnx_files.reading import read_graph
 from tasks.core.spec.catalog import read_catalog
 from tasks.core.weights.checkpoint_files import read_sets
 from tasks.core.weights.foreign_files import NeedsCodeError
+from tests.faults.peak_memory import peak_below
 
 TENSORS = {"weight": torch.ones(2, 2), "bias": torch.zeros(2)}
 LONG = "k" * 100_000
@@ -188,6 +189,13 @@ CASES = [
     *((read_graph, "m.onnx", kind, content) for kind, content in ONNX.items()),
     *((read_catalog, "catalog.yaml", kind, content) for kind, content in CATALOGS.items()),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _little_memory() -> Iterator[None]:
+    """None of them takes 2 GiB of memory."""
+    with peak_below(2 << 30):
+        yield
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """A short version of the bench of kills."""
 
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from tests.faults.kills import bench
+from tests.faults import kills
+from tests.faults.kills import AFTER, RANDOM, bench
 from tests.faults.place import Place
 from tests.faults.table import read_counts
 
@@ -22,10 +25,19 @@ def test_it_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_export_leaves_nothing_wrong() -> None:
     """After the next export: no half version, no wrong alias, nothing left open, no folder, no process."""
-    wanted = {"at random moments": 1, "right after export_onnx": 1}
-    counted = read_counts(None, wanted)
+    counted = read_counts(None, [RANDOM])
     with tempfile.TemporaryDirectory(prefix="ak") as folder:  # short, as a socket's address is
-        for _ in bench(Place(Path(folder, "p")), 1, (wanted, counted)):
+        for _ in bench(Place(Path(folder, "p")), 1, ({RANDOM: 1}, counted)):
             pass
-    assert [found.pop("kills") for found in counted.values()] == [1, 1]
-    assert not any(+found for found in counted.values())
+    assert counted[RANDOM].pop("kills") == 1
+    assert not +counted[RANDOM]
+
+
+@pytest.mark.slow
+def test_nor_does_one_that_is_killed_between_steps(tmp_path: Path) -> None:
+    """One; the bench takes its process over."""
+    command = [sys.executable, kills.__file__, "--random=0", "--boundaries=1", "--minutes=0"]
+    subprocess.run([*command, f"--counts={tmp_path}/counts.json"], check=True, timeout=500)
+    counted = read_counts(tmp_path / "counts.json", [f"{AFTER}fetch_weights"])
+    assert counted[f"{AFTER}fetch_weights"].pop("kills") == 1
+    assert not +counted[f"{AFTER}fetch_weights"]

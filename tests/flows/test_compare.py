@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -141,10 +142,10 @@ def test_a_result_that_cannot_be_written_is_bad_input(versions: str) -> None:
 
 @pytest.mark.parametrize(("content", "words"), [(None, "has lost"), (b"other", "and 1234 was proven")])
 def test_a_file_that_the_store_lost_or_changed_is_told(
-    content: bytes | None, words: str, versions: str, compare: Callable[..., Ran]
+    content: bytes | None, words: str, versions: str, compare: Callable[..., Ran], tmp_path: Path
 ) -> None:
     """Status 3: what would be compared is not what was proven."""
-    stored = download_version(find_version(VersionName.parse(f"{versions}/1")))
+    stored = download_version(find_version(VersionName.parse(f"{versions}/1")), tmp_path)
     proven = stored.read_bytes()
     stored.unlink()
     if content is not None:

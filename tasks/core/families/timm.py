@@ -23,6 +23,8 @@ _BUILDER = re.compile(r"^@register_model\ndef (\w+)\(", re.MULTILINE)
 _TAGGED = re.compile(r"^ {4}[\"'](\w+\.[\w.-]+?)\*?[\"']: ?\w+\(", re.MULTILINE)
 _SAME = ("Conv2dSame", "AvgPool2dSame", "MaxPool2dSame", "StdConv2dSame", "ScaledStdConv2dSame")
 """Classes of timm that pad as TensorFlow does: by so much as the size of the picture asks for."""
+_MULTIPLES = ("cpubone.ConvAttention", "mobilevit.MobileVitBlock", "mobilevit.MobileVitV2Block")
+"""Classes of timm, by file, that look whether the size of their features is a multiple of their blocks' or strides'."""
 
 
 class TimmFamily(Family):
@@ -203,6 +205,9 @@ def _why_static(module: "nn.Module") -> str:
     config: Any = getattr(module, "pretrained_cfg", {})
     if config.get("fixed_input_size"):
         return "timm builds the model for one size (fixed_input_size)"
-    if any(type(part).__name__ in _SAME for part in module.modules()):
+    kinds = [type(part) for part in module.modules()]
+    if any(f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}" in _MULTIPLES for kind in kinds):
+        return "features are padded or resized where their size is no multiple of a block's, and a graph keeps one way"
+    if any(kind.__name__ in _SAME for kind in kinds):
         return "padding as TensorFlow's depends on the size, and tracing freezes it at the traced one"
     return ""

@@ -74,10 +74,18 @@ def _training_findings(model: ir.Model) -> Iterator[str]:
 
 
 def _is_in_training_mode(node: ir.Node) -> bool:
-    """A BatchNormalization of batch statistics, or a Dropout whose third input is not known to be false."""
+    """A BatchNormalization of a batch's statistics, not of weights', or a Dropout that is not known to be off."""
     if node.op_type == "BatchNormalization":
-        return "training_mode" in node.attributes and bool(node.attributes["training_mode"].value)
+        is_on = "training_mode" in node.attributes and bool(node.attributes["training_mode"].value)
+        return is_on and not _is_of_weights(node.inputs[0])
     return node.op_type == "Dropout" and len(node.inputs) > 2 and _may_be_true(node.inputs[2])
+
+
+def _is_of_weights(value: ir.Value | None) -> bool:
+    """Is a value an initializer, or one that was reshaped, as where a convolution standardises its weights?"""
+    while value is not None and (node := value.producer()) is not None and node.op_type in ("Reshape", "Identity"):
+        value = node.inputs[0]
+    return value is not None and value.is_initializer() and not value.is_graph_input()
 
 
 def _may_be_true(value: ir.Value | None) -> bool:

@@ -75,6 +75,7 @@ def test_a_name_fills_the_spec() -> None:
     [
         ("test_convnext", "batch_size,3,height=160,width=160", ""),
         ("test_vit", "batch_size,3,160,160", "fixed_input_size"),
+        ("mobilevit_xxs", "batch_size,3,256,256", "multiple of a block"),
         ("tf_mobilenetv3_small_minimal_100", "batch_size,3,224,224", "TensorFlow"),
     ],
 )

@@ -105,6 +105,18 @@ def test_a_function_of_another_opset_is_searched(tmp_path: Path) -> None:
     assert len(_findings(model, tmp_path)) == 1
 
 
+@pytest.mark.parametrize("name", ["x", "v"])
+def test_weights_may_be_standardised_in_the_graph(name: str, tmp_path: Path) -> None:
+    """Statistics of a weight are the same in every run, those of a batch are not."""
+    nodes = [
+        helper.make_node("Identity", [name], ["flat"]),
+        helper.make_node("BatchNormalization", ["flat", *["w"] * 4], ["normed", "mean", "variance"], training_mode=1),
+        helper.make_node("Add", ["x", "normed"], ["y"]),
+    ]
+    weights = [numpy_helper.from_array(np.ones(shape, np.float32), key) for key, shape in (("v", (1, 4)), ("w", 4))]
+    assert bool(_findings(_model(nodes, weights=weights), tmp_path)) is (name == "x")
+
+
 @pytest.mark.parametrize("is_on", [True, False])
 @pytest.mark.parametrize("scope", [_main, _branch, _function])
 def test_a_dropout_is_judged_by_its_third_input(scope: Scope, is_on: bool, tmp_path: Path) -> None:

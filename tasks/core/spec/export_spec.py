@@ -63,8 +63,8 @@ class ExportSpec(Record):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     model: Annotated[Any, _FormOfModel()]
-    """An entry of the catalog (`digits`), a torchvision name (`resnet18`), `package.module:Class` or
-    `path/to/file.py:Class`; in Python also a live `nn.Module`."""
+    """An entry of the catalog (`digits`), a torchvision name (`resnet18`), `hf:FOLDER`, `hf:ORG/NAME[@REVISION]`,
+    `timm:NAME`, `package.module:Class` or `path/to/file.py:Class`; in Python also a live `nn.Module`."""
     name: Annotated[str | None, AfterValidator(_is_model_name)] = None
     """Registered model name; None: the model's own."""
     weights: Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "null"}], "title": "Weights"})] = (

@@ -19,7 +19,16 @@ def place() -> Iterator[Place]:
         yield Place(Path(folder, "p"))
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """A closed terminal is told, though the tests run under nohup, whose children are deaf to it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize(
     ("step", "number"),
     [("create_inputs", signal.SIGTERM), ("export_onnx", signal.SIGHUP)],

@@ -19,7 +19,7 @@ def _artifacts_at(location: str, client: mlflow.MlflowClient, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("location", "words"),
     [
-        ("s3://bucket/exports", "boto"), ("gs://bucket/exports", "google"), ("nowhere://bucket", "nowhere"),
+        ("s3://bucket/exports", "boto|credentials"), ("gs://bucket/exports", "google"), ("nowhere://bucket", "nowhere"),
         ("file:///dev/null/exports", "Not a directory"),
     ],
 )  # fmt: skip

@@ -35,7 +35,7 @@ SMALL: tuple[str, ...] = (
     "efficientformer_l1",
     "hrnet_w18_small",
     "convmixer_768_32",
-    "adv_inception_v3",
+    "inception_v3",
     "sam2_hiera_tiny",
     "hiera_tiny_224",
     "davit_tiny",

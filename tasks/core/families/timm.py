@@ -25,6 +25,8 @@ _SAME = ("Conv2dSame", "AvgPool2dSame", "MaxPool2dSame", "StdConv2dSame", "Scale
 """Classes of timm that pad as TensorFlow does: by so much as the size of the picture asks for."""
 _MULTIPLES = ("cpubone.ConvAttention", "mobilevit.MobileVitBlock", "mobilevit.MobileVitV2Block")
 """Classes of timm, by file, that look whether the size of their features is a multiple of their blocks' or strides'."""
+_SIZED = ("csatv2.SpatialAttention", "halo_attn.HaloAttn")
+"""Classes of timm whose pooling or windows both exporters write for features of one known size only."""
 
 
 class TimmFamily(Family):
@@ -205,8 +207,11 @@ def _why_static(module: "nn.Module") -> str:
     config: Any = getattr(module, "pretrained_cfg", {})
     if config.get("fixed_input_size"):
         return "timm builds the model for one size (fixed_input_size)"
-    kinds = [type(part) for part in module.modules()]
-    if any(f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}" in _MULTIPLES for kind in kinds):
+    kinds = {type(part) for part in module.modules()}
+    filed = {f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}" for kind in kinds}
+    if not filed.isdisjoint(_SIZED):
+        return "an operator of it is exported for features of one known size only"
+    if not filed.isdisjoint(_MULTIPLES):
         return "features are padded or resized where their size is no multiple of a block's, and a graph keeps one way"
     if any(kind.__name__ in _SAME for kind in kinds):
         return "padding as TensorFlow's depends on the size, and tracing freezes it at the traced one"

@@ -225,7 +225,7 @@ def _lines_of_code(frame: FrameType) -> list[SourceLine]:
 def _is_check(file: str, line: int) -> bool:
     """Is a line an assertion, or an `if` that does nothing but raise? Neither has another side to be wrong on."""
     text, after = (linecache.getline(file, number).strip() for number in (line, line + 1))
-    if text.startswith(("assert ", "assert(", "torch._assert(")):
+    if text.startswith(("assert ", "assert(", "torch._assert(", "_assert(")):
         return True
     return text.startswith("if ") and (": raise " in text or (text.endswith(":") and after.startswith("raise ")))
 
@@ -246,12 +246,14 @@ def _sources(value: Any, only_size: bool) -> Iterator[tuple[Any, bool]]:
     kind = node.kind()
     for block in node.blocks():
         yield from ((inner, only_size) for inner in block.outputs())
+    operands = list(node.inputs())
+    tells_how_often = operands[1] if kind == "aten::repeat_interleave" and len(operands) > 2 else None
     is_sized_by_values = (
-        (kind in _SIZED_BY_VALUES and not _is_repeated_by_number(node)) or bool(list(node.blocks())) or _has_mask(node)
+        (kind in _SIZED_BY_VALUES and tells_how_often is None) or bool(list(node.blocks())) or _has_mask(node)
     )
     sees_sizes = kind in _SIZES or (only_size and not is_sized_by_values)
     # an operand that is no tensor may be a size of the result
-    yield from ((other, sees_sizes and _is_tensors(other)) for other in node.inputs())
+    yield from ((other, sees_sizes and _is_tensors(other) and other is not tells_how_often) for other in operands)
 
 
 def _writers(value: Any) -> Iterator[Any]:
@@ -263,12 +265,6 @@ def _writers(value: Any) -> Iterator[Any]:
                 yield use.user
             elif use.offset == 0 and use.user.kind() in _VIEWS:
                 waiting += use.user.outputs()
-
-
-def _is_repeated_by_number(node: Any) -> bool:
-    """Is the node a `repeat_interleave` to which a number says how often, as rotary positions have it?"""
-    is_repeat: bool = node.kind() == "aten::repeat_interleave"
-    return is_repeat and str(list(node.inputs())[1].type().kind()) == "IntType"
 
 
 def _has_mask(node: Any) -> bool:

@@ -76,6 +76,7 @@ def test_a_name_fills_the_spec() -> None:
         ("test_convnext", "batch_size,3,height=160,width=160", ""),
         ("test_vit", "batch_size,3,160,160", "fixed_input_size"),
         ("mobilevit_xxs", "batch_size,3,256,256", "multiple of a block"),
+        ("csatv2", "batch_size,3,512,512", "one known size"),
         ("tf_mobilenetv3_small_minimal_100", "batch_size,3,224,224", "TensorFlow"),
     ],
 )

@@ -1,9 +1,10 @@
-"""What is said of the inputs: real ones in an `.npz` file, declared ones, else those of the sample or the family."""
+"""What is said of the inputs: real ones in a file, declared ones, else those of the sample, the family or the module."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 from tasks.core.arrays import Array
@@ -36,7 +37,7 @@ def read_sample(path: Path) -> dict[str, Array]:
 
 
 def declared_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
-    """The spec's inputs, else those of the sample, else the family's; an InputsError where nothing says them.
+    """The spec's inputs, else the sample's, the family's, the module's own; an InputsError where nothing says them.
 
     Dims without a size have the family's usual one.
 
@@ -56,11 +57,13 @@ def declared_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, A
 
 
 def _default_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, Array] | None) -> tuple[InputSpec, ...]:
-    """Inputs as the sample has them, else as the family of the model says."""
+    """Inputs as the sample has them, else as the family of the model says, else as the module's own example has."""
     if sample:
         return tuple(_input_of(name, array) for name, array in sample.items())
     names = [*forward_parameters(model)] or ["input"]
     texts = family_of(spec.model).default_inputs(spec.model, model, names)
+    if not texts and (example := _own_example(model, names)):
+        return tuple(_input_of(name, array) for name, array in example.items())
     if not texts:
         shown = " ".join(f"--input {name}=float32[batch,…]" for name in names)
         raise InputsError(
@@ -68,6 +71,20 @@ def _default_inputs(spec: ResolvedSpec, model: nn.Module, sample: Mapping[str, A
             f"({INPUT_SYNTAX}), or give real inputs with --sample FILE.npz."
         )
     return tuple(map(InputSpec.parse, texts))
+
+
+def _own_example(model: nn.Module, names: list[str]) -> dict[str, Array]:
+    """Tensors that the module holds as an example, by parameter; empty: it has none.
+
+    Source:
+        `example_input_array` of Lightning: a tensor, a tuple of them, or a dict by name.
+    """
+    given = getattr(model, "example_input_array", None)
+    listed = given if isinstance(given, tuple | list) else (given,)
+    named = given if isinstance(given, Mapping) else dict(zip(names, listed, strict=False))
+    if not all(isinstance(value, torch.Tensor) and value.dtype != torch.bfloat16 for value in named.values()):
+        return {}
+    return {str(name): np.asarray(tensor.detach().cpu()) for name, tensor in named.items()}
 
 
 def _input_of(name: str, array: Array) -> InputSpec:

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from tasks.core.errors import SpecError
+from tasks.core.errors import InputsError, SpecError
 from tests.core.inputs.choosing import ANY, Echo, chosen, sample_file
 
 
@@ -17,6 +18,30 @@ def test_a_sample_alone_declares_the_inputs(tmp_path: Path) -> None:
     assert [str(spec) for spec in inputs.specs] == ["ids=int64[batch=2,3]@3..9", "mask=bool[batch=2,3]"]
     sample = next(probe for probe in inputs.probes if probe.family == "sample")
     assert np.array_equal(inputs.arrays(sample)["ids"], ids)
+
+
+@pytest.mark.parametrize(
+    ("example", "declared"),
+    [
+        (torch.zeros(1, 3), ["ids=float32[batch=2,3]"]),
+        ((torch.tensor([[3, 9, 4]]), torch.ones(1, 3)), ["ids=int64[batch=2,3]@3..9", "mask=float32[batch=2,3]"]),
+        ({"mask": torch.zeros(4, 2), "ids": torch.zeros(4, 5)}, ["ids=float32[batch=2,5]", "mask=float32[batch=2,2]"]),
+    ],
+)  # fmt: skip
+def test_a_modules_own_example_declares_the_inputs(example: Any, declared: list[str]) -> None:
+    """As Lightning's modules have it; the first dimension is the batch."""
+    module = Echo()
+    module.example_input_array = example
+    assert [str(spec) for spec in chosen(module).specs] == declared
+
+
+@pytest.mark.parametrize("example", [None, (), ("text", torch.zeros(1, 3)), torch.zeros(1, 3, dtype=torch.bfloat16)])
+def test_what_is_no_example_declares_nothing(example: Any) -> None:
+    """Then the user is asked."""
+    module = Echo()
+    module.example_input_array = example
+    with pytest.raises(InputsError, match="Nothing says what Echo"):
+        chosen(module)
 
 
 def test_a_sample_gives_sizes_that_inputs_leave_out(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is said of the inputs: real ones in a file, declared ones, else those of the sample, the family or the module."""
+"""What is said of the inputs: real ones in a file, declared ones, else those of sample, family or module."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -87,7 +87,7 @@ def tensor_types(values: Iterable[ir.Value]) -> tuple[TensorType, ...]:
     return tuple(
         TensorType(
             name=str(value.name),
-            dtype="unknown" if value.dtype is None else str(value.dtype.numpy()),
+            dtype="unknown" if value.dtype in (None, ir.DataType.UNDEFINED) else str(value.dtype.numpy()),
             dims=tuple(dim if isinstance(dim, int) else str(dim.value or "?") for dim in value.shape or ()),
         )
         for value in values

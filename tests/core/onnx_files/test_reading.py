@@ -29,6 +29,15 @@ def test_a_file_is_described_by_its_header(graph: ir.Model, tmp_path: Path) -> N
     assert record.exporter_reason.startswith("the file was made by pytorch")
 
 
+def test_an_output_without_a_type_is_described(graph: ir.Model, tmp_path: Path) -> None:
+    """A file may say that a type is undefined; what to make of it is for whoever runs the file."""
+    write(graph, tmp_path / "model.onnx")
+    proto = onnx.load(tmp_path / "model.onnx")
+    proto.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.UNDEFINED
+    onnx.save(proto, tmp_path / "untyped.onnx")
+    assert read_graph(tmp_path / "untyped.onnx").outputs[0].dtype == "unknown"
+
+
 @pytest.mark.parametrize(("content", "words"), [(None, "There is no file"), (b"", "can't be read"), (b"PK..", "ONNX")])
 def test_what_is_no_onnx_file_is_one_sentence(content: bytes | None, words: str, tmp_path: Path) -> None:
     """A missing, an empty and a foreign file are refused before anything is run."""

@@ -56,8 +56,9 @@ class OnnxGraph:
         return found
 
     def label(self, index: int) -> str:
-        """A node's name, else the name of its first output."""
-        return str(self.nodes[index].name or self.nodes[index].output[0])
+        """A node's name, else the name of its first output; a file may lack both."""
+        node = self.nodes[index]
+        return str(node.name or next(iter(node.output), node.op_type))
 
     def data_inputs(self, index: int) -> list[str]:
         """Names of a node's inputs that depend on the graph's inputs, each once."""

@@ -60,31 +60,45 @@ def _training_findings(model: ir.Model) -> Iterator[str]:
     for function in model.functions.values():
         function.opset_imports.clear()  # InlinePass refuses other versions, which make no difference here
         for node in function.all_nodes():
-            node.name = node.name or node.outputs[0].name
+            node.name = _title(node)
     try:
         InlinePass()(model)
     except (ir.passes.PassError, ir.passes.PreconditionError) as error:
         yield f"its functions can't be searched for nodes in training mode: {one_line(error.__cause__ or error)}"
     for node in model.graph.all_nodes():
-        what = f"{node.name or node.outputs[0].name} ({node.op_type})"
+        what = f"{_title(node)} ({node.op_type})"
         if node.op_type in _RANDOM_OPERATORS:
             yield f"{what} draws random numbers, so the file does not repeat its own answers"
         elif _is_in_training_mode(node):
             yield f"{what} is in training mode; call model.eval() before the export"
 
 
+def _title(node: ir.Node) -> str:
+    """Its name, else that of its first output; a file may lack both."""
+    return next((name for name in (node.name, *(value.name for value in node.outputs)) if name), node.op_type)
+
+
+def _first(node: ir.Node) -> ir.Value | None:
+    """Its first input; None: a file gives it none."""
+    return node.inputs[0] if node.inputs else None
+
+
 def _is_in_training_mode(node: ir.Node) -> bool:
     """A BatchNormalization of a batch's statistics, not of weights', or a Dropout that is not known to be off."""
     if node.op_type == "BatchNormalization":
         is_on = "training_mode" in node.attributes and bool(node.attributes["training_mode"].value)
-        return is_on and not _is_of_weights(node.inputs[0])
+        return is_on and not _is_of_weights(_first(node))
     return node.op_type == "Dropout" and len(node.inputs) > 2 and _may_be_true(node.inputs[2])
 
 
 def _is_of_weights(value: ir.Value | None) -> bool:
     """Is a value an initializer, or one that was reshaped, as where a convolution standardises its weights?"""
-    while value is not None and (node := value.producer()) is not None and node.op_type in ("Reshape", "Identity"):
-        value = node.inputs[0]
+    passed = set[ir.Value]()
+    while value is not None and value not in passed and (node := value.producer()) is not None:
+        if node.op_type not in ("Reshape", "Identity"):
+            break
+        passed.add(value)
+        value = _first(node)
     return value is not None and value.is_initializer() and not value.is_graph_input()
 
 
@@ -100,5 +114,5 @@ def _may_be_true(value: ir.Value | None) -> bool:
             return any(np.any(np.asarray(attribute.value)) for attribute in node.attributes.values())
         if node is None or node.op_type not in ("Cast", "Identity"):
             return True
-        value = node.inputs[0]
+        value = _first(node)
     return False

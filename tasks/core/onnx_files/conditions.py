@@ -95,7 +95,7 @@ class _Counter:
             if not is_decided and not is_known:
                 count = self._of_turns(graph, stacked) if stacked else self._of_condition(graph, node)
                 source = next((entry.value for entry in node.metadata_props if entry.key == SOURCE), "")
-                title = f"{node.name or node.output[0]}{f' ({source})' if source else ''}"
+                title = f"{node.name or next(iter(node.output), node.op_type)}{f' ({source})' if source else ''}"
                 self.counted[count] = Counted(node.op_type, title, on_values)
                 found.append(count)
         return found

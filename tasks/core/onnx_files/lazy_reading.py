@@ -98,7 +98,11 @@ def tensors_of(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[tuple[st
     yield from ((tensor.name, tensor) for tensor in getattr(graph, "initializer", ()))
     for node in graph.node:
         for attribute in node.attribute:
-            name = node.output[0] if node.op_type == "Constant" else f"{node.name or node.op_type}.{attribute.name}"
+            name = (
+                node.output[0]
+                if node.op_type == "Constant" and node.output
+                else f"{node.name or node.op_type}.{attribute.name}"
+            )
             yield from ((name, tensor) for tensor in (attribute.t, *attribute.tensors) if tensor.data_type)
             for inner in (attribute.g, *attribute.graphs):
                 yield from tensors_of(inner)

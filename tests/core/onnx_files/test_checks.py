@@ -180,3 +180,15 @@ def test_functions_that_call_each_other_end(tmp_path: Path) -> None:
     model.graph.initializer.append(numpy_helper.from_array(np.array(False), "mode"))
     onnx.save(model, tmp_path / "model.onnx")
     assert not [text for text in structural_findings(read_graph(tmp_path / "model.onnx")) if "Dropout" in text]
+
+
+def test_nodes_that_lack_what_they_must_have_are_passed_over(tmp_path: Path) -> None:
+    """Without name, inputs and outputs, or fed by themselves: reading ends, and running it says what is wrong."""
+    training = helper.make_node("BatchNormalization", ["loop", "s", "b", "m", "v"], ["z"], training_mode=1)
+    nodes = [helper.make_node("RandomNormal", [], [], shape=[1]), helper.make_node("Reshape", ["loop"], ["loop"])]
+    nodes += [helper.make_node("BatchNormalization", [], ["y"], training_mode=1), training]
+    graph = helper.make_graph(nodes, "g", [], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])])
+    onnx.save(helper.make_model(graph), tmp_path / "model.onnx")
+    findings = " ".join(structural_findings(read_graph(tmp_path / "model.onnx")))
+    assert "RandomNormal (RandomNormal) draws random numbers" in findings
+    assert "y (BatchNormalization) is in training mode" in findings

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,10 +10,12 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves
+from typing_extensions import override
 
 from tasks.core.forward.operator_mode import OperatorMode
 
-_CONTAINERS = (dict, list, set)
+_CONTAINERS = (dict, OrderedDict, list, set)
+"""An OrderedDict holds a module's hooks, which some libraries set in the first run."""
 _MAX_DEPTH = 3
 """How deep dicts, lists and objects are looked into: a cache has layers, which have tensors."""
 _MAX_ITEMS = 1000
@@ -23,11 +26,11 @@ _OWN = frozenset(vars(nn.Module()))
 """Attributes that PyTorch itself keeps on every module, tensors by name among them."""
 
 
-class LoadedState:
-    """Tensors and attributes of a module; a tensor is copied only when a watched run is about to write into it."""
+class LoadedAttributes:
+    """Attributes of a module, hooks and caches in lists and dicts included; not what is in its tensors."""
 
     def __init__(self, network: nn.Module) -> None:
-        """Note what there is; nothing is copied yet but dicts, lists and sets."""
+        """Note what there is; only dicts, lists and sets are copied."""
         self._network = network
         self._attributes = [(module, {**vars(module)}) for module in network.modules()]
         self._paths = {module: path for path, module in network.named_modules()}
@@ -38,6 +41,27 @@ class LoadedState:
             for value in _containers(kept, depth=1 if name in _OWN else _MAX_DEPTH)
         }
         """What attributes hold inside, by identity: name of the attribute, the container, and what was in it."""
+
+    def restore(self) -> None:
+        """Give the module its attributes back."""
+        for module, state in self._attributes:
+            vars(module).clear()
+            vars(module).update(state)
+        for _, value, items in self._inside.values():
+            value.clear()
+            (value.extend if isinstance(value, list) else value.update)(items)
+
+    def _named(self, module: nn.Module, attribute: str) -> str:
+        """Path of an attribute."""
+        return f"{self._paths[module]}.{attribute}" if self._paths.get(module) else attribute
+
+
+class LoadedState(LoadedAttributes):
+    """Tensors and attributes of a module; a tensor is copied only when a watched run is about to write into it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        """Note what there is; no tensor is copied yet."""
+        super().__init__(network)
         self._names = dict(_named_tensors(network))
         self._data = {name: tensor.data for name, tensor in self._names.items()}
         """What each holds, also where `.data` is set to something else."""
@@ -80,15 +104,10 @@ class LoadedState:
         """Is one of these a parameter, which only training should change?"""
         return any(isinstance(self._names.get(name), nn.Parameter) for name in names)
 
+    @override
     def restore(self) -> None:
-        """Give the module its attributes back, caches in lists and dicts included, and its tensors their values."""
-        for module, state in self._attributes:
-            vars(module).clear()
-            vars(module).update(state)
-        for _, value, items in self._inside.values():
-            value.clear()
-            (value.extend if isinstance(value, list) else value.update)(items)
-
+        """Give the module its attributes back, and its tensors their values."""
+        super().restore()
         for name, tensor in self._names.items():
             tensor.data = self._data[name]
             if name in self._copies:
@@ -103,10 +122,6 @@ class LoadedState:
             loaded = self._copies.get(name, self._data.get(name))
             if isinstance(tensor, torch.Tensor) and loaded is not None and loaded.shape == tensor.shape:
                 tensor.data.copy_(loaded)
-
-    def _named(self, module: nn.Module, attribute: str) -> str:
-        """Path of an attribute."""
-        return f"{self._paths[module]}.{attribute}" if self._paths.get(module) else attribute
 
     def _keep(self, storage: int) -> None:
         """Copy the tensors that lie in a storage, unless they were copied before."""

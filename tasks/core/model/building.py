@@ -21,7 +21,6 @@ from tasks.core.families.family import Family
 from tasks.core.families.python import PythonFamily, as_program, own_source
 from tasks.core.families.registry import family_of
 from tasks.core.families.torchvision import models_of_file
-from tasks.core.families.transformers_hooks import settle_hooks
 from tasks.core.hashes import file_sha256, tensors_sha256
 from tasks.core.inputs.choice import example_of
 from tasks.core.memory_guard import free_bytes, guarded
@@ -132,8 +131,6 @@ def _prepared(spec: ResolvedSpec, model: nn.Module) -> tuple[nn.Module, tuple[st
         shown = ", ".join(empty[:3]) + (f" and {len(empty) - 3} more" if len(empty) > 3 else "")
         raise ModelError(f"{spec.title} has no values in {shown} (meta device); build it on the CPU.")
     settle_lazy_modules(_in_eval_mode(model), functools.partial(example_of, spec))
-    if "transformers" in sys.modules:
-        settle_hooks(model)
     return model, notes
 
 

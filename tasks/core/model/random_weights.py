@@ -7,7 +7,6 @@ alignment of memory, and that must not reach the tensors.
 """
 
 import contextlib
-import copy
 import math
 import random
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from tasks.core.errors import ModelError, refusal_of
 from tasks.core.forward.arguments import Arguments
 from tasks.core.forward.hooks import hookable_modules
+from tasks.core.forward.loaded_state import LoadedAttributes
 from tasks.core.forward.precision import run_float64
 from tasks.core.model.activation_origins import Op, OriginRecorder, mean_square
 from tasks.core.model.score_heads import NUM_CANDIDATES, calibrate_scores, next_num_candidates, num_detections
@@ -92,18 +92,13 @@ def _reproducible(seed: int) -> Iterator[None]:
 @contextlib.contextmanager
 def _state_kept(module: nn.Module) -> Iterator[None]:
     """Undo what running does to attributes and buffers, except to normalisation statistics."""
-    attributes = {
-        child: {k: copy.copy(v) if type(v) in (dict, list, set) else v for k, v in vars(child).items()}
-        for child in module.modules()
-    }
+    attributes = LoadedAttributes(module)
     lasting = (value for name, value in module.named_buffers() if "running_" not in name.rpartition(".")[2])
     buffers = [(value, value.clone()) for value in lasting]
     try:
         yield
     finally:
-        for child, kept in attributes.items():
-            vars(child).clear()
-            vars(child).update(kept)
+        attributes.restore()
         for buffer, value in buffers:
             buffer.data.copy_(value)
 

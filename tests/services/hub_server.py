@@ -7,9 +7,11 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import ClassVar
 from urllib.parse import unquote, urlsplit
+
+from tests.services.loopback import serving
 
 _MAIN = "main"
 
@@ -141,25 +143,12 @@ def _entry(path: str, content: bytes) -> dict[str, object]:
     return entry
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a client that hangs up is part of the tests."""
-
-
 @contextlib.contextmanager
 def serve_hub() -> Iterator[HubServer]:
     """A server that runs within this context."""
     owner = HubServer()
-    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"owner": owner}))
-    owner.address = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield owner
-    finally:
-        owner.end.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(type("Handler", (_Handler,), {"owner": owner})) as owner.address:
+        try:
+            yield owner
+        finally:
+            owner.end.set()

@@ -5,8 +5,12 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import ClassVar
+
+import pytest
+
+from tests.services.loopback import serving
 
 HTML_PAGE = b"<!DOCTYPE html><html><body>Please log in to download this file.</body></html>"
 
@@ -133,25 +137,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a client that hangs up is part of the tests."""
-
-
 @contextlib.contextmanager
 def serve_weights() -> Iterator[WeightsServer]:
     """A server that runs within this context."""
     owner = WeightsServer()
-    handler = type("Handler", (_Handler,), {"owner": owner})
-    server = _Server(("127.0.0.1", 0), handler)
-    owner.address = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with serving(type("Handler", (_Handler,), {"owner": owner})) as owner.address:
         yield owner
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+
+
+@contextlib.contextmanager
+def serve_outside(monkeypatch: pytest.MonkeyPatch, *inside: str) -> Iterator[WeightsServer]:
+    """A proxy that answers for every host within this context, but for those that are `inside`, loopback among them."""
+    with serve_weights() as proxy:
+        for name in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.setenv(name, proxy.address)
+        monkeypatch.setenv("no_proxy", ",".join(("127.0.0.1", *inside)))
+        yield proxy

@@ -13,7 +13,7 @@ from huggingface_hub import close_session, constants
 from tasks.core.errors import AssayError, ServiceError, SpecError, WeightsError
 from tasks.core.network.hub import HubModel, HubWeights, fetch_files, fetch_weights, hub_model, require_file
 from tests.services.hub_server import HubServer
-from tests.services.weights_server import WeightsServer, serve_weights
+from tests.services.weights_server import WeightsServer, serve_outside
 
 MAIN = HubModel(repo="org/net")
 WEIGHTS = os.urandom(300_000)
@@ -23,10 +23,7 @@ FILES = {"config.json": b"{}", "model.safetensors": WEIGHTS, "pytorch_model.bin"
 @pytest.fixture
 def outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[WeightsServer]:
     """A proxy that answers for every host that is not on loopback."""
-    with serve_weights() as proxy:
-        for name in ("http_proxy", "HTTP_PROXY"):
-            monkeypatch.setenv(name, proxy.address)
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serve_outside(monkeypatch) as proxy:
         yield proxy
 
 

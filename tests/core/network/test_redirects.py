@@ -7,7 +7,7 @@ import pytest
 
 from tasks.core.errors import ServiceError, WeightsError
 from tasks.core.weights.download import fetch_to_cache
-from tests.services.weights_server import WeightsServer, serve_weights
+from tests.services.weights_server import WeightsServer, serve_outside, serve_weights
 
 pytestmark = pytest.mark.usefixtures("caches")
 
@@ -15,10 +15,7 @@ pytestmark = pytest.mark.usefixtures("caches")
 @pytest.fixture
 def outside(monkeypatch: pytest.MonkeyPatch, weights_server: WeightsServer) -> Iterator[WeightsServer]:
     """A proxy that answers for every host that is not on loopback; `weights_server` is on loopback."""
-    with serve_weights() as proxy:
-        for name in ("http_proxy", "HTTP_PROXY"):
-            monkeypatch.setenv(name, proxy.address)
-        monkeypatch.setenv("no_proxy", "127.0.0.1,169.254.169.254,10.0.0.7")
+    with serve_outside(monkeypatch, "169.254.169.254", "10.0.0.7") as proxy:
         yield proxy
 
 

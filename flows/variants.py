@@ -22,6 +22,7 @@ from tasks.core.onnx_files.reading import read_graph
 from tasks.core.paths import PROJECT_FOLDER
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.provenance.manifest import package_versions
+from tasks.core.provenance.signatures import check_signature
 from tasks.core.records.steps import ExportResult, Graph
 from tasks.core.records.variants import VariantEvidence, VariantTerms
 from tasks.core.runtime.work_folders import work_folder
@@ -101,7 +102,7 @@ def export_variant(
         if judge is not None:
             evidence = judge_variant(path, judge, recipe=recipe, known=known_facts, beside=source if timing else None)
         else:
-            evidence = _proven_evidence(verify_files(spec, [path])[0], known_facts)
+            evidence = _proven_evidence(verify_files(spec, [path], foreign=False)[0], known_facts)
         release = log_variant(name, made, evidence, fingerprint=fingerprint)
     result = ExportResult(
         name=name, verdict=evidence.verdict, reason=evidence.claim or "; ".join(evidence.reasons), graph=made,
@@ -158,6 +159,7 @@ def judge_files(
 
 def _judge_file(file: Path, judge: Judge, *, proven: Graph, name: str, terms: VariantTerms) -> ExportResult:
     log.info("%s", file.name)
+    check_signature(file)
     graph = read_graph(file)
     model, kind = read_foreign(file, proven.inputs)
     terms = terms.model_copy(update={"kind": kind})

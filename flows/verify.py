@@ -28,6 +28,7 @@ from tasks.core.inputs.matching import Matcher
 from tasks.core.model.borrowing import borrowed
 from tasks.core.onnx_files.reading import unmodified
 from tasks.core.provenance.attempts import Attempt
+from tasks.core.provenance.signatures import check_signature
 from tasks.core.records.steps import ExportResult
 from tasks.core.reference.module import BuiltModule
 from tasks.core.spec.export_spec import ExportSpec
@@ -50,6 +51,7 @@ def verify_files(
     files: Sequence[Path],
     *,
     declared: bool = False,
+    foreign: bool = True,
     tell: Callable[[ExportResult], None] | None = None,
 ) -> list[ExportResult]:
     """Prove files against one model, which is built and run once for all of them.
@@ -58,6 +60,7 @@ def verify_files(
         spec: the model, its weights and inputs.
         files: `.onnx` files.
         declared: hold the files against the dims of `spec.inputs`; else the dims are each file's own.
+        foreign: they come from elsewhere, and must be signed where a trusted key is set.
         tell: called with each result as it comes.
 
     Returns:
@@ -72,7 +75,7 @@ def verify_files(
         module = instantiate_model(spec, weights)
         matcher = Matcher(spec, module.network, declared=declared)
         for file in files:
-            prove = partial(_verify, file, module, matcher=matcher, attempt=attempt)
+            prove = partial(_verify, file, module, matcher=matcher, attempt=attempt, foreign=foreign)
             result = outcome(prove, spec.title, passing=(ServiceError,))  # it would be out of reach for the next, too
             results.append(result.model_copy(update={"file": str(file)}))
             if tell is not None:
@@ -80,10 +83,12 @@ def verify_files(
     return results
 
 
-def _verify(file: Path, module: BuiltModule, *, matcher: Matcher, attempt: Attempt) -> ExportResult:
+def _verify(file: Path, module: BuiltModule, *, matcher: Matcher, attempt: Attempt, foreign: bool) -> ExportResult:
     log.info("%s", file.name)
     with recorded(attempt.of_file(str(file))) as attempt:
         with unmodified(file):
+            if foreign:
+                check_signature(file)
             candidate, inputs = match_inputs(file, matcher)
             proof = validate_onnx(candidate, module, inputs, keep=True)
         release = log_verification(attempt, proof)

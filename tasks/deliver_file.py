@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tasks.core.errors import ExportError
 from tasks.core.hashes import file_sha256
+from tasks.core.provenance.signatures import sign, signer_id
 from tasks.core.records.steps import ExportResult, Graph, Release
 from tasks.core.runtime.work_folders import work_folder
 from tasks.mlflow_store.releases import download_graph, stored_file
@@ -15,7 +16,7 @@ log = logging.getLogger("assay")
 
 
 def deliver_file(result: ExportResult, output: Path | None = None) -> ExportResult:
-    """Name the file's place; put a proven one at `output`, whole or not at all.
+    """Name the file's place; put a proven one at `output`, whole or not at all, and signed where a key is set.
 
     Args:
         result: of an export.
@@ -54,6 +55,8 @@ def _deliver(source: Path, output: Path, proven: tuple[Graph, Release]) -> None:
                 raise ExportError(f"{stored} is not what was proven; export it anew with --force.")
         for part, target in parts:
             part.replace(target)
+        if signer_id():
+            sign([target for _, target in parts], output.with_name(f"{output.name}.sig"))
     except OSError as error:
         raise ExportError(f"{output} can't be written ({error}); name another place with -o.") from error
     finally:

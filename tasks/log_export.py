@@ -9,7 +9,9 @@ from tasks.core.records.steps import Candidate, Release
 from tasks.core.reports.markdown import escaped
 from tasks.core.runtime.work_folders import temporary_files_in
 from tasks.mlflow_store.registration import check_download, log_model, register
+from tasks.mlflow_store.releases import RECORD_FILE
 from tasks.mlflow_store.runs import REPORT_FILE, open_run
+from tasks.mlflow_store.signing import sign_model
 from tasks.step import show, step
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def log_export(attempt: Attempt, candidate: Candidate, proof: "Proof") -> Releas
         run.mark_verdict()
         run.log_files(proof.defect)
         if proof.evidence.verdict == "pass":
+            sign_model(run.client, str(run.release.model_id), record=(RECORD_FILE, attempt.to_json()))
             run.release = register(run, run.release, candidate.graph)
     _link(run.release, attempt.title)
     return run.release

@@ -15,6 +15,7 @@ from prefect.context import SettingsContext
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from tasks.core.provenance.attempts import Attempt
+from tasks.core.provenance.signatures import check_keys
 from tasks.mlflow_store.runs import log_failure
 from tasks.mlflow_store.stale import clean_up
 from tasks.mlflow_store.store import check_artifact_store
@@ -38,10 +39,12 @@ def recorded(attempt: Attempt) -> Iterator[Attempt]:
     """Within this context steps add to the attempt what they give, and hold until its end what they need.
 
     It leaves one run in MLflow: `log_export` or `log_verification` makes it, else the error, interruption or time
-    limit that ends the attempt does. A ServiceError before any step: the store can't take it.
+    limit that ends the attempt does. A ServiceError before any step: the store can't take it; a SpecError: the keys for
+    signatures are none.
     """
     clean_up()
     check_artifact_store()
+    check_keys()
     try:
         with ExitStack() as held:
             token = _under_way.set((attempt, held))

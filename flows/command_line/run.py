@@ -17,6 +17,7 @@ from flows.command_line.display import Display
 from flows.command_line.parsers import Parser
 from flows.outcomes import failed, flattened
 from tasks.core.errors import AssayError, SpecError, VerdictError, as_assay_error, exit_status_of
+from tasks.core.provenance.signatures import check_keys
 from tasks.core.records.record import Record
 from tasks.core.records.steps import ExportResult
 from tasks.core.runtime.descriptors import leave_descriptors
@@ -58,6 +59,7 @@ def run_command(parser: Parser, body: Body[D], arguments: list[str] | None, *, d
                 raise
         options = parser.parse_intermixed_args(arguments)  # MODEL --weights W FILE.onnx, too
         _set_environment()
+        check_keys()
         status = body(options, results, display)
     except AssayError as error:
         results.append(failed("", error))

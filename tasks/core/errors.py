@@ -12,6 +12,7 @@ AssayError              2
 │   ├── NarrowedError   1   a dynamic dimension came out narrower than asked
 │   └── CrashError      1   a process died
 ├── OutOfMemoryError    1   the module did not fit into memory
+├── SignatureError      1   nobody who is trusted vouches for a file
 ├── VerdictError        1   the file is not proven
 ├── SweepError          1   not every model of a sweep is
 └── ServiceError        3   a service could not be reached
@@ -107,6 +108,12 @@ class CrashError(ExportError):
 
 class OutOfMemoryError(AssayError):
     """The module did not fit into memory, which says nothing of the module or the file."""
+
+    exit_status = 1
+
+
+class SignatureError(AssayError):
+    """A file bears no signature, or one that does not hold, of the key that is trusted."""
 
     exit_status = 1
 

@@ -12,6 +12,7 @@ from tasks.core.errors import one_line
 from tasks.core.records.stored import State, StoredVersion
 from tasks.mlflow_store.entries import VERDICT
 from tasks.mlflow_store.releases import model_id_of, read_export, release_of
+from tasks.mlflow_store.signing import wrong_signature
 from tasks.mlflow_store.store import connect, is_unreachable, service_errors
 from tasks.mlflow_store.stored_files import LOST, damage_of, note_damage
 
@@ -58,9 +59,10 @@ def _state_of(client: mlflow.MlflowClient, version: ModelVersion) -> tuple[State
         return "unproven", f"its verdict is {past.evidence.verdict}", past.graph.sha256
     damage = damage_of(client, model_id_of(version), past.graph, thoroughly=True)
     note_damage(client, version, damage)
-    if not damage:
-        return "sound", "", past.graph.sha256
-    return "lost" if damage.endswith(LOST) else "changed", damage, past.graph.sha256
+    if damage:
+        return "lost" if damage.endswith(LOST) else "changed", damage, past.graph.sha256
+    wrong = wrong_signature(model_id_of(version))
+    return "unsigned" if wrong else "sound", wrong, past.graph.sha256
 
 
 def _all(search: Callable[..., Any], *arguments: str) -> Iterator[Any]:

@@ -6,6 +6,7 @@ from mlflow.exceptions import MlflowException
 
 from tasks.core.provenance.attempts import PastExport
 from tasks.mlflow_store.releases import read_export, release_of, version_at
+from tasks.mlflow_store.signing import lacks_signature
 from tasks.mlflow_store.store import CHAMPION, PROVEN, connect, is_there, is_unreachable, service_errors
 from tasks.mlflow_store.stored_files import damage_of, note_damage
 
@@ -35,4 +36,5 @@ def find_proven(name: str, *, check: bool = False) -> PastExport | None:
             return None
         damage = damage_of(client, str(found.release.model_id), found.graph, thoroughly=check)
         note_damage(client, version, damage)
+        damage = damage or lacks_signature(client, str(found.release.model_id))
         return found.model_copy(update={"damage": damage})

@@ -28,6 +28,7 @@ from tasks.mlflow_store.proven_file import ProvenFile
 from tasks.mlflow_store.releases import download_graph, model_id_of, read_export, release_of, version_at
 from tasks.mlflow_store.runs import OpenRun
 from tasks.mlflow_store.shared_entries import write_shared
+from tasks.mlflow_store.signing import lacks_signature
 from tasks.mlflow_store.stale import fail_models
 from tasks.mlflow_store.store import CHAMPION, PROVEN, patient, version_of
 from tasks.mlflow_store.stored_files import damage_of, note_check, note_damage
@@ -171,7 +172,9 @@ def _sound_version(client: mlflow.MlflowClient, name: str, graph: Graph) -> Mode
     for version in client.search_model_versions(same):
         damage = damage_of(client, model_id_of(version), graph, thoroughly=True)
         note_damage(client, version, damage)
-        if version.status == "READY" and not damage and _has_records(client, version):
+        if damage or lacks_signature(client, model_id_of(version)):
+            continue
+        if version.status == "READY" and _has_records(client, version):
             return version
     return None
 

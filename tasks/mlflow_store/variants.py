@@ -22,6 +22,7 @@ from tasks.mlflow_store.registration import check_download
 from tasks.mlflow_store.releases import stored_file, version_at
 from tasks.mlflow_store.runs import made_by
 from tasks.mlflow_store.shared_entries import write_shared
+from tasks.mlflow_store.signing import lacks_signature, sign_model
 from tasks.mlflow_store.store import (
     CHAMPION,
     PROVEN,
@@ -56,7 +57,7 @@ def find_variant(name: str, fingerprint: str) -> ExportResult | None:
             model_id=version.model_id or str(version.source).rpartition("/")[2], **version_of(version),
         )  # fmt: skip
         stored = stored_file(release)
-        if stored is not None and not stored.is_file():
+        if (stored is not None and not stored.is_file()) or lacks_signature(client, str(release.model_id)):
             return None
         try:
             with work_folder() as folder:
@@ -99,9 +100,10 @@ def log_and_register(name: str, graph: Graph, evidence: VariantEvidence, *, fing
             _describe(client, release, evidence)
             if fingerprint:
                 release = _log_model(release, name, graph, evidence=evidence, tags=tags)
-            _log_record(release, graph, evidence)
+            record = _log_record(release, graph, evidence)
             verdict = evidence.verdict
             if verdict == "pass" and fingerprint:
+                sign_model(client, str(release.model_id), record=(RECORD_FILE, record))
                 release = _register(client, release, name, evidence=evidence, tags=tags)
         finally:
             mark = VERDICT_MARKS[verdict][0]
@@ -145,11 +147,12 @@ def _metrics(evidence: VariantEvidence) -> dict[str, float]:
     return {key: min(max(value, -1e308), 1e308) for key, value in found.items()}
 
 
-def _log_record(release: Release, graph: Graph, evidence: VariantEvidence) -> None:
+def _log_record(release: Release, graph: Graph, evidence: VariantEvidence) -> str:
+    record = {"graph": graph.model_dump(mode="json"), "evidence": evidence.model_dump(mode="json")}
     with work_folder() as folder:
-        record = {"graph": graph.model_dump(mode="json"), "evidence": evidence.model_dump(mode="json")}
-        (folder / RECORD_FILE).write_text(json.dumps(record, indent=1), encoding="utf-8")
+        (folder / RECORD_FILE).write_text(text := json.dumps(record, indent=1), encoding="utf-8")
         mlflow.log_artifacts(str(folder), run_id=release.run_id)
+    return text
 
 
 def _register(

@@ -4,7 +4,7 @@ from typing import Literal
 
 from tasks.core.records.record import Record
 
-State = Literal["sound", "lost", "changed", "unproven"]
+State = Literal["sound", "lost", "changed", "unproven", "unsigned"]
 
 
 class StoredVersion(Record):
@@ -16,7 +16,8 @@ class StoredVersion(Record):
     model_uri: str
     aliases: tuple[str, ...]
     state: State
-    """`sound`: the stored bytes are the proven ones; `unproven`: there is no record of a proof that was passed."""
+    """`sound`: the stored bytes are the proven ones; `unproven`: there is no record of a proof that was passed;
+    `unsigned`: the trusted key's signature is missing or does not hold (`ASSAY_VERIFYING_KEY`)."""
     reason: str
     """What is wrong, in a few words; empty: nothing."""
     onnx_sha256: str | None

@@ -7,6 +7,7 @@ the extra `sign`, is imported only where it names one.
 import base64
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +24,9 @@ VERIFYING_KEY = "ASSAY_VERIFYING_KEY"
 """Path of the public key whose signature each verified file must bear."""
 SIGNATURE_FILE = "model.sig"
 """Beside the files of a logged model; a file of another name, `alexnet.onnx`, has `alexnet.onnx.sig`."""
+
+_OTHER_BYTES = re.compile(r"Hash mismatch for \\?'([^'\\]+)")
+"""In the library's words, which go on with the hashes as Python writes bytes."""
 
 
 def check_keys() -> None:
@@ -99,7 +103,8 @@ def check_signature(file: Path) -> None:
         verifier.set_ignore_unsigned_files(True).verify(file.parent, signature)
         signed = json.loads(base64.b64decode(_bundle(signature)["dsseEnvelope"]["payload"]))["predicate"]["resources"]
     except Exception as error:  # whatever the library makes of what anybody may have written there
-        said = one_line(error) or type(error).__name__
+        other = sorted(set(_OTHER_BYTES.findall(str(error))))
+        said = f"{some(other)} has other bytes" if other else one_line(error) or type(error).__name__
         raise SignatureError(
             f"The signature {signature.name} of {file} does not hold ({said}); the file, or what lies beside it, is "
             f"not what was signed with this key: get it anew from who signed it."

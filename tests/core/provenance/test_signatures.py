@@ -69,7 +69,9 @@ def test_without_a_trusted_key_nothing_is_asked(file: Path, monkeypatch: pytest.
 def test_changed_bytes_are_refused(file: Path) -> None:
     """A file that another one of the same name took the place of."""
     file.write_bytes(onnx_bytes("another"))
-    with pytest.raises(SignatureError, match=r"net\.onnx\.sig of .*net\.onnx does not hold .*Hash mismatch"):
+    with pytest.raises(
+        SignatureError, match=r"net\.onnx\.sig of .*net\.onnx does not hold \(net\.onnx has other bytes\)"
+    ):
         check_signature(file)
 
 

@@ -4,8 +4,10 @@ from pathlib import Path
 
 from tasks.core.errors import ServiceError, WeightsError
 from tasks.core.records.steps import Weights
+from tasks.core.runtime.work_folders import temporary_files_in, work_folder
 from tasks.core.spec.export_spec import ResolvedSpec
 from tasks.core.spec.resolve import known_family
+from tasks.core.weights.download import keep_in_cache
 from tasks.core.weights.folders import weights_file
 from tasks.core.weights.sources import find_weights
 from tasks.step import step
@@ -28,7 +30,9 @@ def fetch_weights(spec: ResolvedSpec) -> Weights:
 
 
 def fetch_from_mlflow(uri: str) -> Path:
-    """Download `runs:/RUN/PATH`, `models:/NAME/VERSION` or `models:/NAME@ALIAS`; return its weights file.
+    """Fetch `runs:/RUN/PATH`, `models:/NAME/VERSION` or `models:/NAME@ALIAS`; gives its weights file.
+
+    It lies in the cache, by its content, or where a local store keeps it.
 
     Raises:
         WeightsError: nothing is there, or not exactly one weights file.
@@ -42,10 +46,11 @@ def fetch_from_mlflow(uri: str) -> Path:
 
     connect()
     try:
-        found = Path(mlflow.artifacts.download_artifacts(uri))
+        with work_folder() as folder, temporary_files_in(folder):  # what is fetched lies there, what is local does not
+            found = weights_file(Path(mlflow.artifacts.download_artifacts(uri)), title=uri)
+            return keep_in_cache(found) if found.resolve().is_relative_to(folder.resolve()) else found
     except RequestException as error:
         raise ServiceError(f"MLflow could not be reached for {uri}; check MLFLOW_TRACKING_URI.") from error
     except (MlflowException, OSError) as error:
         first = str(error).splitlines()[0].rstrip(".")
         raise WeightsError(f"MLflow has no {uri} ({first}); check the name, version and path.") from error
-    return weights_file(found, title=uri)

@@ -9,9 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
+import torch
 
+from tasks.core.hashes import tensors_sha256
 from tasks.core.paths import PROJECT_FOLDER
+from tests.models.tiny_models import Classifier
+from tests.services.keys import make_keys
 from tests.services.postgresql import Cluster
 from tests.services.s3 import serve_s3
 
@@ -44,11 +49,12 @@ def tracking_server(
     return start_service("mlflow", *arguments, ready="/health", env=environment, cwd=tmp_path_factory.mktemp("server"))
 
 
-def run(tracking_server: str, folder: Path, *arguments: str) -> dict[str, Any]:
-    """The only result of a command of Assay, on a machine that has the server's address and no keys."""
+def run(tracking_server: str, folder: Path, *arguments: str, **variables: str) -> dict[str, Any]:
+    """The only result of a command of Assay, on a machine that has the server's address and no keys for the store."""
     ran = subprocess.run(
         [sys.executable, PROJECT_FOLDER / "flows" / arguments[0], *arguments[1:], "--json", "-"],
-        cwd=folder, env={**os.environ, "MLFLOW_TRACKING_URI": tracking_server}, capture_output=True, text=True,
+        cwd=folder, env={**os.environ, "MLFLOW_TRACKING_URI": tracking_server, **variables}, capture_output=True,
+        text=True,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     (result,) = json.loads(ran.stdout)["results"]
@@ -83,3 +89,31 @@ def test_a_team_s_server_holds_versions_and_files(
     assert stored.key.startswith("artifacts/")
     digest = hashlib.sha256(stored.get()["Body"].read()).hexdigest()
     assert digest == first["onnx_sha256"] == hashlib.sha256((tmp_path / "digits.onnx").read_bytes()).hexdigest()
+
+
+def test_a_signature_lies_beside_the_file(tracking_server: str, tmp_path: Path) -> None:
+    """In the bucket, with the record; whoever has the public key sees that it holds."""
+    private, public = make_keys(tmp_path / "keys")
+    command = ("export.py", "digits", "--name", "signed")
+    assert run(tracking_server, tmp_path, *command, ASSAY_SIGNING_KEY=str(private))["version"] == "1"
+    looked = run(tracking_server, tmp_path, "verify.py", "--store", "signed", ASSAY_VERIFYING_KEY=str(public))
+    assert looked["state"] == "sound"
+
+
+def test_weights_from_the_server_leave_no_temporary_files(tracking_server: str, tmp_path: Path) -> None:
+    """They lie in the cache, by their content, once."""
+    state = Classifier().state_dict()
+    client = mlflow.MlflowClient(tracking_server)
+    run_id = client.create_run(client.create_experiment("training")).info.run_id
+    torch.save(state, tmp_path / "trained.pth")
+    client.log_artifact(run_id, str(tmp_path / "trained.pth"))
+    (tmp_path / "temporary").mkdir()
+    folders = {"TMPDIR": str(tmp_path / "temporary"), "ASSAY_CACHE": str(tmp_path / "cache")}
+    model = f"{PROJECT_FOLDER}/tests/models/tiny_models.py:Classifier"
+    command = ("export.py", model, "--weights", f"runs:/{run_id}/trained.pth", "--input", "image=float32[batch,3,8,8]")
+    for _ in range(2):
+        found = run(tracking_server, tmp_path, *command, "--force", **folders)
+        assert (found["verdict"], found["weights_sha256"]) == ("pass", tensors_sha256(state))
+    assert [path.name for path in (tmp_path / "temporary").rglob("*.pth")] == []
+    (kept,) = (tmp_path / "cache").rglob("*.pth")
+    assert kept.read_bytes() == (tmp_path / "trained.pth").read_bytes()

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from tasks.core.network.redirects import RedirectRule
 from tasks.core.paths import cache_folder
 from tasks.core.progress import Progress
 from tasks.core.records.record import Record
+from tasks.core.weights.folders import weights_files, weights_sha256
 from tasks.core.weights.urls import mirrored, split_url, without_query
 
 Hooks = dict[str, list[Callable[..., object]]]
@@ -100,6 +102,24 @@ def fetch_to_cache(url: str) -> Path:
         half.write_text(_Remembered(sha256=sha256, etag=etag).model_dump_json())
         half.replace(index)
         return blob
+
+
+def keep_in_cache(path: Path) -> Path:
+    """Move weights that a library fetched into the content-addressed cache; gives their place there.
+
+    Args:
+        path: of a weights file, or of an index whose shards lie beside it.
+
+    Raises:
+        WeightsError: shards are missing, or the cache can't be written.
+    """
+    blob = _blob(weights_sha256(path), path.name)
+    with _locked(blob, folder=cache_folder(), variable="ASSAY_CACHE"):
+        for file in dict.fromkeys((*weights_files(path), path)):  # an index is the last to be there
+            incoming = blob.with_name(f".{file.name}.part")
+            shutil.move(file, incoming)
+            incoming.replace(blob.with_name(file.name))
+    return blob
 
 
 def _remembered(index: Path) -> _Remembered:

@@ -1,6 +1,7 @@
 """Files come whole, checked and once; what is wrong leaves one sentence and nothing else."""
 
 import hashlib
+import json
 import logging
 import os
 import socket
@@ -13,7 +14,8 @@ import pytest
 
 from tasks.core.errors import ServiceError, SpecError, WeightsError
 from tasks.core.hashes import file_sha256
-from tasks.core.weights.download import fetch_to_cache, fetch_to_file
+from tasks.core.weights.download import fetch_to_cache, fetch_to_file, keep_in_cache
+from tasks.core.weights.folders import weights_files
 from tasks.core.weights.urls import mirrored, split_url, without_query
 from tests.services.weights_server import WeightsServer
 
@@ -325,3 +327,26 @@ def test_a_half_written_target_is_never_seen(weights_server: WeightsServer, tmp_
     thread.join()
     assert sizes <= {0, len(CONTENT)}
     assert target.read_bytes() == CONTENT
+
+
+def test_what_a_library_fetched_is_moved_into_the_cache(caches: Path, tmp_path: Path) -> None:
+    """A file, or an index with its shards, once for each content; shards that lack are said."""
+    for folder in ("first", "second"):
+        place = tmp_path / folder
+        place.mkdir()
+        (place / "net.pth").write_bytes(CONTENT)
+        for number in (1, 2):
+            (place / f"model-0000{number}-of-00002.safetensors").write_bytes(CONTENT[:number])
+        weight_map = {f"w{number}": f"model-0000{number}-of-00002.safetensors" for number in (1, 2)}
+        (place / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    kept = [keep_in_cache(tmp_path / folder / "net.pth") for folder in ("first", "second")]
+    assert kept[0] == kept[1]
+    assert file_sha256(kept[0]) == SHA256
+    indices = [keep_in_cache(tmp_path / folder / "model.safetensors.index.json") for folder in ("first", "second")]
+    assert indices[0] == indices[1]
+    assert [file.read_bytes() for file in weights_files(indices[0])] == [CONTENT[:1], CONTENT[:2]]
+    assert files_in(tmp_path / "first") == files_in(tmp_path / "second") == []
+    assert files_in(caches) == ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "net.pth"]
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(WeightsError, match="shards that are not there"):
+        keep_in_cache(tmp_path / "model.safetensors.index.json")

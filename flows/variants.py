@@ -23,6 +23,7 @@ from tasks.core.paths import PROJECT_FOLDER
 from tasks.core.provenance.attempts import Attempt
 from tasks.core.provenance.manifest import package_versions
 from tasks.core.provenance.signatures import check_signature
+from tasks.core.records.preprocessing import Preprocessing
 from tasks.core.records.steps import ExportResult, Graph
 from tasks.core.records.variants import VariantEvidence, VariantTerms
 from tasks.core.runtime.work_folders import work_folder
@@ -31,6 +32,7 @@ from tasks.core.variants.data import Data
 from tasks.core.variants.foreign import mismatch, read_foreign
 from tasks.core.variants.judgement import Judge
 from tasks.core.variants.making import LOSSLESS, Recipe, read_source
+from tasks.core.variants.pictures import are_pictures, preprocessing_in
 from tasks.create_inputs import create_inputs
 from tasks.deliver_file import deliver_file
 from tasks.export_onnx import export_onnx
@@ -78,7 +80,8 @@ def export_variant(
     """
     name, started = variant_name(proven.name, terms), time.perf_counter()
     graph = _graph(proven)
-    data = {kind: Data(text, graph.inputs) for kind, text in _asked(terms).items()}
+    said = _preprocessing(proven, terms)
+    data = {kind: Data(text, graph.inputs, said) for kind, text in _asked(terms).items()}
     calibration, evaluation = data.get("calibrate"), data.get("evaluate")
     if calibration and evaluation:
         evaluation.check_apart(calibration)
@@ -146,7 +149,7 @@ def judge_files(
             why = "; ".join(proof.evidence.reasons)
             raise ExportError(f"{spec.title} has no proven float32 file to judge others by ({why}).")
         proven = candidate.graph
-        evaluation = Data(str(terms.evaluate), proven.inputs)
+        evaluation = Data(str(terms.evaluate), proven.inputs, module.report.preprocessing)
         judge = Judge(read_source(proven.path), evaluation, [])
         for file in files:
             prove = partial(_judge_file, file, judge, proven=proven, name=spec.title, terms=terms)
@@ -205,6 +208,14 @@ def _asked(terms: VariantTerms) -> dict[str, str]:
     """The data that this kind uses."""
     wanted = {"evaluate": terms.evaluate, "calibrate": terms.calibrate}
     return {} if terms.kind in LOSSLESS else {kind: text for kind, text in wanted.items() if text}
+
+
+def _preprocessing(proven: ExportResult, terms: VariantTerms) -> Preprocessing | None:
+    """What the proven file says of pictures, where its data are some."""
+    if not any(are_pictures(Path(text).expanduser()) for text in _asked(terms).values()):
+        return None
+    with work_folder() as folder:
+        return preprocessing_in(download_graph(_release(proven), folder))
 
 
 def _fingerprint(terms: VariantTerms, graph: Graph, data: dict[str, Data]) -> str:

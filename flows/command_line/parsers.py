@@ -26,7 +26,7 @@ _STATUSES_OF_COMPARISON = (
 )
 _WIDEST_OPTION = 26
 KINDS = ("slim", "fp16", "int8", "int8-static")
-MEASURES = ("accuracy", "agreement", "neighbours", "relative-error")
+MEASURES = ("accuracy", "agreement", "masks", "neighbours", "relative-error")
 _MEASURE_HELP = "what the loss is counted by; default: as the labels and the first output have it"
 _CHECK = "hash the stored file of what did not change, which is else done once a day"
 

@@ -14,5 +14,7 @@ DIM_SYNTAX = (
 )
 VERSION_SYNTAX = "NAME/VERSION, NAME@ALIAS or models:/NAME/VERSION, e.g. digits/3 or digits@champion"
 """How a registered version is named."""
-DATA_SYNTAX = "give an .npz, a folder of .npz, or file.py:function, which yields dicts of arrays or (dict, labels)"
+DATA_SYNTAX = (
+    "give an .npz, a folder of .npz or of pictures, or file.py:function, which yields dicts of arrays or (dict, labels)"
+)
 """Samples to calibrate and to evaluate variants with."""

@@ -1,5 +1,6 @@
 """One command makes the digits and their variants, judges each, and registers what is as good as was asked."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import numpy_helper
+from PIL import Image
 
 from flows.command_line.export import main
 from flows.command_line.verify import main as verify_main
@@ -160,3 +162,22 @@ def test_an_export_without_variants_imports_nothing_of_them(own_store: mlflow.Ml
     assert ran().returncode == 0
     with_one = ran("--variant", "fp16", "--evaluate", str(EVALUATION))
     assert "flows.variants, onnxruntime.quantization" in with_one.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_pictures_in_folders_are_samples(
+    export: Callable[..., Ran], own_store: mlflow.MlflowClient, tmp_path: Path
+) -> None:
+    """A subfolder a class, prepared as the folder says: the same loss as of the arrays."""
+    arrays = np.load(EVALUATION)
+    for number, (picture, label) in enumerate(zip(arrays["image"], arrays["labels"], strict=True)):
+        place = tmp_path / "held-out" / str(label)
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((picture[0] * 15).astype(np.uint8)).save(place / f"{number}.png")
+    (tmp_path / "held-out" / "preprocessing.json").write_text(json.dumps({"resize": [8], "rescale": 1 / 15}))
+    losses = []
+    for data in (str(EVALUATION), "held-out/"):
+        ran = export("digits", "--variant", "int8", "--evaluate", data, "--budget", "1%")
+        losses.append(ran.named["digits-int8"]["variant"]["loss"])
+        assert (ran.status, ran.named["digits-int8"]["unchanged"]) == (0, False)
+    assert losses[0] == losses[1]

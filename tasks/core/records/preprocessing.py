@@ -1,6 +1,8 @@
 """What a model was trained to see and to tell."""
 
 import json
+from collections.abc import Mapping
+from typing import Self
 
 from tasks.core.records.record import Record
 
@@ -23,6 +25,17 @@ class Preprocessing(Record):
     """Factor of values before the mean; 0: none is named."""
     tokenizer: str = ""
     """Name of the tokenizer's class."""
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, str]) -> Self:
+        """What `facts` were made of.
+
+        Args:
+            facts: of a file's metadata, others among them.
+        """
+        texts = {name: facts[name] for name in cls.model_fields if name in facts}
+        is_text = {name for name, field in cls.model_fields.items() if field.annotation is str}
+        return cls(**{name: text if name in is_text else json.loads(text) for name, text in texts.items()})
 
     @property
     def facts(self) -> dict[str, str]:

@@ -9,7 +9,11 @@ from tasks.core.records.record import Record
 Kind = Literal["slim", "fp16", "int8", "int8-static"]
 Method = Literal["minmax", "percentile", "entropy"]
 Verdict = Literal["pass", "fail", "inconclusive"]
-Measure = Literal["accuracy", "agreement", "neighbours", "relative-error"]
+Measure = Literal["accuracy", "agreement", "masks", "neighbours", "relative-error"]
+
+
+DOUBTFUL = 0.02
+"""Share of the samples of which the proven file is surest that may bear another label."""
 
 
 class VariantTerms(Record):
@@ -47,8 +51,8 @@ class Loss(Record):
     """What a variant costs the task, paired with the proven file on the same samples."""
 
     measure: Measure
-    """accuracy: labels are there. agreement: how often the first choice flips. neighbours: of the ten nearest of an
-    embedding. relative-error: of the first output, a sample."""
+    """accuracy: labels are there. agreement: how often the first choice flips. masks: mean overlap of the classes of a
+    sample. neighbours: of the ten nearest of an embedding. relative-error: of the first output, a sample."""
     num_samples: int
     loss: float
     """Share that is lost: a difference of accuracies, or the mean over samples."""
@@ -64,8 +68,22 @@ class Loss(Record):
     """Of McNemar's exact test that as many get better as get worse."""
     num_close: int | None = None
     """Of the flips those whose margin in the proven file is below its median."""
+    num_surest: int | None = None
+    """Samples with labels of which the proven file is surest: the half with the largest margins."""
+    num_doubtful: int | None = None
+    """Of these, those whose label is another class: labels are wrong there, or the model is."""
     num_deciding: int | None = None
     """Of an undecided one: about how many samples would decide; None: none known."""
+
+    @property
+    def doubt(self) -> str:
+        """What makes the labels doubtful; empty: nothing does."""
+        if not self.num_surest or (self.num_doubtful or 0) <= DOUBTFUL * self.num_surest:
+            return ""
+        return (
+            f"of the {self.num_surest:,} samples of which the proven file is surest, {self.num_doubtful:,} bear "
+            f"another label: look at them"
+        )
 
     @property
     def verdict(self) -> Verdict:

@@ -35,6 +35,8 @@ def _facts(evidence: VariantEvidence) -> list[str]:
             f"- Loss ({loss.measure}): {loss.loss:.2%}, from {loss.low:.2%} to {loss.high:.2%} (95 %), budget "
             f"{loss.budget:.2%}, {loss.num_samples:,} samples{flips}"
         )
+        if loss.doubt:
+            lines.append(f"- Labels: {loss.doubt}")
     if precision is not None:
         lines.append(f"- Error: {precision.error:.2g} of the outputs, {precision.ratio:.2f} times the least that "
                      f"{terms.kind} allows")  # fmt: skip

@@ -5,6 +5,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import numpy as np
 from tasks.core.arrays import Array
 from tasks.core.errors import AssayError, SpecError, one_line
 from tasks.core.inputs.samples import read_sample
+from tasks.core.records.preprocessing import Preprocessing
 from tasks.core.records.steps import TensorType
 from tasks.core.records.variants import DataRecord
 from tasks.core.syntax import DATA_SYNTAX
+from tasks.core.variants.pictures import are_pictures, read_pictures
 
 LABELS = "labels"
 _BATCH_ROWS = 64
@@ -50,17 +53,19 @@ class Batch:
 class Data:
     """Samples that can be gone through more than once, at most 64 at a time in memory."""
 
-    def __init__(self, text: str, inputs: Sequence[TensorType]) -> None:
+    def __init__(self, text: str, inputs: Sequence[TensorType], preprocessing: Preprocessing | None = None) -> None:
         """Go through all samples once: they must fit the inputs, and are hashed.
 
         Args:
-            text: `.npz`, folder of `.npz`, or `file.py:function`.
+            text: `.npz`, folder of `.npz` or of pictures, or `file.py:function`.
             inputs: of the file that they are for.
+            preprocessing: of pictures, unless their folder declares it.
 
         Raises:
             SpecError: there are none, or they do not fit.
         """
-        self._text, self._inputs, self._source = text, inputs, _source(text)
+        self._text, self._inputs = text, inputs
+        self._source = _source(text, inputs, preprocessing or Preprocessing())
         digest, rows, has_labels = hashlib.sha256(), list[bytes](), set[bool]()
         for batch in self:
             has_labels.add(batch.labels is not None)
@@ -94,15 +99,19 @@ class Data:
             )
 
 
-def _source(text: str) -> Callable[[], Iterator[tuple[Mapping[str, Any], Any]]]:
+def _source(
+    text: str, inputs: Sequence[TensorType], preprocessing: Preprocessing
+) -> Callable[[], Iterator[tuple[Mapping[str, Any], Any]]]:
     """What goes through the arrays and labels, as they come."""
     path, _, function = text.partition(".py:")
     if function:
         return _calls(Path(f"{path}.py").expanduser(), function)
     place = Path(text).expanduser()
+    if are_pictures(place):
+        return partial(read_pictures, place, inputs, preprocessing)
     files = sorted(place.glob("*.npz")) if place.is_dir() else [place]
     if place.is_dir() and not files:
-        raise SpecError(f"There is no .npz in {place}; {DATA_SYNTAX}.")
+        raise SpecError(f"There is no .npz and no picture in {place}; {DATA_SYNTAX}.")
     if not place.exists():
         raise SpecError(f"There are no samples at {text}; {DATA_SYNTAX}.")
 

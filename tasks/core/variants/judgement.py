@@ -1,6 +1,6 @@
 """The verdict on a lossy variant, and what may be said of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -41,12 +41,11 @@ class Judge:
         """
         self._ranking_seconds = ranking_seconds
         self.source, self.evaluation = source, evaluation
-        self._batches = list(evaluation) if evaluation else []
-        looked_at = self._batches or samples
+        looked_at = evaluation or samples
         self._few = _first(looked_at, _NUM_FEW)
         self._ranking: dict[VariantTerms, tuple[NodeLoss, ...]] = {}
         file = source.SerializeToString()
-        self._wanted = list(answers(file, self._batches)) if self._batches else []
+        self._wanted = list(answers(file, evaluation)) if evaluation else []
         self._wanted_few = list(answers(file, self._few)) if self._few else []
 
     @property
@@ -65,7 +64,7 @@ class Judge:
             file: the variant.
             terms: with the measure, and the loss that is allowed.
         """
-        return self._loss_of(list(answers(file, self._batches)), terms) if self._batches else None
+        return self._loss_of(list(answers(file, self.evaluation)), terms) if self.evaluation else None
 
     def judge(self, file: bytes, recipe: Recipe, evidence: VariantEvidence) -> VariantEvidence:
         """Measure a lossy variant and say what may be said of it.
@@ -137,7 +136,8 @@ class Judge:
         return replace(recipe, keep=tuple(worst[:many])), tuple(tried)
 
     def _loss_of(self, found: list[Outputs], terms: VariantTerms) -> Loss:
-        return loss_of(self._batches, self._wanted, found, budget=terms.budget, measure=terms.measure)
+        assert self.evaluation is not None
+        return loss_of(self.evaluation, self._wanted, found, budget=terms.budget, measure=terms.measure)
 
     def _ranked(self, recipe: Recipe, seconds: float) -> tuple[NodeLoss, ...]:
         """Nodes by what each adds, worst first; found once for the terms."""
@@ -161,15 +161,19 @@ def _claim(evidence: VariantEvidence) -> str:
     loss, data = evidence.loss, evidence.evaluation
     if loss is None or data is None:
         return ""
-    return f"loses at most {max(loss.high, 0.0):.2%} {_of(loss)} (95 %) on {data.origin}, {data.num_samples:,} samples"
+    claim = f"loses at most {max(loss.high, 0.0):.2%} {_of(loss)} (95 %) on {data.origin}, {data.num_samples:,} samples"
+    return f"{claim}; {loss.doubt}" if loss.doubt else claim
 
 
 def _of(loss: Loss) -> str:
-    words = {"accuracy": "accuracy", "agreement": "of its first choices", "neighbours": "of its neighbours"}
+    words = {
+        "accuracy": "accuracy", "agreement": "of its first choices", "masks": "overlap of its masks",
+        "neighbours": "of its neighbours",
+    }  # fmt: skip
     return words.get(loss.measure, "relative to its outputs")
 
 
-def _first(batches: list[Batch], number: int) -> list[Batch]:
+def _first(batches: Iterable[Batch], number: int) -> list[Batch]:
     """The first batches, up to so many samples."""
     found, rows = list[Batch](), 0
     for batch in batches:

@@ -1,6 +1,6 @@
 """What a variant costs the task: its answers and the proven file's, on the same samples."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,14 @@ from tasks.core.variants.statistics import (
 NUM_NEIGHBOURS = 10
 MAX_NEIGHBOURHOOD = 4096
 """Embeddings among which neighbours are looked for."""
+_PIXELS = "classes, height, width"
+_NO_CLASS = 255
 _UNIT = 1e-3
 """By which the length of an embedding may differ from 1."""
 
 
 def loss_of(
-    batches: Sequence[Batch],
+    batches: Iterable[Batch],
     wanted: Sequence[Outputs],
     found: Sequence[Outputs],
     *,
@@ -36,7 +38,7 @@ def loss_of(
     """Measure the loss.
 
     Args:
-        batches: with or without labels.
+        batches: with or without labels; gone through as often as needed.
         wanted: the proven file's outputs a batch.
         found: the variant's.
         budget: the loss that is allowed, as a share.
@@ -50,13 +52,17 @@ def loss_of(
         firsts = [[_pooled(a, batch) for a, batch in zip(each, batches, strict=True)] for each in firsts]
     first = firsts[0][0]
     is_table = first.ndim == 2 and first.shape[1] > 1 and first.dtype.kind == "f"
-    has_labels = batches[0].labels is not None
+    labels = _labels_of(batches)
     shape = f"the first output is {first.dtype}{list(first.shape)}"
-    if measure in ("agreement", "neighbours") and not is_table:
-        raise SpecError(f"The measure {measure} needs an output such as float32[batch, classes], but {shape}.")
-    if measure == "accuracy" and not has_labels:
+    are_scores = first.ndim == 4 and first.shape[1] > 1 and first.dtype.kind == "f"  # of each pixel
+    for fits, form, measures in ((is_table, "classes", ("agreement", "neighbours")), (are_scores, _PIXELS, ("masks",))):
+        if measure in measures and not fits:
+            raise SpecError(f"The measure {measure} needs an output such as float32[batch, {form}], but {shape}.")
+    if measure == "accuracy" and labels is None:
         raise SpecError(f"The measure accuracy needs {LABELS} among the samples, the right class of each.")
-    measure = measure or _measure_of(first, has_labels=has_labels, is_table=is_table)
+    measure = measure or _measure_of(first, labels, is_table=is_table, are_scores=are_scores)
+    if measure == "masks":
+        return _of_masks(batches, *firsts, budget=budget)
     if measure == "relative-error":  # lengths may differ from batch to batch
         errors = np.concatenate([_relative_errors(a, b) for a, b in zip(*firsts, strict=True)])
         return _of_mean(measure, errors, budget=budget)
@@ -65,11 +71,22 @@ def loss_of(
         return _of_mean(measure, _neighbours_lost(first, other), budget=budget)
     if measure == "agreement":
         return _of_agreement(first, other, budget=budget)
-    labels = np.concatenate([batch.labels for batch in batches if batch.labels is not None])
+    assert labels is not None
     if not is_table or labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.max() >= first.shape[1]:
         raise SpecError(f"Labels are numbers of classes, one a sample, for an output such as [batch, classes]; "
                         f"{shape}, and labels {labels.dtype}{list(labels.shape)}.")  # fmt: skip
-    return _of_accuracy(first.argmax(1) == labels, other.argmax(1) == labels, budget=budget)
+    loss = _of_accuracy(first.argmax(1) == labels, other.argmax(1) == labels, budget=budget)
+    margins = _margins(first)
+    surest = margins >= np.median(margins)
+    doubtful = int((surest & (first.argmax(1) != labels)).sum())
+    return loss.model_copy(update={"num_surest": int(surest.sum()), "num_doubtful": doubtful})
+
+
+def _labels_of(batches: Iterable[Batch]) -> Array | None:
+    """All labels, where there are any of one shape."""
+    found = [batch.labels for batch in batches]
+    given = [labels for labels in found if labels is not None]
+    return np.concatenate(given) if len(given) == len(found) else None
 
 
 def _pooled(states: Array, batch: Batch) -> Array:
@@ -80,9 +97,9 @@ def _pooled(states: Array, batch: Batch) -> Array:
     return np.asarray(total / np.maximum(weights.sum(axis=1, keepdims=True), 1))
 
 
-def _measure_of(first: Array, *, has_labels: bool, is_table: bool) -> Measure:
-    if has_labels:
-        return "accuracy"
+def _measure_of(first: Array, labels: Array | None, *, is_table: bool, are_scores: bool) -> Measure:
+    if labels is not None:
+        return "masks" if are_scores and labels.ndim == 3 else "accuracy"
     if is_table and np.allclose(np.linalg.norm(first, axis=1), 1, atol=_UNIT):
         return "neighbours"
     return "agreement" if is_table else "relative-error"
@@ -111,8 +128,7 @@ def _of_accuracy(right: NDArray[np.bool_], is_right: NDArray[np.bool_], *, budge
 
 def _of_agreement(first: Array, other: Array, *, budget: float) -> Loss:
     flips, n = first.argmax(1) != other.argmax(1), len(first)
-    top = np.sort(first, axis=1)[:, -2:]
-    margins = top[:, 1] - top[:, 0]
+    margins = _margins(first)
     num_flips = int(flips.sum())
 
     def interval(number: int) -> tuple[float, float]:
@@ -124,6 +140,41 @@ def _of_agreement(first: Array, other: Array, *, budget: float) -> Loss:
         num_worse=num_flips, num_close=int((flips & (margins < np.median(margins))).sum()),
     )  # fmt: skip
     return _with_deciding(loss, interval)
+
+
+def _margins(scores: Array) -> Array:
+    """By how much the first choice is ahead of the second, a row."""
+    top = np.sort(scores, axis=1)[:, -2:]
+    return np.asarray(top[:, 1] - top[:, 0])
+
+
+def _of_masks(batches: Iterable[Batch], first: list[Array], other: list[Array], *, budget: float) -> Loss:
+    """By the mean overlap of the classes of a sample: with the labels as the proven file's has it, else with that."""
+    lost = list[float]()
+    for batch, scores, found in zip(batches, first, other, strict=True):
+        masks, others = scores.argmax(1), found.argmax(1)
+        if batch.labels is not None and batch.labels.shape != masks.shape:
+            raise SpecError(
+                f"Labels are the class of each pixel, int[batch, height, width]; the masks are {list(masks.shape)}, "
+                f"and labels {batch.labels.dtype}{list(batch.labels.shape)}."
+            )
+        truth = masks if batch.labels is None else batch.labels
+        lost += [mean_iou(a, t) - mean_iou(b, t) for a, b, t in zip(masks, others, truth, strict=True)]
+    return _of_mean("masks", np.array(lost), budget=budget)
+
+
+def mean_iou(found: Array, wanted: Array) -> float:
+    """Intersection over union of two masks, the mean over the classes that either has.
+
+    Args:
+        found: int [height, width], the class of each pixel.
+        wanted: likewise; negative or beyond 254: no class is meant, as 255 in VOC.
+    """
+    counts = (wanted >= 0) & (wanted < _NO_CLASS)
+    found, wanted = found[counts], wanted[counts]
+    classes = np.union1d(found, wanted)
+    each = [((found == c) & (wanted == c)).sum() / ((found == c) | (wanted == c)).sum() for c in classes]
+    return float(np.mean(each)) if each else 1.0
 
 
 def _of_mean(measure: Measure, values: NDArray[np.float64], *, budget: float) -> Loss:

@@ -1,7 +1,7 @@
 """What a proven file and a variant of it answer to the same samples."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from tasks.core.variants.data import Batch
 Outputs = list[Array]
 
 
-def answers(file: Path | bytes, batches: Sequence[Batch], *, level: str = "all") -> Iterator[Outputs]:
+def answers(file: Path | bytes, batches: Iterable[Batch], *, level: str = "all") -> Iterator[Outputs]:
     """A file's outputs for batch after batch; floats as float32.
 
     Args:

@@ -54,7 +54,7 @@ def share_interval(num_hits: int, num_samples: int) -> tuple[float, float]:
 
 
 def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Student's interval of a mean of values from 0 up; its upper end is at least 3 / n, as for a share of zero.
+    """Student's interval of a mean, at least 0 unless that is less; its upper end is at least 3 / n, as for a share.
 
     Args:
         values: one a sample.
@@ -63,7 +63,7 @@ def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     if n < 2:
         return 0.0, math.inf
     reach = float(t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * float(values.std(ddof=1)) / math.sqrt(n)
-    return max(mean - reach, 0.0), max(mean + reach, min(mean + 3 / n, 1.0))
+    return max(mean - reach, min(mean, 0.0)), max(mean + reach, min(mean + 3 / n, 1.0))
 
 
 def flips_p_value(num_worse: int, num_better: int) -> float:

@@ -89,6 +89,42 @@ def test_labels_must_be_classes() -> None:
         _loss(_scores(np.zeros(10, dtype=int)), _scores(np.zeros(10, dtype=int)), np.full(10, 7))
 
 
+def test_labels_that_the_surest_answers_contradict_are_told() -> None:
+    """Where a twentieth of the labels is wrong the paired loss is as before, so the claim says it."""
+    labels = RNG.integers(0, 5, 1000)
+    scores = 5 * _scores(labels) + RNG.standard_normal((1000, 5)).astype(np.float32) * 0.1
+    assert _loss(scores, scores, labels).doubt == ""
+    noisy = np.where(RNG.random(1000) < 0.05, (labels + 1) % 5, labels)
+    loss = _loss(scores, scores, noisy)
+    assert loss.loss == 0
+    assert loss.num_doubtful == pytest.approx(25, abs=12)
+    assert f"of the 500 samples of which the proven file is surest, {loss.num_doubtful} bear another" in loss.doubt
+
+
+def _masks(classes: np.ndarray) -> np.ndarray:
+    return np.moveaxis(_scores(classes), -1, 1)
+
+
+def test_masks_lose_overlap() -> None:
+    """With the proven file's masks, or with the labels as well as these; where no class is meant, nothing is lost."""
+    truth = np.zeros((40, 8, 8), dtype=int)
+    truth[:, 4:] = 1
+    worse = truth.copy()
+    worse[:, 3] = 1  # of class 0: 24 of 32 pixels; of class 1: 32 of 40
+    lost = 1 - (24 / 32 + 32 / 40) / 2
+    loss = _loss(_masks(truth), _masks(worse), budget=0.5, measure="masks")
+    assert (loss.measure, loss.verdict) == ("masks", "pass")
+    assert loss.loss == pytest.approx(lost)
+    assert _loss(_masks(truth), _masks(worse), truth, budget=0.5).loss == pytest.approx(lost)
+    assert _loss(_masks(worse), _masks(truth), truth, budget=0.5).loss == pytest.approx(-lost)
+    unknown = np.where(worse != truth, 255, truth)
+    assert _loss(_masks(truth), _masks(worse), unknown, budget=0.5).loss == 0
+    with pytest.raises(SpecError, match="Labels are the class of each pixel"):
+        _loss(_masks(truth), _masks(worse), truth[:, :4], budget=0.5)
+    with pytest.raises(SpecError, match=r"needs an output such as float32\[batch, classes, height, width\]"):
+        _loss(_scores(truth[:, 0, 0]), _scores(truth[:, 0, 0]), measure="masks")
+
+
 def test_a_measure_may_be_asked_for() -> None:
     """Embeddings of any length, four numbers that are no classes; a measure that does not fit is said."""
     first = RNG.standard_normal((100, 8)).astype(np.float32)

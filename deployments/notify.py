@@ -5,6 +5,15 @@
 Applies automations.yaml, which lies beside this file; a second call replaces what the first one made.
 """
 
+if __name__ == "__main__":  # before the imports below, which another Python may not have
+    import sys
+    from pathlib import Path
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from flows.command_line.start import run
+
+    raise SystemExit(run("notify"))
+
 import argparse
 import sys
 from pathlib import Path
@@ -76,7 +85,3 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("url", metavar="URL", help="of the webhook, e.g. of Slack or Mattermost; gets a POST with JSON")
     return parser
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -6,6 +6,15 @@ Runs can be started in Prefect's UI or with `prefect deployment run export-model
 this process pauses the schedules. Workers on other machines: see prefect.yaml.
 """
 
+if __name__ == "__main__":  # before the imports below, which another Python may not have
+    import sys
+    from pathlib import Path
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from flows.command_line.start import run
+
+    raise SystemExit(run("serve"))
+
 import argparse
 import os
 import sys
@@ -116,7 +125,3 @@ def _seconds(text: str) -> int:
     if not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds; write e.g. 3600")
     return int(text)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

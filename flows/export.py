@@ -10,7 +10,7 @@ if __name__ == "__main__":  # before the imports below: the command line imports
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the command listens, there is nothing to clean up
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: a user may have an `export`, too
-    from flows.command_line.assay import run
+    from flows.command_line.start import run
 
     raise SystemExit(run("export"))
 

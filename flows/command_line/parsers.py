@@ -27,7 +27,9 @@ _STATUSES_OF_COMPARISON = (
 _WIDEST_OPTION = 26
 KINDS = ("slim", "fp16", "int8", "int8-static")
 MEASURES = ("accuracy", "agreement", "masks", "neighbours", "relative-error")
-_MEASURE_HELP = "what the loss is counted by; default: as the labels and the first output have it"
+_MEASURE_HELP = (
+    f"what the loss is counted by: {', '.join(MEASURES)}; default: as the labels and the first output have it"
+)
 _CHECK = "hash the stored file of what did not change, which is else done once a day"
 
 
@@ -114,7 +116,7 @@ def verify_parser(prog: str = "python flows/verify.py") -> Parser:
     data = ".npz with arrays by input name (and labels), a folder of them, or file.py:function"
     lossy("--evaluate", metavar="DATA", help=f"judge by what they lose on these samples: {data}")
     lossy("--budget", metavar="P%", type=_share, help="the loss that is allowed; default 1%%")
-    lossy("--measure", choices=MEASURES, help=_MEASURE_HELP)
+    lossy("--measure", metavar="MEASURE", choices=MEASURES, help=_MEASURE_HELP)
     parser.add_argument("--store", metavar="GLOB", nargs="?", const="*", help=store)
     add_spec_options(parser)
     add_output_options(parser.add_argument_group("results"))
@@ -209,7 +211,7 @@ def add_variant_options(parser: argparse.ArgumentParser) -> None:
     add("--calibrate", metavar="DATA", help=f"samples that give the ranges of int8-static: {data}")
     add("--evaluate", metavar="DATA", help="other samples, on which the loss is measured; likewise")
     add("--budget", metavar="P%", type=_share, help="the loss that is allowed; default 1%%")
-    add("--measure", choices=MEASURES, help=_MEASURE_HELP)
+    add("--measure", metavar="MEASURE", choices=MEASURES, help=_MEASURE_HELP)
     ranges = "how int8-static finds ranges; default minmax"
     add("--calibration-method", choices=("minmax", "percentile", "entropy"), dest="method", help=ranges)
     add("--io-fp16", action="store_true", default=None, help="inputs and outputs of fp16 are half precision, too")

@@ -14,6 +14,7 @@ from tasks.mlflow_store.runs import OpenRun
 from tasks.mlflow_store.shared_entries import write_shared
 from tasks.mlflow_store.stale import OWNER
 from tasks.mlflow_store.store import TRENDS, experiment_id_of
+from tasks.mlflow_store.trade_offs import show_trade_offs
 
 TREND_RUN = "assay.trend_run"
 """Tag of the registered model."""
@@ -54,6 +55,7 @@ def describe_model(run: OpenRun, name: str, champion: str | None) -> None:
     )
     is_random = bool(run.attempt.evidence and run.attempt.evidence.random_weights)
     run.client.update_registered_model(name, description=model_page(name, links=links, is_random=is_random))
+    show_trade_offs(run.client, name)
 
 
 def _trend_of(client: mlflow.MlflowClient, name: str) -> tuple[str, str]:

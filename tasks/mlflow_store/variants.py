@@ -14,13 +14,15 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 from tasks.core.records.steps import ExportResult, Graph, Release
 from tasks.core.records.variants import VariantEvidence
 from tasks.core.reports.variant_card import variant_card
+from tasks.core.reports.variant_page import variant_page
 from tasks.core.reports.wording import VERDICT_MARKS
 from tasks.core.runtime.work_folders import work_folder
 from tasks.mlflow_store import entries
+from tasks.mlflow_store.pages import run_page, runs_page
 from tasks.mlflow_store.proven_file import ProvenFile
 from tasks.mlflow_store.registration import check_download
 from tasks.mlflow_store.releases import stored_file, version_at
-from tasks.mlflow_store.runs import made_by
+from tasks.mlflow_store.runs import REPORT_FILE, made_by
 from tasks.mlflow_store.shared_entries import write_shared
 from tasks.mlflow_store.signing import lacks_signature, sign_model
 from tasks.mlflow_store.store import (
@@ -32,11 +34,10 @@ from tasks.mlflow_store.store import (
     service_errors,
     version_of,
 )
+from tasks.mlflow_store.trade_offs import SOURCE, beside, show_trade_offs
 
 RECORD_FILE = "variant.json"
 FINGERPRINT = "assay.variant_fingerprint"
-SOURCE = "assay.variant_of"
-"""Tag: `NAME version N` of the proven file."""
 
 
 def find_variant(name: str, fingerprint: str) -> ExportResult | None:
@@ -97,14 +98,16 @@ def log_and_register(name: str, graph: Graph, evidence: VariantEvidence, *, fing
         release = Release(run_id=str(run.info.run_id), run_url=run_url_of(run))
         verdict = "error"
         try:
-            _describe(client, release, evidence)
+            _describe(client, release, evidence, experiment_id=experiment_id)
             if fingerprint:
                 release = _log_model(release, name, graph, evidence=evidence, tags=tags)
             record = _log_record(release, graph, evidence)
             verdict = evidence.verdict
             if verdict == "pass" and fingerprint:
                 sign_model(client, str(release.model_id), record=(RECORD_FILE, record))
-                release = _register(client, release, name, evidence=evidence, tags=tags)
+                release = _register(client, release, name, evidence=evidence, tags=tags, experiment_id=experiment_id)
+            page = variant_page(name, evidence, beside(client, name, evidence, version=release.version))
+            client.log_text(release.run_id, page, REPORT_FILE)
         finally:
             mark = VERDICT_MARKS[verdict][0]
             number = f" v{release.version}" if release.version else ""
@@ -125,12 +128,15 @@ def _log_model(
     return release
 
 
-def _describe(client: mlflow.MlflowClient, release: Release, evidence: VariantEvidence) -> None:
+def _describe(client: mlflow.MlflowClient, release: Release, evidence: VariantEvidence, *, experiment_id: str) -> None:
     now = int(time.time() * 1000)
     metrics = [Metric(key, value, now, 0) for key, value in _metrics(evidence).items()]
     terms = evidence.terms.model_dump() | {"source": evidence.source, "kept_in_float32": ", ".join(evidence.kept)}
     params = [Param(key, str(value)[: entries.MAX_PARAM]) for key, value in terms.items()]
-    note = RunTag(entries.NOTE, variant_card(evidence))
+    report = run_page(experiment_id, release.run_id, f"artifacts/{REPORT_FILE}")
+    note = RunTag(
+        entries.NOTE, variant_card(evidence, links=(("Report", report), ("All runs", runs_page(experiment_id))))
+    )
     client.log_batch(release.run_id, metrics=metrics, params=params, tags=[note])
 
 
@@ -162,6 +168,7 @@ def _register(
     *,
     evidence: VariantEvidence,
     tags: dict[str, str],
+    experiment_id: str,
 ) -> Release:
     with contextlib.suppress(MlflowException):  # it exists
         client.create_registered_model(name)
@@ -169,9 +176,12 @@ def _register(
     version = client.create_model_version(
         name, source=f"models:/{release.model_id}", run_id=release.run_id, model_id=release.model_id, tags=own
     )
-    client.update_model_version(name, version.version, description=variant_card(evidence))
+    pages = {"Run": "", "Report": f"artifacts/{REPORT_FILE}"}
+    links = tuple((label, run_page(experiment_id, release.run_id, tab)) for label, tab in pages.items())
+    client.update_model_version(name, version.version, description=variant_card(evidence, links=links))
     registered = json.dumps([{"name": name, "version": str(version.version)}])
     client.set_logged_model_tags(str(release.model_id), {MLFLOW_MODEL_VERSIONS: registered})
     for alias in (PROVEN, CHAMPION):
         write_shared(client.set_registered_model_alias, name, alias, str(version.version))
+    show_trade_offs(client, evidence.source.partition(" version ")[0])
     return release.model_copy(update={**version_of(version), "alias": CHAMPION})

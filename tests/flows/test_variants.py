@@ -59,6 +59,10 @@ def test_the_digits_and_three_variants(
         (answers[name],) = session.run(None, {"image": pictures})
         assert (answers[name].argmax(1) == answers["digits"].argmax(1)).mean() > 0.99
         assert (name == "digits") == np.array_equal(answers[name], answers["digits"])
+    page = own_store.get_registered_model("digits").description
+    assert [f"[{name} version 1](#/models/{name}/versions/1" in page for name in names] == [False, True, True, True]
+    report = Path(mlflow.artifacts.download_artifacts(run_id=result["run_id"], artifact_path="report.html"))
+    assert all(name in report.read_text() for name in names)
     again = export(*arguments, "--budget", "1%")
     assert [result["unchanged"] for result in again.results] == [True] * 4
     assert again.status == 0

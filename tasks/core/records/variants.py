@@ -172,6 +172,22 @@ class Precision(Record):
         return ""
 
 
+class TradeOff(Record):
+    """A proven file or a variant of it, in a table of all of them."""
+
+    name: str
+    """Of the registered model, or of a file."""
+    version: str | None
+    verdict: Verdict
+    size_bytes: int
+    latency_ms: float | None = None
+    """Of a run of one row; None: not measured."""
+    loss: float | None = None
+    """None: nothing is lost, or it was not measured."""
+    high: float | None = None
+    """Upper end of its 95 % interval."""
+
+
 class Attempted(Record):
     """One step on the way to the budget."""
 

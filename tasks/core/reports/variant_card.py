@@ -3,22 +3,24 @@
 from rich.filesize import decimal
 
 from tasks.core.records.variants import VariantEvidence
-from tasks.core.reports.markdown import escaped, joined
+from tasks.core.reports.markdown import escaped, joined, link_line
 from tasks.core.reports.wording import VERDICT_MARKS
 
 _NUM_NODES = 8
 
 
-def variant_card(evidence: VariantEvidence) -> str:
+def variant_card(evidence: VariantEvidence, *, links: tuple[tuple[str, str], ...] = ()) -> str:
     """Describe a variant, in Markdown.
 
     Args:
         evidence: what was measured on it.
+        links: labels and addresses of pages around it.
     """
     terms, said = evidence.terms, evidence.claim or "; ".join(evidence.reasons)
     return joined(
         [f"### {terms.kind} of {escaped(evidence.source)}: {VERDICT_MARKS[evidence.verdict]}"],
         [f"**{escaped(said[:1].upper() + said[1:])}.**" if said else ""],
+        [link_line(links)] if links else [],
         ["\n".join(_facts(evidence))],
         _nodes(evidence),
     )
@@ -49,7 +51,7 @@ def _facts(evidence: VariantEvidence) -> list[str]:
         lines.append(
             f"- Latency of one row: {now.median_ms:.3g} ms ({now.low_ms:.3g} to {now.high_ms:.3g}), the proven file's "
             f"{before.median_ms:.3g} ms ({before.low_ms:.3g} to {before.high_ms:.3g}), by turns on this machine"
-            + (", where half precision only adds casts" if _only_casts(evidence) else "")
+            + (", where half precision only adds casts" if half_precision_only_casts(evidence) else "")
         )
     for what, data in (("Evaluated on", evidence.evaluation), ("Calibrated on", evidence.calibration)):
         if data is not None:
@@ -61,8 +63,12 @@ def _facts(evidence: VariantEvidence) -> list[str]:
     return lines
 
 
-def _only_casts(evidence: VariantEvidence) -> bool:
-    """Is a half-precision file no faster, as on processors that compute in float32 all the same?"""
+def half_precision_only_casts(evidence: VariantEvidence) -> bool:
+    """Is a half-precision file no faster, as on processors that compute in float32 all the same?
+
+    Args:
+        evidence: with both latencies, if they were measured.
+    """
     now, before = evidence.latency, evidence.source_latency
     return evidence.terms.kind == "fp16" and bool(now and before and now.low_ms > before.low_ms)
 

@@ -6,6 +6,7 @@ import resource
 import shlex
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,23 @@ def test_help_and_lists_take_no_time(command: str, seconds: float) -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(taken) < seconds
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        *(f"flows/{name}.py" for name in ("export", "verify", "sweep", "compare")),
+        "deployments/serve.py",
+        "deployments/notify.py",
+    ],
+)
+def test_a_python_without_assay_is_told(file: str, tmp_path: Path) -> None:
+    """Whoever forgot to activate the environment reads one sentence."""
+    venv.create(tmp_path / "bare", with_pip=False)
+    ran = subprocess.run([tmp_path / "bare/bin/python", file, "x"], cwd=PROJECT_FOLDER, capture_output=True, text=True)
+    (sentence,) = ran.stderr.splitlines()
+    assert ran.returncode == 2
+    assert re.match(r"error: .*bare/bin/python has no \w+, which Assay needs; use the Python", sentence)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ class Data:
         Raises:
             SpecError: there are none, or they do not fit.
         """
-        self._text, self._inputs = text, inputs
+        self._text, self.inputs = text, tuple(inputs)
         self._source = _source(text, inputs, preprocessing or Preprocessing())
         digest, rows, has_labels = hashlib.sha256(), list[bytes](), set[bool]()
         for batch in self:
@@ -88,7 +88,7 @@ class Data:
     def __iter__(self) -> Iterator[Batch]:
         """Batches of at most 64 samples."""
         for arrays, labels in self._source():
-            yield from _batches(arrays, labels, inputs=self._inputs, text=self._text)
+            yield from _batches(arrays, labels, inputs=self.inputs, text=self._text)
 
     def check_apart(self, other: "Data") -> None:
         """A SpecError where samples are in the other data, too: a variant is good on what its ranges come from."""

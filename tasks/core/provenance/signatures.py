@@ -25,6 +25,8 @@ VERIFYING_KEY = "ASSAY_VERIFYING_KEY"
 SIGNATURE_FILE = "model.sig"
 """Beside the files of a logged model; a file of another name, `alexnet.onnx`, has `alexnet.onnx.sig`."""
 
+_ITSELF = "."
+"""In place of a name, where a file by itself was signed."""
 _OTHER_BYTES = re.compile(r"Hash mismatch for \\?'([^'\\]+)")
 """In the library's words, which go on with the hashes as Python writes bytes."""
 
@@ -100,8 +102,10 @@ def check_signature(file: Path) -> None:
             f"its signature, or unset {VERIFYING_KEY}."
         )
     try:
-        verifier.set_ignore_unsigned_files(True).verify(file.parent, signature)
         signed = json.loads(base64.b64decode(_bundle(signature)["dsseEnvelope"]["payload"]))["predicate"]["resources"]
+        names = {str(entry["name"]) for entry in signed}
+        is_alone = names == {_ITSELF}
+        verifier.set_ignore_unsigned_files(True).verify(file if is_alone else file.parent, signature)
     except Exception as error:  # whatever the library makes of what anybody may have written there
         other = sorted(set(_OTHER_BYTES.findall(str(error))))
         said = f"{some(other)} has other bytes" if other else one_line(error) or type(error).__name__
@@ -109,7 +113,7 @@ def check_signature(file: Path) -> None:
             f"The signature {signature.name} of {file} does not hold ({said}); the file, or what lies beside it, is "
             f"not what was signed with this key: get it anew from who signed it."
         ) from error
-    names = {str(entry["name"]) for entry in signed}
+    names = {file.name} if is_alone else names
     for name in (file.name, *sidecars(file)):
         if name not in names:
             raise SignatureError(

@@ -171,6 +171,31 @@ def test_keys_are_told_apart(keys: Keys, tmp_path: Path, monkeypatch: pytest.Mon
     assert signer_id() == ""
 
 
+def test_a_signature_by_the_standards_own_command_is_taken(file: Path, keys: Keys) -> None:
+    """Of the folder, and of the file by itself."""
+    signature = file.with_name("net.onnx.sig")
+    for signed in (file, file.parent):
+        signature.unlink()
+        command = [sys.executable, "-m", "model_signing", "sign", "key", str(signed), "--private_key", str(keys[0])]
+        subprocess.run([*command, "--signature", str(signature)], check=True, capture_output=True)
+        check_signature(file)
+    content = file.read_bytes()
+    file.write_bytes(onnx_bytes("another"))
+    with pytest.raises(SignatureError, match="does not hold"):
+        check_signature(file)
+    file.write_bytes(content)
+
+
+def test_a_file_signed_by_itself_vouches_for_no_other(file: Path, keys: Keys) -> None:
+    """Not for weights outside of it."""
+    file.write_bytes(onnx_bytes(external="w.data"))
+    file.with_name("w.data").write_bytes(b"\0" * 8)
+    command = [sys.executable, "-m", "model_signing", "sign", "key", str(file), "--private_key", str(keys[0])]
+    subprocess.run([*command, "--signature", f"{file}.sig"], check=True, capture_output=True)
+    with pytest.raises(SignatureError, match=r"covers net\.onnx, and not w\.data"):
+        check_signature(file)
+
+
 def test_the_standards_own_command_takes_it(file: Path, keys: Keys) -> None:
     """Whoever serves the file needs nothing of Assay."""
     command = [sys.executable, "-m", "model_signing", "verify", "key", str(file.parent), "--ignore_unsigned_files"]

@@ -1,11 +1,11 @@
 """The mutation score: which broken files does Assay refuse, beside the tolerances that others use.
 
-    python tests/benchmarks/mutation_score.py [--select GLOB] [--seeds N] [--kept FOLDER]
+    python tests/benchmarks/mutation_score.py [--select GLOB] [--seeds N] [--rows FOLDER]
         [--write docs/mutation_score.md]
 
 Each model of tests/models/panel.py is exported, and each mutation of tests/mutations is put into its file at a
 few places. A mutant counts unless float64 shows that it is equivalent on the probes. The real models need
-RW_SITE. All of it takes more than an hour on 2 cores: with --kept, what came of each model is kept in a folder, so that
+RW_SITE. All of it takes more than an hour on 2 cores: with --rows, what came of each model is kept in a folder, so that
 a run that is cut short goes on with the next model, and several may share the models; empty it to begin anew.
 """
 
@@ -30,7 +30,7 @@ from tests.mutations import MUTATIONS  # noqa: E402
 
 def _kept(entry: Entry, options: argparse.Namespace) -> tuple[list[Outcome], Alarms]:
     """What came of a model, from the folder if it is there; else it is run."""
-    place: Path | None = options.kept and options.kept / f"{entry.name}.pickle"
+    place: Path | None = options.rows and options.rows / f"{entry.name}.pickle"
     if place and place.exists():
         found: tuple[list[Outcome], Alarms] = pickle.loads(place.read_bytes())
         return found
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="of the probes of untouched files")
     parser.add_argument("--places", type=int, default=2, help="at which each mutation is put into a graph")
     parser.add_argument("--no-false-alarms", action="store_true", help="leave the untouched files out")
-    parser.add_argument("--kept", metavar="FOLDER", type=Path, help="keep what came of each model there")
+    parser.add_argument("--rows", metavar="FOLDER", type=Path, help="keep what came of each model there")
     parser.add_argument("--write", metavar="FILE", type=Path, help="also write the table there")
     options = parser.parse_args()
     outcomes: list[Outcome] = []

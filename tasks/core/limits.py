@@ -31,6 +31,8 @@ BOX_MARGIN = 1e-3  # by which boxes are widened before they are matched, as a sh
 EDGE = NOISE_LIMIT  # multiple of the noise within which a score or an overlap may fall on either side of a threshold
 EXCUSED_LIMIT = 0.1  # share of the items that could not be compared, above which nothing can be said
 LEAST_AGREEMENT = 0.95  # share of items that two runs of the module must have in common to be held against
+NUM_SHAKEN = 16  # runs whose weights are off by as much as float32 itself, to see whether an item comes and goes
+MAX_ROUNDINGS = 4096.0  # by which the weights of such a run are off at most
 JUMP = 1000.0  # multiple of the usual noise at which a matched item of a reference run is another item
 
 # --- how many runs, and for how long

@@ -177,9 +177,10 @@ def run_perturbed(
     *,
     seed: int,
     move_inputs: bool = False,
+    num_roundings: float = 1.0,
     scratch: Scratch | None = None,
 ) -> Any:
-    """Call a module as another implementation might: weights off by one rounding of their dtype, other kernels.
+    """Call a module as another implementation might: weights off by roundings of their dtype, other kernels.
 
     Each weight w becomes w +- w * eps / 2; eps / 2 is the largest relative error of one rounding, and the dtype
     represents the result as the next number.
@@ -190,18 +191,20 @@ def run_perturbed(
         kwargs: of forward.
         seed: of the signs, and of the choice of kernels.
         move_inputs: perturb the inputs, too.
+        num_roundings: by which weights, and inputs, are off.
         scratch: buffer to use again.
     """
     scratch = scratch or Scratch()
+    off = functools.partial(_off_by_half_eps, num_roundings=num_roundings)
 
     def moved_input(value: torch.Tensor) -> torch.Tensor:
-        return _off_by_half_eps(value, f"{seed}/input", torch.empty_like(value)) if value.dtype in _MOVED else value
+        return off(value, f"{seed}/input", torch.empty_like(value)) if value.dtype in _MOVED else value
 
     def moved(module: nn.Module, own: list[_Own]) -> list[torch.Tensor]:
         originals = [data for _, _, data in own]
         is_plain = type(module) in _PLAIN_LAYERS and len({data.dtype for data in originals}) == 1
         outs = scratch.like(originals) if is_plain else [torch.empty_like(data) for data in originals]
-        return [_off_by_half_eps(data, f"{seed}/{name}", out) for (name, _, data), out in zip(own, outs, strict=True)]
+        return [off(data, f"{seed}/{name}", out) for (name, _, data), out in zip(own, outs, strict=True)]
 
     if move_inputs:
         args, kwargs = tree_map_only(torch.Tensor, moved_input, (args, kwargs))
@@ -214,7 +217,7 @@ def run_perturbed(
         return run_float32(model, args, kwargs)
 
 
-def _off_by_half_eps(tensor: torch.Tensor, seed: str, out: torch.Tensor) -> torch.Tensor:
+def _off_by_half_eps(tensor: torch.Tensor, seed: str, out: torch.Tensor, *, num_roundings: float) -> torch.Tensor:
     generator = torch.Generator().manual_seed(zlib.crc32(seed.encode()))
     with torch._C._DisableFuncTorch():  # torch.vmap refuses random numbers
         signs = torch.randint(0, 2, (_SIGN_PERIOD,), generator=generator).to(tensor.dtype) * 2 - 1
@@ -222,7 +225,7 @@ def _off_by_half_eps(tensor: torch.Tensor, seed: str, out: torch.Tensor) -> torc
     flat, moved = tensor.reshape(-1), out.view(-1)
     num_whole = flat.numel() // _SIGN_PERIOD * _SIGN_PERIOD
     whole, rest = flat[:num_whole].view(-1, _SIGN_PERIOD), flat[num_whole:]
-    half = eps_of(tensor.dtype) / 2
+    half = num_roundings * eps_of(tensor.dtype) / 2
     torch.addcmul(whole, whole, signs, value=half, out=moved[:num_whole].view(-1, _SIGN_PERIOD))
     torch.addcmul(rest, rest, signs[: rest.numel()], value=half, out=moved[num_whole:])
     return out

@@ -1,5 +1,6 @@
 """Hold one probe's answers against the module's, output by output."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,7 @@ from tasks.core.limits import (
     SUSPICIOUS_NOISE,
 )
 from tasks.core.proof import power
-from tasks.core.proof.detections import align
+from tasks.core.proof.detections import align, shaken_runs
 from tasks.core.proof.items import is_luck
 from tasks.core.proof.observations import ItemCount, Observations
 from tasks.core.proof.parity import ExactPool, FloatPool, OutputRuns, Runs
@@ -140,7 +141,9 @@ class Comparison:
             self._seen.note(said)
             return
         count = outputs[0].items.get(probe.family, ItemCount())
-        aligned = align(group, self._reference.thresholds, runs, count=count, may_be_luck=may_be_luck)
+        ask = functools.partial(self._reference.shaken, probe)
+        options: dict[str, Any] = {"may_be_luck": may_be_luck, "shaken": shaken_runs(group, runs, ask) if again else ()}
+        aligned = align(group, self._reference.thresholds, runs, count=count, **options)
         for output in outputs:
             output.items[probe.family] = count
         for index in group.outputs:

@@ -3,14 +3,21 @@
 Detectors disagree with themselves: what lies on the edge of a threshold is found in one run and not in
 the next. An item without a partner is excused only where a run of the module itself disagrees on it, too,
 or where its score or overlap is nearer to a threshold than the noise.
+
+What a detector decides on its way is seen in no output: which of a thousand proposals is the last, which of two
+suppresses the other. So before an item is called wrong the module is asked again, with weights off by so many roundings
+that its answers are as far from torch32's as those are from float64's.
 """
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.arrays import EPS32, Array, rms
 from tasks.core.forward.outputs import Thresholds
-from tasks.core.limits import EDGE, JUMP, LEAST_AGREEMENT
+from tasks.core.limits import EDGE, JUMP, LEAST_AGREEMENT, MAX_ROUNDINGS, NUM_SHAKEN
 from tasks.core.proof.items import Indices, corners, iou, partners_of
 from tasks.core.proof.observations import ItemCount
 from tasks.core.proof.parity import OutputRuns, Runs
@@ -19,11 +26,17 @@ from tasks.core.reference.structure import Group
 Mask = NDArray[np.bool_]
 Partnered = tuple[list[Array], Indices]
 """An answer, and for each of torch32's items the index of its partner in it, or -1."""
+_Blamed = tuple[int, list[Array], str]
+"""Index of an item, the answer that has it, and who lacks it."""
+_LOST, _EXTRA = "the file lacks it", "PyTorch lacks it"
+_FIRST_SEED = 1000
+"""Of shaken runs: other signs than those of perturbed ones."""
 
 
 def align(
-    group: Group, thresholds: Thresholds, runs: Runs, *, count: ItemCount, may_be_luck: bool = False
-) -> dict[int, OutputRuns]:
+    group: Group, thresholds: Thresholds, runs: Runs, *, count: ItemCount, may_be_luck: bool = False,
+    shaken: Iterable[list[Array]] = (),
+) -> dict[int, OutputRuns]:  # fmt: skip
     """Give by output the values of the items that all runs agree on, in torch32's order, and count the others.
 
     Args:
@@ -32,6 +45,7 @@ def align(
         runs: all answers to one probe; torch32's items are the ones to find.
         count: gets the numbers.
         may_be_luck: on these inputs scores may be equal, so that a few items may be others of the same score.
+        shaken: further runs of the module as noisy as torch32, asked for where a few items are left without a partner.
     """
     torch32 = runs.torch32
     others = [(run, partners_of(group, torch32, run)) for run in runs.others]
@@ -47,8 +61,11 @@ def align(
         extra = [int(i) for i in np.setdiff1d(np.arange(group.length(answer)), partners)]
         both = (torch32, answer)
         ends = [_lowest_score(group, items) if len(lost) == len(extra) else -np.inf for items in both]
-        blamed = [(i, torch32, "the file lacks it") for i in lost if kept[i] and not edges.is_edge(torch32, i, ends[1])]
-        blamed += [(i, answer, "PyTorch lacks it") for i in extra if not edges.is_edge(answer, i, ends[0])]
+        blamed = [(i, torch32, _LOST) for i in lost if kept[i] and not edges.is_edge(torch32, i, ends[1])]
+        blamed += [(i, answer, _EXTRA) for i in extra if not edges.is_edge(answer, i, ends[0])]
+        if 0 < len(blamed) <= max((1 - LEAST_AGREEMENT) * len(kept), 1):
+            shaken, these = itertools.tee(shaken)  # each answer is held against all of them
+            blamed = _unexplained(group, blamed, these)
         swapped = edges.swapped(answer, partners) if may_be_luck else np.zeros_like(kept)
         everywhere &= ~swapped
         num_unmatched = max(num_unmatched, len(blamed))
@@ -63,6 +80,50 @@ def align(
     return {
         output: _aligned(output, torch32, answers=answers, others=others, kept=everywhere) for output in group.outputs
     }
+
+
+def shaken_runs(group: Group, runs: Runs, run: Callable[[int, float], list[Array]]) -> Iterator[list[Array]]:
+    """Runs of the module that differ from torch32 by about as much as that differs from float64.
+
+    Args:
+        group: whose boxes and scores say by how much.
+        runs: answers to one probe.
+        run: takes a seed and by how many roundings the weights shall be off; gives the module's outputs.
+    """
+    own, size = _distances(group, runs.torch32, runs.float64), 1.0
+    for found in runs.perturbed[:1]:
+        size = _nearer(size, own, _distances(group, runs.torch32, found))
+    for seed in range(NUM_SHAKEN):
+        yield (found := run(_FIRST_SEED + seed, size))
+        size = _nearer(size, own, _distances(group, runs.torch32, found))
+
+
+def _nearer(size: float, own: list[float], found: list[float]) -> float:
+    """The size of a perturbation that would have been as far off as torch32's own noise."""
+    factors = [o / f for o, f in zip(own, found, strict=True) if f > 0]
+    return float(np.clip(size * np.clip(min(factors, default=1.0), 1 / 8, 8), 1, MAX_ROUNDINGS))
+
+
+def _distances(group: Group, torch32: list[Array], run: list[Array]) -> list[float]:
+    """How far boxes and scores of a run are from torch32's, over the items that both have."""
+    partners = partners_of(group, torch32, run)
+    return [_noise(output, torch32, [(run, partners)], kept=partners >= 0) for output in (group.boxes, group.scores)]
+
+
+def _unexplained(group: Group, blamed: list[_Blamed], shaken: Iterable[list[Array]]) -> list[_Blamed]:
+    """Those items on which no run of the module agrees with the file."""
+    for run in shaken if group.boxes is not None else ():
+        blamed = [entry for entry in blamed if _is_found(group, entry, run) == (entry[2] == _LOST)]
+        if not blamed:
+            break
+    return blamed
+
+
+def _is_found(group: Group, entry: _Blamed, run: list[Array]) -> bool:
+    """Has a run an item of that class at that place?"""
+    index, items, _ = entry
+    alone = [array[index : index + 1] if i in group.outputs else array for i, array in enumerate(items)]
+    return bool(partners_of(group, alone, run)[0] >= 0)
 
 
 def _aligned(

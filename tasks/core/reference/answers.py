@@ -106,6 +106,17 @@ class Answers:
             self._answers |= {} if answer is None else {key: answer}
         return self._answer(how, probe, run_perturbed, **options)
 
+    def shaken(self, probe: Probe, seed: int, num_roundings: float) -> list[Array]:
+        """As `perturbed`, each weight moved by so many roundings; not kept.
+
+        Args:
+            probe: what to answer.
+            seed: of the signs of the roundings.
+            num_roundings: at least 1.
+        """
+        options: dict[str, Any] = {"move_inputs": bool(self._no_float64), "scratch": self._scratch}
+        return self._calls.run(run_perturbed, probe, seed=seed, num_roundings=num_roundings, **options)
+
     def float64(self, probe: Probe) -> list[Array]:
         """Outputs of the module computed in float64, flattened.
 

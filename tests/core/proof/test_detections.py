@@ -1,11 +1,13 @@
 """Outputs sized by data: what becomes of items without a partner, on an edge or not."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
 from tasks.core.arrays import Array
 from tasks.core.forward.outputs import Thresholds
-from tasks.core.proof.detections import align
+from tasks.core.proof.detections import align, shaken_runs
 from tasks.core.proof.items import is_luck
 from tasks.core.proof.observations import ItemCount
 from tasks.core.proof.parity import Runs
@@ -46,6 +48,62 @@ def test_an_item_too_many_is_unmatched() -> None:
     count = _count(answer(*FAR), answer(*FAR[:2]), scores=(0.5,))
     assert _fate(count) == (2, 0, 1)
     assert count.first_unmatched.endswith("PyTorch lacks it")
+
+
+@pytest.mark.parametrize("is_lost", [True, False], ids=["lost", "extra"])
+def test_an_item_that_comes_and_goes_in_runs_as_noisy_as_float32_is_excused(is_lost: bool) -> None:
+    """No output says why: a proposal was the last of those that count. One that no such run agrees on is not."""
+    sides = (answer(*FAR[:2]), answer(*FAR))
+    onnx, torch32 = sides if is_lost else sides[::-1]
+    runs = [nearly(torch32, seed) for seed in range(3)]
+
+    def fate(*shaken: list[Array]) -> tuple[int, int, int]:
+        count = ItemCount()
+        align(GROUP, Thresholds(), Runs([onnx, onnx], torch32, runs[1:], runs[0]), count=count, shaken=iter(shaken))
+        return _fate(count)
+
+    assert fate(torch32, torch32, onnx) == (2, 1, 0)
+    assert fate(torch32, torch32) == (2, 0, 1)
+    assert fate() == (2, 0, 1)
+
+
+def test_the_module_is_not_asked_again_where_many_items_are_wrong() -> None:
+    """No noise takes away half of what a detector finds."""
+    asked = []
+
+    def shaken() -> Iterator[list[Array]]:
+        asked.append(True)
+        yield answer()
+
+    many = [((20.0 * i, 0.0, 20.0 * i + 10, 10.0), 0.9, 0) for i in range(40)]
+    runs = [nearly(answer(*many), seed) for seed in range(3)]
+    count = ItemCount()
+    align(
+        GROUP, Thresholds(), Runs([answer(*many[:20])], answer(*many), runs[1:], runs[0]), count=count, shaken=shaken()
+    )
+    assert (_fate(count), asked) == ((20, 0, 20), [])
+
+
+def test_shaken_runs_are_as_far_off_as_float32_itself() -> None:
+    """From wherever they start, weights are moved until scores and boxes differ as much as torch32's from float64's."""
+    torch32 = answer(*FAR)
+    own, asked = 1e-3, list[float]()
+
+    def moved(size: float, seed: int) -> list[Array]:
+        noise = np.random.default_rng(seed).choice((-1.0, 1.0), size=3)
+        boxes, scores, labels = torch32
+        return [boxes + (size * noise)[:, None], scores + size * noise, labels]
+
+    def run(seed: int, num_roundings: float) -> list[Array]:
+        asked.append(num_roundings)
+        return moved(num_roundings * 1e-5, seed)
+
+    found = list(shaken_runs(GROUP, Runs([], torch32, [moved(1e-5, 0)], moved(own, 1)), run))
+    assert len(found) == len(asked) == 16
+    assert asked[-1] == pytest.approx(own / 1e-5, rel=0.01)
+    asked.clear()
+    list(shaken_runs(GROUP, Runs([], torch32, [moved(1e-5, 0)], moved(1e-7, 1)), run))
+    assert set(asked) == {1.0}  # a luckily small error is no reason for less than one rounding
 
 
 def test_an_exchanged_class_is_unmatched_on_both_sides() -> None:

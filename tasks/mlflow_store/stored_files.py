@@ -53,6 +53,7 @@ def damage_of(client: mlflow.MlflowClient, model_id: str, graph: Graph, *, thoro
             return f"{' and '.join(proven)}: {found:,} bytes are stored, {graph.size_bytes:,} were proven"
         if not thoroughly and not _is_due(model, folder):
             return ""
+        started = time.time()  # what is written to while it is hashed is looked at again
         with work_folder() as temporary:
             place = folder or download_model(model_id, temporary)
             for name, sha256 in proven.items():
@@ -60,18 +61,19 @@ def damage_of(client: mlflow.MlflowClient, model_id: str, graph: Graph, *, thoro
                     return f"{name} has SHA-256 {stored[:12]}, and {sha256[:12]} was proven"
     except PermissionError as error:
         return f"it can't be read ({error.strerror})"
-    note_check(client, model_id)
+    note_check(client, model_id, at=started)
     return ""
 
 
-def note_check(client: mlflow.MlflowClient, model_id: str) -> None:
-    """Remember that the stored bytes were found to be the proven ones just now.
+def note_check(client: mlflow.MlflowClient, model_id: str, *, at: float | None = None) -> None:
+    """Remember that the stored bytes were found to be the proven ones.
 
     Args:
         client: of the store.
         model_id: of the logged model.
+        at: when the look at them began, in seconds since the epoch; None: just now.
     """
-    client.set_logged_model_tags(model_id, {CHECKED: f"{time.time():.0f}"})
+    client.set_logged_model_tags(model_id, {CHECKED: f"{at or time.time():.3f}"})
 
 
 def note_damage(client: mlflow.MlflowClient, version: ModelVersion, damage: str) -> None:

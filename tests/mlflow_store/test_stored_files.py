@@ -89,6 +89,15 @@ def test_damage_is_seen_and_said(damage: Callable[[Path], None], words: str, nam
     assert restored.description.startswith("### ")
 
 
+def test_what_is_written_right_after_a_look_is_seen(name: str) -> None:
+    """Within the same second, too, however often."""
+    for _ in range(5):
+        assert find_proven(name, check=True).damage == ""  # type: ignore[union-attr]
+        flip(stored(name))
+        assert "has SHA-256" in find_proven(name).damage  # type: ignore[union-attr]
+        flip(stored(name))
+
+
 def test_a_bit_that_a_disk_lost_is_seen_within_a_day(name: str) -> None:
     """Or at once, with `check`; between the two, hashing is saved."""
     flip(stored(name), secretly=True)

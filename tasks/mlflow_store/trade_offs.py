@@ -6,7 +6,7 @@ import mlflow
 
 from tasks.core.records.variants import Kind, TradeOff, VariantEvidence
 from tasks.core.reports.card import OWN_HEADING
-from tasks.core.reports.variant_page import trade_off_table
+from tasks.core.reports.variant_page import trade_off_lines
 from tasks.mlflow_store.pages import version_page
 from tasks.mlflow_store.releases import version_at
 from tasks.mlflow_store.shared_entries import write_shared
@@ -64,7 +64,7 @@ def beside(client: mlflow.MlflowClient, name: str, evidence: VariantEvidence, *,
 
 
 def show_trade_offs(client: mlflow.MlflowClient, name: str) -> None:
-    """Put the table of its variants onto the page of a model that Assay described.
+    """Put the list of its variants onto the page of a model that Assay described.
 
     Args:
         client: of the store.
@@ -73,7 +73,7 @@ def show_trade_offs(client: mlflow.MlflowClient, name: str) -> None:
     before = client.get_registered_model(name).description or ""
     if OWN_HEADING not in before or not (found := trade_offs(client, name)):
         return
-    table = trade_off_table([(row, version_page(row.name, str(row.version))) for row in found])
-    now = f"{before.partition(_HEADING)[0].rstrip()}\n\n{_HEADING}\n\n{table}"
+    lines = trade_off_lines([(row, version_page(row.name, str(row.version))) for row in found])
+    now = f"{before.partition(_HEADING)[0].rstrip()}\n\n{_HEADING}\n\n{lines}"
     if now != before:
         write_shared(client.update_registered_model, name, now)

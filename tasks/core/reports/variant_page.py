@@ -1,11 +1,11 @@
-"""HTML page of a variant, and the table of all variants of a file: size, time and loss side by side."""
+"""HTML page of a variant, and the list of all variants of a file: size, time and loss side by side."""
 
 from collections.abc import Sequence
 
 from rich.filesize import decimal
 
 from tasks.core.records.variants import TradeOff, VariantEvidence
-from tasks.core.reports.markdown import escaped
+from tasks.core.reports.markdown import bullets, escaped
 from tasks.core.reports.pages import render
 from tasks.core.reports.variant_card import half_precision_only_casts
 from tasks.core.reports.wording import VERDICT_MARKS
@@ -46,17 +46,20 @@ def variant_page(name: str, evidence: VariantEvidence, trade_offs: Sequence[Trad
     )
 
 
-def trade_off_table(rows: Sequence[tuple[TradeOff, str]]) -> str:
-    """The variants of a model, as Markdown.
+def trade_off_lines(rows: Sequence[tuple[TradeOff, str]]) -> str:
+    """The variants of a model, as Markdown: a line each, as MLflow leaves no room between the cells of tables.
 
     Args:
         rows: each with the address of its page.
     """
-    lines = ["| variant | size | one row | loses | at most (95 %) |", "|---|---:|---:|---:|---:|"]
+    lines = []
     for row, page in rows:
-        title = f"{escaped(row.name)} version {row.version}"
-        lines.append(f"| [{title}]({page}) | {decimal(row.size_bytes)} | {' | '.join(_figures(row))} |")
-    return "\n".join(lines)
+        time, _, high = _figures(row)
+        said = [decimal(row.size_bytes)]
+        said += [f"{time} a row"] if row.latency_ms is not None else []
+        said += [f"loses at most {high} (95 %)"] if row.high is not None else []
+        lines.append(f"[{escaped(row.name)} version {row.version}]({page}): {', '.join(said)}")
+    return "\n".join(bullets(lines))
 
 
 def _figures(row: TradeOff) -> list[str]:

@@ -15,7 +15,7 @@ from tasks.core.records.variants import (
     VariantEvidence,
     VariantTerms,
 )
-from tasks.core.reports.variant_page import trade_off_table, variant_page
+from tasks.core.reports.variant_page import trade_off_lines, variant_page
 
 ROWS = [
     TradeOff(name="digits", version="3", verdict="pass", size_bytes=90_000, latency_ms=0.02),
@@ -61,7 +61,10 @@ def test_what_was_not_measured_is_said() -> None:
         assert words in variant_page("digits-x", EVIDENCE.model_copy(update={**bare, "terms": terms}), ROWS)
 
 
-def test_the_table_of_a_model_leads_to_its_variants() -> None:
-    """A row each; what was not measured is a dash."""
-    lines = trade_off_table([(ROWS[1], "#/models/digits-fp16/versions/1")]).splitlines()
-    assert lines[-1] == "| [digits-fp16 version 1](#/models/digits-fp16/versions/1) | 48.0 kB | - | 0.00% | 0.85% |"
+def test_the_list_of_a_model_leads_to_its_variants() -> None:
+    """A line each, without what was not measured."""
+    lines = trade_off_lines([(ROWS[1], "#/a"), (ROWS[0], "#/b")]).splitlines()
+    assert lines == [
+        "* [digits-fp16 version 1](#/a): 48.0 kB, loses at most 0.85% (95 %)",
+        "* [digits version 3](#/b): 90.0 kB, 0.02 ms a row",
+    ]

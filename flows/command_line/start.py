@@ -11,12 +11,11 @@ def run(name: str) -> int:
         name: `export`, `verify`, `sweep`, `compare`, `serve` or `notify`.
     """
     try:
-        assay = importlib.import_module("flows.command_line.assay")
+        status: int = importlib.import_module("flows.command_line.assay").run(name)
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] in ("flows", "tasks", "deployments"):
             raise
         needed = f"{sys.executable} has no {error.name}, which Assay needs"
         print(f"error: {needed}; use the Python that Assay was installed into, as .venv/bin/python.", file=sys.stderr)
         return 2
-    status: int = assay.run(name)
     return status

@@ -90,7 +90,8 @@ def export_variant(
         return deliver_file(known, output)
     known_facts = VariantEvidence(
         verdict="inconclusive", reasons=(), terms=terms, source_bytes=graph.size_bytes, source_sha256=graph.sha256,
-        source=f"{proven.name} version {_release(proven).version}",
+        source=f"{proven.name} version {_release(proven).version}", source_name=proven.name,
+        source_version=_release(proven).version,
         calibration=calibration and calibration.record, evaluation=evaluation and evaluation.record,
     )  # fmt: skip
     samples, is_lossy = list(calibration or ()), terms.kind not in LOSSLESS

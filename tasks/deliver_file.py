@@ -53,10 +53,14 @@ def _deliver(source: Path, output: Path, proven: tuple[Graph, Release]) -> None:
             if not path.is_file() or file_sha256(part) != sha256:
                 stored = f"What is stored as the {what} {release.model_uri}"
                 raise ExportError(f"{stored} is not what was proven; export it anew with --force.")
+        signature = output.with_name(f"{output.name}.sig")
+        if signer_id():
+            parts.append((signature.with_name(f".{signature.name}.{os.getpid()}.part"), signature))
+            sign({target.name: part for part, target in parts[:-1]}, parts[-1][0])
+        elif signature.exists() and not (output.is_file() and file_sha256(output) == graph.sha256):
+            signature.unlink()  # of another file
         for part, target in parts:
             part.replace(target)
-        if signer_id():
-            sign([target for _, target in parts], output.with_name(f"{output.name}.sig"))
     except OSError as error:
         raise ExportError(f"{output} can't be written ({error}); name another place with -o.") from error
     finally:

@@ -38,7 +38,8 @@ def log_export(attempt: Attempt, candidate: Candidate, proof: "Proof") -> Releas
         run.mark_verdict()
         run.log_files(proof.defect)
         if proof.evidence.verdict == "pass":
-            sign_model(run.client, str(run.release.model_id), record=(RECORD_FILE, attempt.to_json()))
+            record = (RECORD_FILE, attempt.to_json())
+            sign_model(run.client, str(run.release.model_id), candidate.graph, record=record)
             run.release = register(run, run.release, candidate.graph)
     _link(run.release, attempt.title)
     return run.release

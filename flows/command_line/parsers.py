@@ -30,6 +30,7 @@ MEASURES = ("accuracy", "agreement", "masks", "neighbours", "relative-error")
 _MEASURE_HELP = (
     f"what the loss is counted by: {', '.join(MEASURES)}; default: as the labels and the first output have it"
 )
+_DATA = ".npz with arrays by input name (and labels), a folder of them or of pictures, or file.py:function"
 _CHECK = "hash the stored file of what did not change, which is else done once a day"
 
 
@@ -113,8 +114,7 @@ def verify_parser(prog: str = "python flows/verify.py") -> Parser:
     parser.add_argument("files", nargs="*", metavar="FILE.onnx", type=Path, help="files to prove")
     store = "look through the store instead: which versions' files are lost, changed or unproven"
     lossy = parser.add_argument_group("quantised and half-precision files").add_argument
-    data = ".npz with arrays by input name (and labels), a folder of them, or file.py:function"
-    lossy("--evaluate", metavar="DATA", help=f"judge by what they lose on these samples: {data}")
+    lossy("--evaluate", metavar="DATA", help=f"judge by what they lose on these samples: {_DATA}")
     lossy("--budget", metavar="P%", type=_share, help="the loss that is allowed; default 1%%")
     lossy("--measure", metavar="MEASURE", choices=MEASURES, help=_MEASURE_HELP)
     parser.add_argument("--store", metavar="GLOB", nargs="?", const="*", help=store)
@@ -207,8 +207,7 @@ def add_variant_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("variants").add_argument
     kinds = f"{', '.join(KINDS)}: also make and judge this variant of the proven file; repeatable"
     add("--variant", metavar="KIND", action="append", dest="variants", choices=KINDS, help=kinds)
-    data = ".npz with arrays by input name (and labels), a folder of them, or file.py:function"
-    add("--calibrate", metavar="DATA", help=f"samples that give the ranges of int8-static: {data}")
+    add("--calibrate", metavar="DATA", help=f"samples that give the ranges of int8-static: {_DATA}")
     add("--evaluate", metavar="DATA", help="other samples, on which the loss is measured; likewise")
     add("--budget", metavar="P%", type=_share, help="the loss that is allowed; default 1%%")
     add("--measure", metavar="MEASURE", choices=MEASURES, help=_MEASURE_HELP)

@@ -2,31 +2,40 @@
 
 import mlflow
 
-from tasks.core.errors import SignatureError
+from tasks.core.errors import ExportError, SignatureError
+from tasks.core.hashes import file_sha256
 from tasks.core.provenance.signatures import SIGNATURE_FILE, check_signature, is_expected, sign, signer_id
+from tasks.core.records.steps import Graph
 from tasks.core.runtime.work_folders import work_folder
 from tasks.mlflow_store.releases import GRAPH_FILE, download_model
+from tasks.mlflow_store.stored_files import proven_hashes
 
 SIGNED_BY = "assay.signed_by"
 """Tag of a logged model: SHA-256 of the public key, in PEM, whose signature it bears."""
 
 
-def sign_model(client: mlflow.MlflowClient, model_id: str, *, record: tuple[str, str]) -> None:
+def sign_model(client: mlflow.MlflowClient, model_id: str, graph: Graph, *, record: tuple[str, str]) -> None:
     """Put the record of a proof and a signature beside the files of a logged model, where a key is set.
 
     Args:
         client: of the store.
-        model_id: of the logged model, whose download was found to be what was proven.
+        model_id: of the logged model.
+        graph: what was proven.
         record: name and content of the file with the evidence.
+
+    Raises:
+        ExportError: what the store gives back is not what was proven.
     """
     if not (signer := signer_id()):
         return
     with work_folder() as folder:
         place = download_model(model_id, folder)
         (place / record[0]).write_text(record[1], encoding="utf-8")
-        signature = place / SIGNATURE_FILE
-        signature.unlink(missing_ok=True)
-        sign([path for path in place.iterdir() if path.is_file()], signature)
+        signed = {path.name: path for path in place.iterdir() if path.is_file()}
+        for name, sha256 in proven_hashes(graph).items():  # of these very bytes, not of those that were checked before
+            if name not in signed or file_sha256(signed[name]) != sha256:
+                raise ExportError(f"The artifact store gave back another {name} than was proven; nothing was signed.")
+        sign(signed, place / SIGNATURE_FILE)
         for name in (record[0], SIGNATURE_FILE):
             client.log_model_artifact(model_id, str(place / name))
     client.set_logged_model_tags(model_id, {SIGNED_BY: signer})

@@ -40,9 +40,7 @@ def damage_of(client: mlflow.MlflowClient, model_id: str, graph: Graph, *, thoro
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return f"its logged model {LOST}"
         raise
-    proven = {GRAPH_FILE: graph.sha256}
-    if graph.sidecar and graph.sidecar_sha256:
-        proven[graph.sidecar.name] = graph.sidecar_sha256
+    proven = proven_hashes(graph)
     folder = folder_of(model)
     try:
         sizes = _sizes_in(folder) if folder else _sizes_of(client, model_id)
@@ -63,6 +61,16 @@ def damage_of(client: mlflow.MlflowClient, model_id: str, graph: Graph, *, thoro
         return f"it can't be read ({error.strerror})"
     note_check(client, model_id, at=started)
     return ""
+
+
+def proven_hashes(graph: Graph) -> dict[str, str]:
+    """SHA-256 of the files of a logged model that are proven, by name.
+
+    Args:
+        graph: as it was proven.
+    """
+    sidecar = {graph.sidecar.name: graph.sidecar_sha256} if graph.sidecar and graph.sidecar_sha256 else {}
+    return {GRAPH_FILE: graph.sha256, **sidecar}
 
 
 def note_check(client: mlflow.MlflowClient, model_id: str, *, at: float | None = None) -> None:

@@ -49,17 +49,17 @@ def beside(client: mlflow.MlflowClient, name: str, evidence: VariantEvidence, *,
         evidence: what was measured on it.
         version: its number, if it is registered.
     """
-    source, _, number = evidence.source.partition(" version ")
+    source = evidence.source_name
     before, now, loss = evidence.source_latency, evidence.latency, evidence.loss
     proven = TradeOff(
-        name=source if number else "the proven file", version=number or None, verdict="pass",
+        name=source or "the proven file", version=evidence.source_version, verdict="pass",
         size_bytes=evidence.source_bytes, latency_ms=before.median_ms if before else None,
     )  # fmt: skip
     own = TradeOff(
         name=name, version=version, verdict=evidence.verdict, size_bytes=evidence.size_bytes,
         latency_ms=now.median_ms if now else None, loss=loss.loss if loss else None, high=loss.high if loss else None,
     )  # fmt: skip
-    others = [other for other in trade_offs(client, source) if other.name != name] if number else []
+    others = [other for other in trade_offs(client, source) if other.name != name] if source else []
     return [proven, *sorted([own, *others], key=lambda row: -row.size_bytes)]
 
 

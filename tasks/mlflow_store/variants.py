@@ -104,7 +104,7 @@ def log_and_register(name: str, graph: Graph, evidence: VariantEvidence, *, fing
             record = _log_record(release, graph, evidence)
             verdict = evidence.verdict
             if verdict == "pass" and fingerprint:
-                sign_model(client, str(release.model_id), record=(RECORD_FILE, record))
+                sign_model(client, str(release.model_id), graph, record=(RECORD_FILE, record))
                 release = _register(client, release, name, evidence=evidence, tags=tags, experiment_id=experiment_id)
             page = variant_page(name, evidence, beside(client, name, evidence, version=release.version))
             client.log_text(release.run_id, page, REPORT_FILE)
@@ -183,5 +183,6 @@ def _register(
     client.set_logged_model_tags(str(release.model_id), {MLFLOW_MODEL_VERSIONS: registered})
     for alias in (PROVEN, CHAMPION):
         write_shared(client.set_registered_model_alias, name, alias, str(version.version))
-    show_trade_offs(client, evidence.source.partition(" version ")[0])
+    if evidence.source_name is not None:
+        show_trade_offs(client, evidence.source_name)
     return release.model_copy(update={**version_of(version), "alias": CHAMPION})

@@ -9,8 +9,11 @@ import pytest
 from flows.command_line.export import main as export
 from flows.command_line.verify import main as verify
 from flows.export import ExportSpec, export_model
+from tasks.core.errors import ExportError
 from tasks.core.records.steps import ExportResult
+from tasks.mlflow_store.proven import find_proven
 from tasks.mlflow_store.releases import folder_of, model_id_of
+from tasks.mlflow_store.signing import sign_model
 from tests.flows.in_process import Ran
 from tests.models.tiny_models import Classifier
 from tests.services.keys import make_keys, use_keys
@@ -97,6 +100,30 @@ def test_without_a_key_nothing_is_signed(
     monkeypatch.setenv("ASSAY_SIGNING_KEY", str(private))
     assert _exported("plain").release.version == "2"  # type: ignore[union-attr]
     assert [found["state"] for found in call(verify, "--store", "plain").results] == ["unsigned", "sound"]
+
+
+def test_what_the_store_changed_is_not_signed(delivered: Path) -> None:
+    """Between the proof and the signature: the very bytes that are signed are held against the proof."""
+    found = find_proven("signed")
+    assert found is not None
+    other = found.graph.model_copy(update={"sha256": "0" * 64})
+    with pytest.raises(ExportError, match=r"gave back another model\.onnx than was proven"):
+        sign_model(mlflow.MlflowClient(), str(found.release.model_id), other, record=("export.json", "{}"))
+
+
+def test_a_signature_of_another_file_does_not_stay(
+    delivered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a file is delivered unsigned over a signed one; the same bytes keep theirs."""
+    monkeypatch.delenv("ASSAY_SIGNING_KEY")
+    output = tmp_path / "net.onnx"
+    for path in (delivered, delivered.with_name("net.onnx.sig")):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    _exported(output=output)
+    assert output.with_name("net.onnx.sig").exists()
+    output.write_bytes(b"another")
+    _exported(output=output)
+    assert not output.with_name("net.onnx.sig").exists()
 
 
 def test_a_wrong_key_is_said_before_the_work(

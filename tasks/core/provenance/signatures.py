@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +48,15 @@ def signer_id() -> str:
         return ""
     with work_folder() as folder:
         (folder / "content").write_bytes(b"")
-        sign([folder / "content"], folder / SIGNATURE_FILE)
+        sign({"content": folder / "content"}, folder / SIGNATURE_FILE)
         return str(_bundle(folder / SIGNATURE_FILE)["verificationMaterial"]["publicKey"]["hint"])
 
 
-def sign(files: Sequence[Path], signature: Path) -> None:
+def sign(files: Mapping[str, Path], signature: Path) -> None:
     """Sign files by their names and contents.
 
     Args:
-        files: paths; they count as files of one folder.
+        files: where each lies, by the name that it has or will have in the folder that is signed.
         signature: path of the bundle that is written.
 
     Raises:
@@ -66,11 +66,11 @@ def sign(files: Sequence[Path], signature: Path) -> None:
     with work_folder() as parent:
         folder = parent / "model"  # the bundle names it
         folder.mkdir()
-        for file in files:
+        for name, file in files.items():
             try:
-                os.link(file.resolve(), folder / file.name)
+                os.link(file.resolve(), folder / name)
             except OSError:  # another file system
-                shutil.copyfile(file, folder / file.name)
+                shutil.copyfile(file, folder / name)
         config.sign(folder, signature)
 
 

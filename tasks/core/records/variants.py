@@ -205,7 +205,10 @@ class VariantEvidence(Record):
     claim: str = ""
     """What may be said of it, in one sentence."""
     source: str
-    """`NAME version N` of the proven file."""
+    """`NAME version N` of the proven file, for a reader."""
+    source_name: str | None = None
+    """Its registered model; None: it is not registered."""
+    source_version: str | None = None
     source_sha256: str
     terms: VariantTerms
     calibration: DataRecord | None = None

@@ -18,10 +18,9 @@ from tasks.core.records.preprocessing import Preprocessing
 from tasks.core.records.steps import TensorType
 from tasks.core.records.variants import DataRecord
 from tasks.core.syntax import DATA_SYNTAX
-from tasks.core.variants.pictures import are_pictures, read_pictures
+from tasks.core.variants.pictures import BATCH_ROWS, are_pictures, read_pictures
 
 LABELS = "labels"
-_BATCH_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -67,14 +66,11 @@ class Data:
         self._text, self.inputs = text, tuple(inputs)
         self._source = _source(text, inputs, preprocessing or Preprocessing())
         digest, rows, has_labels = hashlib.sha256(), list[bytes](), set[bool]()
-        for batch in self:
+        for batch in self._read():
             has_labels.add(batch.labels is not None)
-            for index in range(batch.num_samples):
-                row = hashlib.sha256()
-                for name, array in sorted(batch.arrays.items()):
-                    row.update(name.encode() + np.ascontiguousarray(array[index]).tobytes())
-                rows.append(row.digest())
-                digest.update(row.digest() + (b"" if batch.labels is None else str(batch.labels[index]).encode()))
+            for row, label in _hashed(batch):
+                rows.append(row)
+                digest.update(row + label)
         if not rows:
             raise SpecError(f"There is no sample in {text}; {DATA_SYNTAX}.")
         if len(has_labels) > 1:
@@ -86,7 +82,19 @@ class Data:
         )
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches of at most 64 samples."""
+        """Batches of at most 64 samples; a SpecError where they are others than when they were hashed."""
+        digest = hashlib.sha256()
+        for batch in self._read():
+            for row, label in _hashed(batch):
+                digest.update(row + label)
+            yield batch
+        if digest.hexdigest() != self.record.sha256:
+            raise SpecError(
+                f"{self._text} gives other samples when it is gone through again, so that files can't be compared on "
+                f"them; let it draw from a fixed seed."
+            )
+
+    def _read(self) -> Iterator[Batch]:
         for arrays, labels in self._source():
             yield from _batches(arrays, labels, inputs=self.inputs, text=self._text)
 
@@ -97,6 +105,15 @@ class Data:
                 f"{shared} samples of {self.record.origin} are in {other.record.origin}, too; evaluate on samples that "
                 f"did not calibrate."
             )
+
+
+def _hashed(batch: Batch) -> Iterator[tuple[bytes, bytes]]:
+    """Of each sample the SHA-256 of its arrays, and its label as text."""
+    for index in range(batch.num_samples):
+        row = hashlib.sha256()
+        for name, array in sorted(batch.arrays.items()):
+            row.update(name.encode() + np.ascontiguousarray(array[index]).tobytes())
+        yield row.digest(), b"" if batch.labels is None else str(batch.labels[index]).encode()
 
 
 def _source(
@@ -160,8 +177,8 @@ def _batches(arrays: Mapping[str, Any], labels: Any, *, inputs: Sequence[TensorT
     num_rows = {len(array) for array in known.values()} | ({len(labels)} if labels is not None else set())
     if len(num_rows) > 1:
         raise SpecError(f"The arrays of {text} have {', '.join(map(str, sorted(num_rows)))} rows; give each as many.")
-    for start in range(0, num_rows.pop(), _BATCH_ROWS):
-        rows = slice(start, start + _BATCH_ROWS)
+    for start in range(0, num_rows.pop(), BATCH_ROWS):
+        rows = slice(start, start + BATCH_ROWS)
         part = None if labels is None else np.asarray(labels)[rows]
         yield Batch({name: array[rows] for name, array in known.items()}, part)
 

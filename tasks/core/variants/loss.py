@@ -22,7 +22,6 @@ NUM_NEIGHBOURS = 10
 MAX_NEIGHBOURHOOD = 4096
 """Embeddings among which neighbours are looked for."""
 _PIXELS = "classes, height, width"
-_NO_CLASS = 255
 _UNIT = 1e-3
 """By which the length of an embedding may differ from 1."""
 
@@ -52,15 +51,15 @@ def loss_of(
         firsts = [[_pooled(a, batch) for a, batch in zip(each, batches, strict=True)] for each in firsts]
     first = firsts[0][0]
     is_table = first.ndim == 2 and first.shape[1] > 1 and first.dtype.kind == "f"
-    labels = _labels_of(batches)
+    given = _labels_of(batches)
     shape = f"the first output is {first.dtype}{list(first.shape)}"
     are_scores = first.ndim == 4 and first.shape[1] > 1 and first.dtype.kind == "f"  # of each pixel
     for fits, form, measures in ((is_table, "classes", ("agreement", "neighbours")), (are_scores, _PIXELS, ("masks",))):
         if measure in measures and not fits:
             raise SpecError(f"The measure {measure} needs an output such as float32[batch, {form}], but {shape}.")
-    if measure == "accuracy" and labels is None:
+    if measure == "accuracy" and given is None:
         raise SpecError(f"The measure accuracy needs {LABELS} among the samples, the right class of each.")
-    measure = measure or _measure_of(first, labels, is_table=is_table, are_scores=are_scores)
+    measure = measure or _measure_of(first, given, is_table=is_table, are_scores=are_scores)
     if measure == "masks":
         return _of_masks(batches, *firsts, budget=budget)
     if measure == "relative-error":  # lengths may differ from batch to batch
@@ -71,7 +70,8 @@ def loss_of(
         return _of_mean(measure, _neighbours_lost(first, other), budget=budget)
     if measure == "agreement":
         return _of_agreement(first, other, budget=budget)
-    assert labels is not None
+    assert given is not None
+    labels = given[0] if any(part.ndim != 1 for part in given) else np.concatenate(given)
     if not is_table or labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.max() >= first.shape[1]:
         raise SpecError(f"Labels are numbers of classes, one a sample, for an output such as [batch, classes]; "
                         f"{shape}, and labels {labels.dtype}{list(labels.shape)}.")  # fmt: skip
@@ -82,11 +82,9 @@ def loss_of(
     return loss.model_copy(update={"num_surest": int(surest.sum()), "num_doubtful": doubtful})
 
 
-def _labels_of(batches: Iterable[Batch]) -> Array | None:
-    """All labels, where there are any of one shape."""
-    found = [batch.labels for batch in batches]
-    given = [labels for labels in found if labels is not None]
-    return np.concatenate(given) if len(given) == len(found) else None
+def _labels_of(batches: Iterable[Batch]) -> list[Array] | None:
+    """The labels a batch; None: there are none."""
+    return [batch.labels for batch in batches if batch.labels is not None] or None
 
 
 def _pooled(states: Array, batch: Batch) -> Array:
@@ -97,9 +95,9 @@ def _pooled(states: Array, batch: Batch) -> Array:
     return np.asarray(total / np.maximum(weights.sum(axis=1, keepdims=True), 1))
 
 
-def _measure_of(first: Array, labels: Array | None, *, is_table: bool, are_scores: bool) -> Measure:
+def _measure_of(first: Array, labels: list[Array] | None, *, is_table: bool, are_scores: bool) -> Measure:
     if labels is not None:
-        return "masks" if are_scores and labels.ndim == 3 else "accuracy"
+        return "masks" if are_scores and labels[0].ndim == 3 else "accuracy"
     if is_table and np.allclose(np.linalg.norm(first, axis=1), 1, atol=_UNIT):
         return "neighbours"
     return "agreement" if is_table else "relative-error"
@@ -158,19 +156,23 @@ def _of_masks(batches: Iterable[Batch], first: list[Array], other: list[Array], 
                 f"Labels are the class of each pixel, int[batch, height, width]; the masks are {list(masks.shape)}, "
                 f"and labels {batch.labels.dtype}{list(batch.labels.shape)}."
             )
-        truth = masks if batch.labels is None else batch.labels
-        lost += [mean_iou(a, t) - mean_iou(b, t) for a, b, t in zip(masks, others, truth, strict=True)]
+        truth, num = masks if batch.labels is None else batch.labels, scores.shape[1]
+        lost += [
+            mean_iou(a, t, num_classes=num) - mean_iou(b, t, num_classes=num)
+            for a, b, t in zip(masks, others, truth, strict=True)
+        ]
     return _of_mean("masks", np.array(lost), budget=budget)
 
 
-def mean_iou(found: Array, wanted: Array) -> float:
+def mean_iou(found: Array, wanted: Array, *, num_classes: int) -> float:
     """Intersection over union of two masks, the mean over the classes that either has.
 
     Args:
         found: int [height, width], the class of each pixel.
-        wanted: likewise; negative or beyond 254: no class is meant, as 255 in VOC.
+        wanted: likewise; what is no class of the model is not counted, as 255 in VOC.
+        num_classes: of the model.
     """
-    counts = (wanted >= 0) & (wanted < _NO_CLASS)
+    counts = (wanted >= 0) & (wanted < num_classes)
     found, wanted = found[counts], wanted[counts]
     classes = np.union1d(found, wanted)
     each = [((found == c) & (wanted == c)).sum() / ((found == c) | (wanted == c)).sum() for c in classes]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DECLARED = "preprocessing.json"
 """In the folder: fields of `Preprocessing`, instead of what the file says."""
 _SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
-_BATCH_ROWS = 64
+BATCH_ROWS = 64
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _EXAMPLE = '{"resize": [256], "crop": [224], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}'
 
@@ -74,7 +74,7 @@ def read_pictures(
     rows, numbers = list[Picture](), list[int]()
     for file in files:
         row = _prepared(file, said, mode=_MODES[channels], is_raw=is_raw)
-        if rows and (len(rows) == _BATCH_ROWS or rows[-1].shape != row.shape):
+        if rows and (len(rows) == BATCH_ROWS or rows[-1].shape != row.shape):
             yield {name: np.stack(rows)}, np.array(numbers) if classes else None
             rows, numbers = [], []
         rows.append(row)

@@ -25,7 +25,7 @@ def file(keys: Keys, tmp_path: Path) -> Path:
     """A signed file."""
     path = tmp_path / "net.onnx"
     path.write_bytes(onnx_bytes())
-    sign([path], tmp_path / "net.onnx.sig")
+    sign({path.name: path}, tmp_path / "net.onnx.sig")
     return path
 
 
@@ -95,7 +95,7 @@ def test_a_claimed_key_is_no_key(file: Path, tmp_path: Path, monkeypatch: pytest
     trusted = json.loads(signature.read_text())["verificationMaterial"]
     monkeypatch.setenv("ASSAY_SIGNING_KEY", str(make_keys(tmp_path / "others")[0]))
     file.write_bytes(onnx_bytes("another"))
-    sign([file], signature)
+    sign({file.name: file}, signature)
     signature.write_text(json.dumps(json.loads(signature.read_text()) | {"verificationMaterial": trusted}))
     with pytest.raises(SignatureError, match="does not hold"):
         check_signature(file)
@@ -115,10 +115,10 @@ def test_weights_outside_the_file_have_to_be_signed_too(file: Path) -> None:
     file.write_bytes(onnx_bytes(external="w.data"))
     file.with_name("w.data").write_bytes(b"\0" * 8)
     signature = file.with_name("net.onnx.sig")
-    sign([file], signature)
+    sign({file.name: file}, signature)
     with pytest.raises(SignatureError, match=r"and not w\.data"):
         check_signature(file)
-    sign([file, file.with_name("w.data")], signature)
+    sign({file.name: file, "w.data": file.with_name("w.data")}, signature)
     check_signature(file)
     file.with_name("w.data").write_bytes(b"\1" * 8)
     with pytest.raises(SignatureError, match="does not hold"):
@@ -142,7 +142,7 @@ def test_a_password_opens_the_private_key(file: Path, tmp_path: Path, monkeypatc
         check_keys()
     monkeypatch.setenv("ASSAY_SIGNING_PASSWORD", "open sesame")
     check_keys()
-    sign([file], file.with_name("net.onnx.sig"))
+    sign({file.name: file}, file.with_name("net.onnx.sig"))
     check_signature(file)
 
 

@@ -16,6 +16,8 @@ import numpy as np
 def rows():
     for start in range(0, 300, 30):
         yield {"x": np.arange(start, start + 30, dtype=np.float32).reshape(10, 3)}, np.zeros(10, dtype=int)
+def restless():
+    yield {"x": np.random.default_rng().standard_normal((10, 3), dtype=np.float32)}
 def broken():
     raise KeyError("disk")
     yield
@@ -80,3 +82,11 @@ def test_what_is_not_there_or_breaks_is_said(text: str, words: str, tmp_path: Pa
     (tmp_path / "data.py").write_text(FUNCTIONS)
     with pytest.raises(SpecError, match=words):
         Data(str(tmp_path / text), INPUTS)
+
+
+def test_samples_that_are_others_each_time_are_refused(tmp_path: Path) -> None:
+    """Files would be compared on different ones."""
+    (tmp_path / "data.py").write_text(FUNCTIONS)
+    data = Data(f"{tmp_path}/data.py:restless", INPUTS)
+    with pytest.raises(SpecError, match="gives other samples when it is gone through again"):
+        list(data)

@@ -119,6 +119,10 @@ def test_masks_lose_overlap() -> None:
     assert _loss(_masks(worse), _masks(truth), truth, budget=0.5).loss == pytest.approx(-lost)
     unknown = np.where(worse != truth, 255, truth)
     assert _loss(_masks(truth), _masks(worse), unknown, budget=0.5).loss == 0
+    sizes = [(truth, worse), (truth[:, :6], worse[:, :6])]  # pictures of two sizes
+    batches = [Batch({"x": a}, a) for a, _ in sizes]
+    wanted, found = ([[_masks(pair[i])] for pair in sizes] for i in (0, 1))
+    assert loss_of(batches, wanted, found, budget=0.5).num_samples == 80
     with pytest.raises(SpecError, match="Labels are the class of each pixel"):
         _loss(_masks(truth), _masks(worse), truth[:, :4], budget=0.5)
     with pytest.raises(SpecError, match=r"needs an output such as float32\[batch, classes, height, width\]"):
